@@ -1,0 +1,6 @@
+//! coprof: profiles the layers of a deep neural network and the link to an edge server, and finds, runs and checks the
+//! best way of splitting the network between the two. `ARCHITECTURE.md` draws the rooms.
+
+pub mod clock;
+pub mod error;
+pub mod units;

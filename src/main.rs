@@ -1,0 +1,3 @@
+//! The `coprof` program.
+
+fn main() {}
