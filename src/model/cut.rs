@@ -1,0 +1,194 @@
+//! Cuts: downward-closed sets of the trunk's layers. What lies in the cut runs before the link.
+
+use std::collections::BTreeSet;
+
+use super::graph::{ExitId, Graph, LayerId, Source};
+use crate::error::{Error, Result};
+
+/// A downward-closed set of trunk layers, sorted. Empty: the input itself crosses the link.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cut(Vec<LayerId>);
+
+impl Cut {
+    /// The smallest cut that holds `tips` and all that they need.
+    pub fn up_to(graph: &Graph, tips: &[LayerId]) -> Self {
+        let trunk = graph.trunk();
+        let layers: BTreeSet<LayerId> = tips.iter().flat_map(|&tip| graph.ancestors(tip)).collect();
+        Self(layers.into_iter().filter(|id| trunk.binary_search(id).is_ok()).collect())
+    }
+
+    /// The cut whose tips carry these names: what [`Cut::tip_names`] gives back.
+    pub fn from_tip_names(graph: &Graph, names: &[String]) -> Result<Self> {
+        let trunk = graph.trunk();
+        let mut tips = Vec::with_capacity(names.len());
+        for name in names {
+            match graph.find_layer(name).filter(|id| trunk.binary_search(id).is_ok()) {
+                Some(id) => tips.push(id),
+                None => {
+                    return Err(Error::failed(format!(
+                        "no layer '{name}' on the way to the final exit of {}; `coprof layers` lists them",
+                        graph.name
+                    )));
+                }
+            }
+        }
+        Ok(Self::up_to(graph, &tips))
+    }
+
+    /// All cuts along the trunk's topological order, from the empty one to the whole trunk. In a chain: every cut.
+    pub fn along_trunk(graph: &Graph) -> Vec<Self> {
+        let trunk = graph.trunk();
+        (0..=trunk.len()).map(|end| Self(trunk[..end].to_vec())).collect()
+    }
+
+    /// The trunk layers that an exit's head hangs on: what must have run before it can be tried.
+    pub fn needed_by(graph: &Graph, exit: ExitId) -> Self {
+        Self::up_to(graph, &[graph.exits[exit.0].logits])
+    }
+
+    /// Its layers in topological order.
+    pub fn layers(&self) -> &[LayerId] {
+        &self.0
+    }
+
+    /// Whether a layer lies in it.
+    pub fn contains(&self, id: LayerId) -> bool {
+        self.0.binary_search(&id).is_ok()
+    }
+
+    /// Whether all of `other` lies in it.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.0.iter().all(|&id| self.contains(id))
+    }
+
+    /// The trunk layers outside it, in topological order: what the next node runs.
+    pub fn rest(&self, graph: &Graph) -> Vec<LayerId> {
+        graph.trunk().into_iter().filter(|&id| !self.contains(id)).collect()
+    }
+
+    /// The tensors that cross it, each once: those from inside (or the input) that the trunk outside reads, and those
+    /// that side exits outside read (`exits`: the ones that are tried after the link).
+    pub fn frontier(&self, graph: &Graph, exits: &[ExitId]) -> Vec<Source> {
+        let mut outside = self.rest(graph);
+        outside.extend(exits.iter().flat_map(|&exit| graph.head(exit)));
+        let crossing: BTreeSet<Source> = outside
+            .iter()
+            .flat_map(|&id| graph.layer(id).inputs.iter().copied())
+            .filter(|source| match source {
+                Source::Input => true,
+                Source::Layer(id) => self.contains(*id),
+            })
+            .collect();
+        crossing.into_iter().collect()
+    }
+
+    /// The layers in it that no other layer in it reads: they name the cut.
+    pub fn tips(&self, graph: &Graph) -> Vec<LayerId> {
+        let read: BTreeSet<Source> =
+            self.0.iter().flat_map(|&id| graph.layer(id).inputs.iter().copied()).collect();
+        self.0.iter().copied().filter(|&id| !read.contains(&Source::Layer(id))).collect()
+    }
+
+    /// The names of its tips; empty for the empty cut.
+    pub fn tip_names(&self, graph: &Graph) -> Vec<String> {
+        self.tips(graph).into_iter().map(|id| graph.layer(id).name.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::samples;
+    use super::*;
+
+    const NO_EXITS: &[ExitId] = &[];
+
+    fn of(id: usize) -> Source {
+        Source::Layer(LayerId(id))
+    }
+
+    #[test]
+    fn the_empty_cut_sends_the_input() {
+        for graph in [samples::chain(), samples::residual()] {
+            let empty = Cut::default();
+            assert_eq!(empty.frontier(&graph, NO_EXITS), [Source::Input]);
+            assert_eq!(empty.rest(&graph), graph.trunk());
+            assert!(empty.tip_names(&graph).is_empty());
+        }
+    }
+
+    #[test]
+    fn the_whole_trunk_sends_nothing() {
+        let graph = samples::residual();
+        let whole = Cut::along_trunk(&graph).pop().unwrap();
+        assert_eq!(whole.frontier(&graph, NO_EXITS), []);
+        assert_eq!(whole.rest(&graph), []);
+        assert_eq!(whole.tip_names(&graph), ["fc"]);
+    }
+
+    #[test]
+    fn a_cut_through_a_residual_block_sends_two_tensors() {
+        let graph = samples::residual();
+        let cut = Cut::up_to(&graph, &[LayerId(1)]);
+        assert_eq!(cut.layers(), [LayerId(0), LayerId(1)]);
+        assert_eq!(cut.frontier(&graph, NO_EXITS), [of(0), of(1)]);
+        assert_eq!(cut.tip_names(&graph), ["conv2a"]);
+    }
+
+    #[test]
+    fn a_side_exit_behind_the_link_needs_its_own_tensor() {
+        let graph = samples::chain();
+        let behind_conv2 = Cut::up_to(&graph, &[LayerId(3)]);
+        assert_eq!(behind_conv2.frontier(&graph, NO_EXITS), [of(3)]);
+        assert_eq!(behind_conv2.frontier(&graph, &[ExitId(0)]), [of(1), of(3)]);
+        let behind_pool1 = Cut::needed_by(&graph, ExitId(0));
+        assert_eq!(behind_pool1.tip_names(&graph), ["pool1"]);
+        assert_eq!(behind_pool1.frontier(&graph, &[ExitId(0)]), [of(1)]);
+    }
+
+    #[test]
+    fn heads_never_lie_in_a_cut() {
+        let graph = samples::chain();
+        let cut = Cut::up_to(&graph, &[LayerId(2)]);
+        assert_eq!(cut.layers(), [LayerId(0), LayerId(1)]);
+        assert!(cut.contains(LayerId(1)) && !cut.contains(LayerId(2)));
+    }
+
+    #[test]
+    fn cuts_along_the_trunk_grow_one_by_one() {
+        let graph = samples::chain();
+        let cuts = Cut::along_trunk(&graph);
+        assert_eq!(cuts.len(), graph.trunk().len() + 1);
+        for pair in cuts.windows(2) {
+            assert!(pair[1].covers(&pair[0]) && !pair[0].covers(&pair[1]));
+        }
+    }
+
+    #[test]
+    fn names_of_no_trunk_layer_are_refused() {
+        let graph = samples::chain();
+        for name in ["nowhere", "exit1.fc", "input"] {
+            let error = Cut::from_tip_names(&graph, &[name.to_owned()]).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn cuts_are_closed_and_known_by_their_tips(tips in proptest::collection::vec(0..5_usize, 0..4)) {
+            let graph = samples::residual();
+            let tips: Vec<LayerId> = tips.into_iter().map(LayerId).collect();
+            let cut = Cut::up_to(&graph, &tips);
+            for &id in cut.layers() {
+                for input in &graph.layer(id).inputs {
+                    prop_assert!(*input == Source::Input || graph.layer_ids().any(|id| of(id.0) == *input && cut.contains(id)));
+                }
+            }
+            prop_assert_eq!(&Cut::from_tip_names(&graph, &cut.tip_names(&graph)).unwrap(), &cut);
+            let mut all = [cut.layers(), &cut.rest(&graph)].concat();
+            all.sort();
+            prop_assert_eq!(all, graph.trunk());
+        }
+    }
+}

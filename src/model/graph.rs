@@ -1,0 +1,322 @@
+//! The model graph: layers in topological order, and the exits among them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// A layer's place in [`Graph::layers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LayerId(pub usize);
+
+/// An exit's place in [`Graph::exits`]; the last one is the final exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ExitId(pub usize);
+
+/// Where a tensor comes from. Every layer has exactly one output, so this names every tensor of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// The network's input.
+    Input,
+    /// The output of a layer.
+    Layer(LayerId),
+}
+
+/// A tensor's shape without the batch dimension: `[channels, height, width]` or `[features]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Shape(pub Vec<usize>);
+
+impl Shape {
+    /// How many values a tensor of this shape holds.
+    pub fn elements(&self) -> usize {
+        self.0.iter().product()
+    }
+
+    /// Its size as 32-bit floats.
+    pub fn bytes(&self) -> u64 {
+        self.elements() as u64 * 4
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sides: Vec<String> = self.0.iter().map(usize::to_string).collect();
+        f.pad(&sides.join("×"))
+    }
+}
+
+/// The SHA-256 of a model file, in hexadecimal: what tells one model from another everywhere.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ModelHash(pub String);
+
+impl ModelHash {
+    /// The hash of a model file's bytes.
+    pub fn of(file: &[u8]) -> Self {
+        use sha2::{Digest, Sha256};
+        Self(Sha256::digest(file).iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// The first 12 digits, enough for people.
+    pub fn short(&self) -> &str {
+        self.0.get(..12).unwrap_or(&self.0)
+    }
+}
+
+/// A constant tensor, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+    /// Its values; as many as the product of `shape`.
+    pub data: Vec<f32>,
+}
+
+/// The sliding window of a convolution or pooling, `[vertical, horizontal]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Size of the kernel.
+    pub kernel: [usize; 2],
+    /// Step between places.
+    pub stride: [usize; 2],
+    /// Padding `[top, left, bottom, right]`.
+    pub padding: [usize; 4],
+    /// Spacing of the kernel's taps.
+    pub dilation: [usize; 2],
+}
+
+/// What a layer computes, per sample. `relu` says that a rectifier is fused behind it.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the fields are the op's parameters under their usual names")]
+pub enum Op {
+    /// Convolution, `weight` `[out, in / groups, kh, kw]`, batch norm folded in.
+    Conv { weight: Arc<Weights>, bias: Option<Arc<Weights>>, window: Window, groups: usize, relu: bool },
+    /// Fully connected, `weight` `[out, in]`; its input is flattened first.
+    Linear { weight: Arc<Weights>, bias: Option<Arc<Weights>>, relu: bool },
+    /// `scale[c] * x + shift[c]` per channel (or one value for all): batch norm alone, input normalisation.
+    Affine { scale: Arc<Weights>, shift: Arc<Weights>, relu: bool },
+    /// Largest value under the window; `ceil` rounds the output size up.
+    MaxPool { window: Window, ceil: bool },
+    /// Mean under the window.
+    AveragePool { window: Window, ceil: bool, count_padding: bool },
+    /// Mean of each channel's plane.
+    GlobalAveragePool,
+    /// Rectifier alone.
+    Relu,
+    /// Sum of all inputs.
+    Add { relu: bool },
+    /// Inputs joined along the channels.
+    Concat,
+    /// The same values under another shape.
+    Reshape,
+}
+
+impl Op {
+    /// How many learned values it holds, folded ones counted once.
+    pub fn learned_values(&self) -> usize {
+        let of = |weights: &Arc<Weights>| weights.data.len();
+        match self {
+            Self::Conv { weight, bias, .. } | Self::Linear { weight, bias, .. } => {
+                of(weight) + bias.as_ref().map_or(0, of)
+            }
+            Self::Affine { scale, shift, .. } => of(scale) + of(shift),
+            _ => 0,
+        }
+    }
+
+    /// Its name for tables, fused parts included.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Conv { relu: true, .. } => "conv+relu",
+            Self::Conv { .. } => "conv",
+            Self::Linear { relu: true, .. } => "linear+relu",
+            Self::Linear { .. } => "linear",
+            Self::Affine { relu: true, .. } => "affine+relu",
+            Self::Affine { .. } => "affine",
+            Self::MaxPool { .. } => "maxpool",
+            Self::AveragePool { .. } => "avgpool",
+            Self::GlobalAveragePool => "global avgpool",
+            Self::Relu => "relu",
+            Self::Add { relu: true } => "add+relu",
+            Self::Add { .. } => "add",
+            Self::Concat => "concat",
+            Self::Reshape => "reshape",
+        }
+    }
+}
+
+/// One unit that the runtime executes and the profiler times.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// Unique in its graph.
+    pub name: String,
+    /// What it computes.
+    pub op: Op,
+    /// The tensors that it reads, in order.
+    pub inputs: Vec<Source>,
+    /// The shape that it writes.
+    pub output: Shape,
+    /// Learned values, folded ones counted once.
+    pub params: u64,
+    /// Multiply-accumulate operations for one sample.
+    pub macs: u64,
+}
+
+/// A place where the network answers.
+#[derive(Clone, Debug)]
+pub struct Exit {
+    /// The name of the ONNX output.
+    pub name: String,
+    /// The layer whose output is the logits, shape `[classes]`.
+    pub logits: LayerId,
+}
+
+/// A network: layers in topological order and the exits in the file's order, the last one final.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    /// What people call the model (a bundled name or the file's stem).
+    pub name: String,
+    /// The hash of the file that it was read from.
+    pub hash: ModelHash,
+    /// The input of one sample.
+    pub input: Shape,
+    /// Every layer; a layer's inputs come before it.
+    pub layers: Vec<Layer>,
+    /// Never empty; the last one is final.
+    pub exits: Vec<Exit>,
+}
+
+impl Graph {
+    /// The layer behind an id of this graph.
+    pub fn layer(&self, id: LayerId) -> &Layer {
+        &self.layers[id.0]
+    }
+
+    /// Every layer's id, in topological order.
+    pub fn layer_ids(&self) -> impl DoubleEndedIterator<Item = LayerId> + use<> {
+        (0..self.layers.len()).map(LayerId)
+    }
+
+    /// The layer called `name`.
+    pub fn find_layer(&self, name: &str) -> Option<LayerId> {
+        self.layers.iter().position(|layer| layer.name == name).map(LayerId)
+    }
+
+    /// The exit called `name`.
+    pub fn find_exit(&self, name: &str) -> Option<ExitId> {
+        self.exits.iter().position(|exit| exit.name == name).map(ExitId)
+    }
+
+    /// The final exit.
+    pub fn final_exit(&self) -> ExitId {
+        ExitId(self.exits.len() - 1)
+    }
+
+    /// How many classes the network tells apart.
+    pub fn classes(&self) -> usize {
+        self.layer(self.exits[self.final_exit().0].logits).output.elements()
+    }
+
+    /// The shape of any tensor of a task.
+    pub fn shape(&self, source: Source) -> &Shape {
+        match source {
+            Source::Input => &self.input,
+            Source::Layer(id) => &self.layer(id).output,
+        }
+    }
+
+    /// The name of any tensor of a task: its layer's, or `input`.
+    pub fn tensor_name(&self, source: Source) -> &str {
+        match source {
+            Source::Input => "input",
+            Source::Layer(id) => &self.layer(id).name,
+        }
+    }
+
+    /// The layers that `wanted` needs, itself included, in topological order.
+    pub fn ancestors(&self, wanted: LayerId) -> Vec<LayerId> {
+        let mut needed = vec![false; self.layers.len()];
+        needed[wanted.0] = true;
+        for id in (0..=wanted.0).rev() {
+            if needed[id] {
+                for source in &self.layers[id].inputs {
+                    if let Source::Layer(input) = source {
+                        needed[input.0] = true;
+                    }
+                }
+            }
+        }
+        self.layer_ids().filter(|id| needed[id.0]).collect()
+    }
+
+    /// The trunk: every layer that the final exit needs, in topological order.
+    pub fn trunk(&self) -> Vec<LayerId> {
+        self.ancestors(self.exits[self.final_exit().0].logits)
+    }
+
+    /// The head of a side exit: the layers that only side exits need. Empty for the final exit.
+    pub fn head(&self, exit: ExitId) -> Vec<LayerId> {
+        let trunk = self.trunk();
+        let mut head = self.ancestors(self.exits[exit.0].logits);
+        head.retain(|id| trunk.binary_search(id).is_err());
+        head
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+
+    fn ids(ids: &[usize]) -> Vec<LayerId> {
+        ids.iter().map(|&id| LayerId(id)).collect()
+    }
+
+    #[test]
+    fn the_trunk_leaves_out_the_heads_of_side_exits() {
+        let graph = samples::chain();
+        assert_eq!(graph.trunk(), ids(&[0, 1, 3, 4, 5]));
+        assert_eq!(graph.head(ExitId(0)), ids(&[2]));
+        assert_eq!(graph.head(graph.final_exit()), ids(&[]));
+    }
+
+    #[test]
+    fn ancestors_follow_every_branch() {
+        let graph = samples::residual();
+        assert_eq!(graph.ancestors(LayerId(3)), ids(&[0, 1, 2, 3]));
+        assert_eq!(graph.ancestors(LayerId(1)), ids(&[0, 1]));
+    }
+
+    #[test]
+    fn tensors_have_names_and_shapes() {
+        let graph = samples::chain();
+        assert_eq!(graph.tensor_name(Source::Input), "input");
+        assert_eq!(graph.tensor_name(Source::Layer(LayerId(1))), "pool1");
+        assert_eq!(graph.shape(Source::Input).bytes(), 3 * 8 * 8 * 4);
+        assert_eq!(graph.shape(Source::Layer(LayerId(1))).to_string(), "4×4×4");
+        assert_eq!((graph.find_layer("pool1"), graph.find_layer("pool9")), (Some(LayerId(1)), None));
+        assert_eq!((graph.find_exit("final"), graph.find_exit("exit9")), (Some(ExitId(1)), None));
+        assert_eq!(graph.classes(), 4);
+    }
+
+    #[test]
+    fn a_hash_tells_files_apart() {
+        let empty = ModelHash::of(b"");
+        assert_eq!(empty.short(), "e3b0c44298fc");
+        assert_eq!(empty.0.len(), 64);
+        assert_ne!(empty, ModelHash::of(b"model"));
+        assert_eq!(ModelHash("short".into()).short(), "short");
+    }
+
+    #[test]
+    fn learned_values_count_weights_and_biases() {
+        let weights = |len| Arc::new(Weights { shape: vec![len], data: vec![0.0; len] });
+        let linear = Op::Linear { weight: weights(12), bias: Some(weights(3)), relu: false };
+        assert_eq!(linear.learned_values(), 15);
+        assert_eq!(Op::Affine { scale: weights(3), shift: weights(3), relu: false }.learned_values(), 6);
+        assert_eq!(Op::Concat.learned_values(), 0);
+    }
+}

@@ -1,0 +1,242 @@
+//! Constant tensors: stored in the file, or computed while reading it.
+
+use std::sync::Arc;
+
+use half::{bf16, f16};
+
+use super::proto::{TensorProto, data_type};
+use crate::error::{Error, Result};
+use crate::model::Weights;
+
+/// A tensor whose values are known while reading. Every floating-point type becomes `f32`, every other one `i64`.
+#[derive(Clone, Debug)]
+pub enum Constant {
+    /// Weights and other real values.
+    Float(Arc<Weights>),
+    /// Shapes, axes and flags.
+    Int(Arc<Ints>),
+}
+
+/// A tensor of integers, row-major.
+#[derive(Debug)]
+pub struct Ints {
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+    /// Its values; as many as the product of `shape`.
+    pub data: Vec<i64>,
+}
+
+impl Constant {
+    /// From values that number the product of `shape`.
+    pub fn float(shape: Vec<usize>, data: Vec<f32>) -> Self {
+        Self::Float(Arc::new(Weights { shape, data }))
+    }
+
+    /// From values that number the product of `shape`.
+    pub fn int(shape: Vec<usize>, data: Vec<i64>) -> Self {
+        Self::Int(Arc::new(Ints { shape, data }))
+    }
+
+    /// Its dimensions.
+    pub fn shape(&self) -> &[usize] {
+        match self {
+            Self::Float(weights) => &weights.shape,
+            Self::Int(ints) => &ints.shape,
+        }
+    }
+
+    /// How many values it holds.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Float(weights) => weights.data.len(),
+            Self::Int(ints) => ints.data.len(),
+        }
+    }
+
+    /// Reads a stored tensor. Nothing is allocated before the data is known to be as long as the shape says.
+    pub fn decode(tensor: &TensorProto) -> Result<Self, String> {
+        if tensor.data_location != 0 || !tensor.external_data.is_empty() {
+            return Err("its weights lie in a separate file, which is not supported yet; \
+                        export with the weights inside the ONNX file"
+                .into());
+        }
+        let shape = dimensions(&tensor.dims)?;
+        let count = elements(&shape).ok_or("its dimensions overflow")?;
+        match tensor.data_type {
+            data_type::INT64 | data_type::INT32 | data_type::BOOL => {
+                Ok(Self::int(shape, int_values(tensor, count)?))
+            }
+            data_type::FLOAT | data_type::FLOAT16 | data_type::BFLOAT16 | data_type::DOUBLE => {
+                Ok(Self::float(shape, float_values(tensor, count)?))
+            }
+            other => Err(format!(
+                "element type {other} is not supported; supported: float, float16, bfloat16, double, int32, int64, bool"
+            )),
+        }
+    }
+}
+
+/// The product of a shape's sides, unless it overflows.
+pub fn elements(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1_usize, |product, &side| product.checked_mul(side))
+}
+
+fn dimensions(dims: &[i64]) -> Result<Vec<usize>, String> {
+    dims.iter()
+        .map(|&dim| usize::try_from(dim).map_err(|_| format!("its dimension {dim} is negative")))
+        .collect()
+}
+
+fn float_values(tensor: &TensorProto, count: usize) -> Result<Vec<f32>, String> {
+    let bits = |values: &[i32], convert: fn(u16) -> f32| {
+        typed(values, count, |value| {
+            u16::try_from(value).map(convert).map_err(|_| "has values beyond 16 bits".into())
+        })
+    };
+    let raw = &tensor.raw_data;
+    match (tensor.data_type, raw.is_empty()) {
+        (data_type::FLOAT, true) => typed(&tensor.float_data, count, Ok),
+        (data_type::FLOAT, false) => raw_values(raw, count, f32::from_le_bytes),
+        (data_type::DOUBLE, true) => typed(&tensor.double_data, count, |value| Ok(value as f32)),
+        (data_type::DOUBLE, false) => raw_values(raw, count, |bytes| f64::from_le_bytes(bytes) as f32),
+        (data_type::FLOAT16, true) => bits(&tensor.int32_data, |value| f16::from_bits(value).to_f32()),
+        (data_type::FLOAT16, false) => raw_values(raw, count, |bytes| f16::from_le_bytes(bytes).to_f32()),
+        (_, true) => bits(&tensor.int32_data, |value| bf16::from_bits(value).to_f32()),
+        (_, false) => raw_values(raw, count, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+    }
+}
+
+fn int_values(tensor: &TensorProto, count: usize) -> Result<Vec<i64>, String> {
+    let raw = &tensor.raw_data;
+    match (tensor.data_type, raw.is_empty()) {
+        (data_type::INT64, true) => typed(&tensor.int64_data, count, Ok),
+        (data_type::INT64, false) => raw_values(raw, count, i64::from_le_bytes),
+        (data_type::INT32, false) => raw_values(raw, count, |bytes| i32::from_le_bytes(bytes).into()),
+        (_, true) => typed(&tensor.int32_data, count, |value| Ok(value.into())),
+        (_, false) => raw_values(raw, count, |[byte]: [u8; 1]| byte.into()),
+    }
+}
+
+fn typed<S: Copy, T>(
+    values: &[S],
+    count: usize,
+    convert: impl Fn(S) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
+    if values.len() != count {
+        return Err(format!("its shape says {count} values, but it holds {}", values.len()));
+    }
+    values.iter().map(|&value| convert(value)).collect()
+}
+
+fn raw_values<const N: usize, T>(
+    raw: &[u8],
+    count: usize,
+    convert: impl Fn([u8; N]) -> T,
+) -> Result<Vec<T>, String> {
+    if count.checked_mul(N) != Some(raw.len()) {
+        return Err(format!("its shape says {count} values of {N} bytes, but it holds {} bytes", raw.len()));
+    }
+    let (chunks, _) = raw.as_chunks::<N>();
+    Ok(chunks.iter().map(|&bytes| convert(bytes)).collect())
+}
+
+/// How many values may be written by computing with constants, so that a small file cannot ask for much memory.
+#[derive(Debug)]
+pub struct Budget {
+    left: usize,
+}
+
+impl Budget {
+    /// Enough for any real file of this many bytes: each weight is written a few times at most.
+    pub fn for_file(bytes: usize) -> Self {
+        Self { left: bytes.saturating_mul(4).max(1 << 22) }
+    }
+
+    /// Takes `values` from it.
+    pub fn take(&mut self, values: usize) -> Result<()> {
+        self.left = self.left.checked_sub(values).ok_or_else(|| {
+            Error::failed(
+                "its constants grow far beyond the file's own size; not a model that an exporter writes",
+            )
+        })?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(data_type: i32, dims: &[i64]) -> TensorProto {
+        TensorProto { dims: dims.to_vec(), data_type, ..TensorProto::default() }
+    }
+
+    fn floats(tensor: &TensorProto) -> Vec<f32> {
+        match Constant::decode(tensor).unwrap() {
+            Constant::Float(weights) => weights.data.clone(),
+            Constant::Int(_) => panic!("expected floats"),
+        }
+    }
+
+    #[test]
+    fn every_float_type_reads_the_same_values() {
+        let values = [1.5_f32, -2.0];
+        let halves = values.map(f16::from_f32);
+        let brains = values.map(bf16::from_f32);
+        let raw = |bytes: Vec<u8>, data_type| TensorProto { raw_data: bytes, ..tensor(data_type, &[2]) };
+        let bits = |bits: Vec<u16>, data_type| TensorProto {
+            int32_data: bits.into_iter().map(i32::from).collect(),
+            ..tensor(data_type, &[2])
+        };
+        let stored = [
+            raw(values.iter().flat_map(|v| v.to_le_bytes()).collect(), data_type::FLOAT),
+            raw(values.iter().flat_map(|v| f64::from(*v).to_le_bytes()).collect(), data_type::DOUBLE),
+            raw(halves.iter().flat_map(|v| v.to_le_bytes()).collect(), data_type::FLOAT16),
+            raw(brains.iter().flat_map(|v| v.to_le_bytes()).collect(), data_type::BFLOAT16),
+            bits(halves.iter().map(|v| v.to_bits()).collect(), data_type::FLOAT16),
+            bits(brains.iter().map(|v| v.to_bits()).collect(), data_type::BFLOAT16),
+            TensorProto { float_data: values.to_vec(), ..tensor(data_type::FLOAT, &[2]) },
+            TensorProto { double_data: vec![1.5, -2.0], ..tensor(data_type::DOUBLE, &[1, 2]) },
+        ];
+        for tensor in &stored {
+            assert_eq!(floats(tensor), values, "{tensor:?}");
+        }
+    }
+
+    #[test]
+    fn every_int_type_reads_the_same_values() {
+        let raw = |bytes: Vec<u8>, data_type| TensorProto { raw_data: bytes, ..tensor(data_type, &[2]) };
+        let stored = [
+            raw([1_i64, 0].iter().flat_map(|v| v.to_le_bytes()).collect(), data_type::INT64),
+            raw([1_i32, 0].iter().flat_map(|v| v.to_le_bytes()).collect(), data_type::INT32),
+            raw(vec![1, 0], data_type::BOOL),
+            TensorProto { int64_data: vec![1, 0], ..tensor(data_type::INT64, &[2]) },
+            TensorProto { int32_data: vec![1, 0], ..tensor(data_type::INT32, &[2]) },
+        ];
+        for tensor in &stored {
+            match Constant::decode(tensor).unwrap() {
+                Constant::Int(ints) => assert_eq!(ints.data, [1, 0]),
+                Constant::Float(_) => panic!("expected integers: {tensor:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn lying_sizes_are_errors() {
+        let huge = tensor(data_type::FLOAT, &[1 << 31, 1 << 31, 1 << 31]);
+        assert!(Constant::decode(&huge).unwrap_err().contains("overflow"));
+        let long = TensorProto { raw_data: vec![0; 8], ..tensor(data_type::FLOAT, &[1 << 40]) };
+        assert!(Constant::decode(&long).unwrap_err().contains("holds 8 bytes"));
+        assert!(Constant::decode(&tensor(data_type::FLOAT, &[-1])).unwrap_err().contains("negative"));
+        assert!(Constant::decode(&tensor(data_type::FLOAT, &[3])).unwrap_err().contains("holds 0"));
+        let outside = TensorProto { data_location: 1, ..tensor(data_type::FLOAT, &[3]) };
+        assert!(Constant::decode(&outside).unwrap_err().contains("separate file"));
+    }
+
+    #[test]
+    fn the_budget_runs_out() {
+        let mut budget = Budget::for_file(0);
+        budget.take(1 << 22).unwrap();
+        assert!(budget.take(1).is_err());
+    }
+}

@@ -1,0 +1,120 @@
+//! Convolutions and fully connected layers.
+
+use std::sync::Arc;
+
+use super::constant::Constant;
+use super::fold::transposed;
+use super::lower::{Lowering, Value};
+use super::node::Node;
+use super::window::{check_padded, pair, places, plane, window};
+use crate::error::Result;
+use crate::model::{Op, Source, Weights};
+
+/// `Conv`.
+pub fn conv<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
+    let source = graph.tensor(node, 0)?;
+    let input @ [channels, height, width] = plane(node, graph.shape(source))?;
+    let weight = weights(graph, node, 1)?;
+    let &[outputs, depth, kernel_height, kernel_width] = weight.shape.as_slice() else {
+        return Err(
+            node.error(format_args!("expected a weight of rank 4 (only 2-D), found {:?}", weight.shape))
+        );
+    };
+    let kernel = [kernel_height, kernel_width];
+    if pair(node, "kernel_shape")?.is_some_and(|named| named != kernel) {
+        return Err(node.error(format_args!("its kernel does not fit its weight {:?}", weight.shape)));
+    }
+    let groups = usize::try_from(node.int("group", 1)).unwrap_or(0);
+    let divides = |count: usize| count.checked_rem(groups) == Some(0);
+    if !divides(channels) || !divides(outputs) || depth != channels / groups {
+        return Err(node.error(format_args!(
+            "its weight {:?} in {} groups does not fit an input of {channels} channels",
+            weight.shape,
+            node.int("group", 1)
+        )));
+    }
+    let window = window(node, kernel, [height, width])?;
+    check_padded(node, &window, input)?;
+    let [rows, columns] = places(node, &window, [height, width], false)?;
+    let bias = bias(graph, node, outputs, 1.0)?;
+    let op = Op::Conv { weight, bias, window, groups, relu: false };
+    graph.push(node, op, vec![source], vec![outputs, rows, columns])
+}
+
+/// `Gemm`: `alpha * x * weight + beta * bias`.
+pub fn gemm<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
+    if node.int("transA", 0) != 0 {
+        return Err(node.error("transA is not supported: its first input must be [batch, features]"));
+    }
+    let stored = weights(graph, node, 1)?;
+    let weight = if node.int("transB", 0) == 0 { matrix(graph, node, &stored)? } else { stored };
+    let weight = scaled(weight, node.float("alpha", 1.0));
+    let outputs = weight.shape.first().copied().unwrap_or(0);
+    let bias = bias(graph, node, outputs, node.float("beta", 1.0))?;
+    fully_connected(graph, node, weight, bias)
+}
+
+/// `MatMul` of a tensor with a constant.
+pub fn matmul<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
+    let stored = weights(graph, node, 1)?;
+    let weight = matrix(graph, node, &stored)?;
+    fully_connected(graph, node, weight, None)
+}
+
+fn fully_connected<'a>(
+    graph: &mut Lowering<'a>,
+    node: &Node<'a>,
+    weight: Arc<Weights>,
+    bias: Option<Arc<Weights>>,
+) -> Result<Value> {
+    let source: Source = graph.tensor(node, 0)?;
+    let input = graph.shape(source);
+    match (weight.shape.as_slice(), input.0.as_slice()) {
+        (&[outputs, inputs], &[features]) if inputs == features => {
+            graph.push(node, Op::Linear { weight, bias, relu: false }, vec![source], vec![outputs])
+        }
+        (shape, _) => Err(node.error(format_args!(
+            "its weight {shape:?} (outputs first) does not fit an input of {input} per sample"
+        ))),
+    }
+}
+
+/// A stored `[in, out]` matrix as `[out, in]`.
+fn matrix(graph: &mut Lowering<'_>, node: &Node<'_>, stored: &Arc<Weights>) -> Result<Arc<Weights>> {
+    graph.budget.take(stored.data.len()).map_err(|error| node.error(error))?;
+    Ok(transposed(stored))
+}
+
+fn weights(graph: &Lowering<'_>, node: &Node<'_>, index: usize) -> Result<Arc<Weights>> {
+    match graph.constant(node, index)? {
+        Some(Constant::Float(weights)) if !weights.data.is_empty() => Ok(weights),
+        Some(Constant::Float(_)) => Err(node.error(format_args!("its input {index} is empty"))),
+        Some(Constant::Int(_)) => Err(node.error("expected floating-point weights, found integers")),
+        None => Err(node.error(format_args!("its input {index} (the weights) is missing"))),
+    }
+}
+
+/// The bias of `outputs` values, times `factor`.
+fn bias(graph: &Lowering<'_>, node: &Node<'_>, outputs: usize, factor: f32) -> Result<Option<Arc<Weights>>> {
+    if node.input(2).is_none() {
+        return Ok(None);
+    }
+    let stored = weights(graph, node, 2)?;
+    let data = match stored.data.as_slice() {
+        &[single] => vec![single; outputs],
+        data if data.len() == outputs && stored.shape.last() == Some(&outputs) => data.to_vec(),
+        _ => {
+            return Err(
+                node.error(format_args!("expected a bias of {outputs} values, found {:?}", stored.shape))
+            );
+        }
+    };
+    Ok(Some(scaled(Arc::new(Weights { shape: vec![outputs], data }), factor)))
+}
+
+fn scaled(mut weights: Arc<Weights>, factor: f32) -> Arc<Weights> {
+    if factor != 1.0 {
+        Arc::make_mut(&mut weights).data.iter_mut().for_each(|value| *value *= factor);
+    }
+    weights
+}

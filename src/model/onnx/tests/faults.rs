@@ -1,0 +1,250 @@
+//! Broken, foreign and hostile files end in one clear error, never in a panic or a large allocation.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::error::Kind;
+
+/// The message that a chain with one fault gives.
+fn fault(break_it: impl FnOnce(&mut File)) -> String {
+    let mut file = chain();
+    break_it(&mut file);
+    let error = file.read().unwrap_err();
+    assert_eq!(error.kind(), Kind::Failed);
+    let message = error.to_string();
+    assert!(message.starts_with("model test: ") && message.len() < 500, "{message}");
+    message
+}
+
+fn find<'f>(file: &'f mut File, name: &str) -> &'f mut NodeProto {
+    file.graph().node.iter_mut().find(|node| node.name == name).unwrap()
+}
+
+fn constant<'f>(file: &'f mut File, name: &str) -> &'f mut TensorProto {
+    file.graph().initializer.iter_mut().find(|tensor| tensor.name == name).unwrap()
+}
+
+#[test]
+fn foreign_files() {
+    for foreign in [&b""[..], b"not a model", b"\x89PNG\r\n\x1a\n", &[0xff; 64]] {
+        let message = Graph::from_onnx("test", foreign).unwrap_err().to_string();
+        assert!(message.contains("expected an ONNX file"), "{message}");
+    }
+}
+
+#[test]
+fn an_op_that_is_not_supported() {
+    let message = fault(|file| find(file, "/Relu").op_type = "HardSwish".into());
+    for part in ["node '/Relu' (HardSwish)", "opset 17", "MaxPool"] {
+        assert!(message.contains(part), "{message}");
+    }
+    let message = fault(|file| find(file, "/conv2/Conv").domain = "com.microsoft".into());
+    assert!(message.contains("'com.microsoft'"), "{message}");
+}
+
+#[test]
+fn broken_graphs() {
+    let cycle = fault(|file| find(file, "/conv1/conv/Conv").input[0] = "/Relu".into());
+    assert!(cycle.contains("cycle"), "{cycle}");
+    let dangling = fault(|file| find(file, "/conv2/Conv").input[0] = "nowhere".into());
+    assert!(dangling.contains("'/conv2/Conv'") && dangling.contains("'nowhere'"), "{dangling}");
+    let twice = fault(|file| find(file, "/conv2/Conv").output[0] = "/Relu".into());
+    assert!(twice.contains("another node"), "{twice}");
+    let no_inputs = fault(|file| find(file, "/conv2/Conv").input.clear());
+    assert!(no_inputs.contains("input 0 is missing"), "{no_inputs}");
+    let old = fault(|file| file.model.opset_import[0].version = 6);
+    assert!(old.contains("opset 6 is too old"), "{old}");
+    let none = fault(|file| file.model.opset_import.clear());
+    assert!(none.contains("which ONNX opset"), "{none}");
+}
+
+#[test]
+fn inputs_that_are_no_images() {
+    let two = fault(|file| file.graph().input.push(tensor_info("more", &[1, 3])));
+    assert!(two.contains("one input, found 2"), "{two}");
+    for dims in [&[0, 3, 0, 0][..], &[8, 3, 8, 8], &[], &[0, -3, 8, 8], &[0, 1 << 40, 1 << 40, 8]] {
+        let message = fault(|file| file.graph().input[0] = tensor_info("pixels", dims));
+        assert!(message.contains("[batch, channels, height, width]"), "{message}");
+    }
+    let untyped = fault(|file| file.graph().input[0].r#type = None);
+    assert!(untyped.contains("no shape"), "{untyped}");
+}
+
+#[test]
+fn outputs_that_are_no_classes() {
+    let plane = fault(|file| file.graph().output[1].name = "/Relu".into());
+    assert!(plane.contains("[batch, classes], found 5×2×2"), "{plane}");
+    let uneven = fault(|file| file.graph().output[1].name = "/Reshape".into());
+    assert!(uneven.contains("tell 4 classes apart, found 5"), "{uneven}");
+    for name in ["pixels", "mean", "nowhere"] {
+        let message = fault(|file| file.graph().output[1].name = name.into());
+        assert!(message.contains("computed by a node"), "{message}");
+    }
+    let none = fault(|file| file.graph().output.clear());
+    assert!(none.contains("at least one output"), "{none}");
+}
+
+#[test]
+fn weights_that_do_not_fit() {
+    let short = fault(|file| constant(file, "conv2.weight").raw_data.truncate(10));
+    assert!(short.contains("'conv2.weight'") && short.contains("holds 10 bytes"), "{short}");
+    let huge = fault(|file| constant(file, "conv2.weight").dims = vec![i64::MAX, 2, 2, 2]);
+    assert!(huge.contains("overflow"), "{huge}");
+    let outside = fault(|file| constant(file, "conv2.weight").data_location = 1);
+    assert!(outside.contains("separate file"), "{outside}");
+    let flat = fault(|file| constant(file, "conv2.weight").dims = vec![5, 8]);
+    assert!(flat.contains("rank 4"), "{flat}");
+    for group in [0, -1, 3, i64::MAX] {
+        let message = fault(|file| {
+            *find(file, "/conv2/Conv") = find(file, "/conv2/Conv").clone().with("group", &[group])
+        });
+        assert!(message.contains("groups does not fit an input of 2 channels"), "{message}");
+    }
+    let bias = fault(|file| constant(file, "fc1.bias").dims = vec![4, 1]);
+    assert!(bias.contains("bias of 4 values"), "{bias}");
+    let negative = fault(|file| constant(file, "running.var").float_data[1] = -1.0);
+    assert!(negative.contains("no finite scale"), "{negative}");
+    let broadcast = fault(|file| constant(file, "std").dims = vec![1, 3]);
+    assert!(broadcast.contains("one per channel"), "{broadcast}");
+}
+
+#[test]
+fn windows_that_ask_for_too_much() {
+    let pads = fault(|file| find(file, "/conv1/conv/Conv").attribute[0].ints = vec![1 << 20; 4]);
+    assert!(pads.contains("padded input"), "{pads}");
+    let pool = fault(|file| {
+        *find(file, "/pool1/MaxPool") = find(file, "/pool1/MaxPool").clone().with("pads", &[2; 4])
+    });
+    assert!(pool.contains("not smaller than its window"), "{pool}");
+    let stride = fault(|file| find(file, "/conv2/Conv").attribute[0].ints = vec![0, 1]);
+    assert!(stride.contains("strides"), "{stride}");
+}
+
+#[test]
+fn networks_in_training_mode() {
+    let bn = "/conv1/bn/BatchNormalization";
+    let message = fault(|file| *find(file, bn) = find(file, bn).clone().with("training_mode", &[1]));
+    assert!(message.contains("model.eval()"), "{message}");
+    let message = fault(|file| {
+        let flag = TensorProto { data_type: data_type::BOOL, raw_data: vec![1], ..floats("flag", &[], &[]) };
+        file.graph().initializer.push(flag);
+        find(file, "/classifier/drop/Dropout").input.extend([String::new(), "flag".into()]);
+    });
+    assert!(message.contains("model.eval()"), "{message}");
+}
+
+#[test]
+fn a_softmax_inside_the_network() {
+    let message = fault(|file| {
+        find(file, "/Softmax").output[0] = "probabilities".into();
+        file.graph().node.push(node("/Relu_9", "probabilities").writes("final"));
+    });
+    assert!(message.contains("directly in front of an output"), "{message}");
+}
+
+#[test]
+fn constants_that_multiply_their_own_size() {
+    let message = fault(|file| {
+        let graph = file.graph();
+        graph.initializer.push(ints("grow_0", &[1; 64]));
+        graph.node.extend((0..30).map(|step| {
+            let input = format!("grow_{step} grow_{step}");
+            node(&format!("/Concat_{step}"), &input).with("axis", &[0]).writes(&format!("grow_{}", step + 1))
+        }));
+        find(file, "/Reshape").input[1] = "grow_30".into();
+    });
+    assert!(message.contains("far beyond the file's own size"), "{message}");
+}
+
+#[test]
+fn hostile_names_are_made_plain() {
+    let mut file = chain();
+    find(&mut file, "/conv2/Conv").name = "\u{1b}[31m\n<b>é\u{202e}".repeat(100);
+    file.graph().output[1].name = "final\n\u{1b}[0m".into();
+    find(&mut file, "/Softmax").output[0] = "final\n\u{1b}[0m".into();
+    let graph = file.read().unwrap();
+    let names = graph.layers.iter().map(|layer| &layer.name).chain(graph.exits.iter().map(|exit| &exit.name));
+    for name in names {
+        assert!(name.len() <= 60 && name.bytes().all(|byte| byte.is_ascii_graphic()), "{name:?}");
+    }
+}
+
+/// Numbers that readers trip over.
+fn awkward() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        -3..20_i64,
+        Just(i64::MAX),
+        Just(i64::MIN),
+        Just(1 << 20),
+        Just(1 << 28),
+        Just(1 << 32),
+        Just(1 << 62),
+        any::<i64>()
+    ]
+}
+
+/// A graph that was read holds what the runtime and the planner take for granted.
+fn check(result: Result<Graph>) {
+    let Ok(graph) = result else { return };
+    for (id, layer) in graph.layers.iter().enumerate() {
+        assert!(layer.inputs.iter().all(|&input| input < Source::Layer(crate::model::LayerId(id))));
+        assert!((1..=1 << 28).contains(&layer.output.elements()));
+        assert!(!layer.inputs.is_empty());
+        assert_eq!(graph.find_layer(&layer.name).map(|id| id.0), Some(id), "{} is not unique", layer.name);
+    }
+    assert!(graph.exits.iter().all(|exit| graph.layer(exit.logits).output.0 == [graph.classes()]));
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_in_a_file_never_panic(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        keep in proptest::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut bytes = chain().bytes();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Some(keep) = keep {
+            bytes.truncate(keep.index(bytes.len()));
+        }
+        check(Graph::from_onnx("test", &bytes));
+    }
+
+    #[test]
+    fn random_numbers_in_a_graph_never_panic(
+        attributes in proptest::collection::vec((any::<prop::sample::Index>(), 0..4_usize, awkward()), 0..3),
+        dims in proptest::collection::vec((any::<prop::sample::Index>(), 0..4_usize, awkward()), 0..2),
+        wires in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..2),
+        target in proptest::option::of(proptest::collection::vec(awkward(), 0..5)),
+    ) {
+        let mut file = chain();
+        let graph = file.graph();
+        for (node, at, number) in attributes {
+            let mut given: Vec<&mut AttributeProto> =
+                graph.node.iter_mut().flat_map(|node| &mut node.attribute).collect();
+            let at_attribute = node.index(given.len());
+            let attribute = &mut given[at_attribute];
+            attribute.i = number;
+            if let Some(place) = attribute.ints.get_mut(at) {
+                *place = number;
+            }
+        }
+        for (tensor, at, number) in dims {
+            let at_tensor = tensor.index(graph.initializer.len());
+            if let Some(place) = graph.initializer[at_tensor].dims.get_mut(at) {
+                *place = number;
+            }
+        }
+        for (from, to) in wires {
+            let (from, to) = (from.index(graph.node.len()), to.index(graph.node.len()));
+            graph.node[to].input[0] = graph.node[from].output[0].clone();
+        }
+        if let Some(target) = target {
+            let place = graph.initializer.iter_mut().find(|tensor| tensor.name == "target").unwrap();
+            *place = ints("target", &target);
+        }
+        check(file.read());
+    }
+}
