@@ -2,6 +2,7 @@
 //! best way of splitting the network between the two. `ARCHITECTURE.md` draws the rooms.
 
 pub mod clock;
+pub mod codec;
 pub mod error;
 pub mod model;
 pub mod units;
