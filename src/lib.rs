@@ -5,4 +5,5 @@ pub mod clock;
 pub mod codec;
 pub mod error;
 pub mod model;
+pub mod plan;
 pub mod units;

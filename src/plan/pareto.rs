@@ -1,0 +1,101 @@
+//! The Pareto front of rate, latency and accuracy, kept while points stream in.
+
+/// A configuration's three figures. Lower interval, lower latency and higher accuracy are better.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Point<C> {
+    pub interval: f64,
+    pub latency: f64,
+    pub accuracy: f64,
+    pub config: C,
+}
+
+/// Points that no other point weakly dominates. Of equal points the first stays.
+#[derive(Clone, Debug)]
+pub(super) struct Front<C> {
+    points: Vec<Point<C>>,
+    settled: usize,
+}
+
+impl<C> Default for Front<C> {
+    fn default() -> Self {
+        Self { points: Vec::new(), settled: 0 }
+    }
+}
+
+impl<C: Copy> Front<C> {
+    pub fn add(&mut self, point: Point<C>) {
+        self.points.push(point);
+        // Reducing costs a sort, so it waits until the fresh points outnumber the settled ones.
+        if self.points.len() > 2 * self.settled + 16_384 {
+            self.reduce();
+        }
+    }
+
+    /// The front by rising interval.
+    pub fn take(&mut self) -> Vec<Point<C>> {
+        self.reduce();
+        self.settled = 0;
+        std::mem::take(&mut self.points)
+    }
+
+    /// Sweeps by rising interval and keeps a staircase of (latency, accuracy): a point stays when no point before it is
+    /// at least as quick and at least as accurate.
+    fn reduce(&mut self) {
+        self.points.sort_by(|a, b| {
+            let by_latency = || a.latency.total_cmp(&b.latency);
+            a.interval
+                .total_cmp(&b.interval)
+                .then_with(by_latency)
+                .then_with(|| b.accuracy.total_cmp(&a.accuracy))
+        });
+        // Rising latency and rising accuracy: a step with more latency and no more accuracy is never needed.
+        let mut stairs: Vec<(f64, f64)> = Vec::new();
+        self.points.retain(|point| {
+            let end = stairs.partition_point(|&(latency, _)| latency <= point.latency);
+            if end > 0 && stairs[end - 1].1 >= point.accuracy {
+                return false;
+            }
+            let covered =
+                stairs[end..].iter().take_while(|&&(_, accuracy)| accuracy <= point.accuracy).count();
+            stairs.splice(end..end + covered, [(point.latency, point.accuracy)]);
+            if end > 0 && stairs[end - 1].0 == point.latency {
+                stairs.remove(end - 1);
+            }
+            true
+        });
+        self.settled = self.points.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn dominates(a: &Point<usize>, b: &Point<usize>) -> bool {
+        let no_worse = a.interval <= b.interval && a.latency <= b.latency && a.accuracy >= b.accuracy;
+        no_worse && (a.interval < b.interval || a.latency < b.latency || a.accuracy > b.accuracy)
+    }
+
+    proptest! {
+        #[test]
+        fn the_front_is_what_pairwise_comparison_leaves(
+            figures in proptest::collection::vec((0u8..8, 0u8..8, 0u8..8), 1..60)
+        ) {
+            let point = |(config, &(i, l, a)): (usize, &(u8, u8, u8))| Point {
+                interval: f64::from(i), latency: f64::from(l), accuracy: f64::from(a), config,
+            };
+            let points: Vec<_> = figures.iter().enumerate().map(point).collect();
+            let mut front = Front::default();
+            points.iter().for_each(|&point| front.add(point));
+            let key = |p: &Point<usize>| (p.interval as u8, p.latency as u8, p.accuracy as u8);
+            let mut found: Vec<_> = front.take().iter().map(key).collect();
+            let undominated = points.iter().filter(|p| !points.iter().any(|q| dominates(q, p)));
+            let mut expected: Vec<_> = undominated.map(key).collect();
+            found.sort_unstable();
+            expected.sort_unstable();
+            expected.dedup();
+            prop_assert_eq!(found, expected);
+        }
+    }
+}
