@@ -6,4 +6,5 @@ pub mod codec;
 pub mod error;
 pub mod model;
 pub mod plan;
+pub mod runtime;
 pub mod units;

@@ -1,0 +1,50 @@
+"""CIFAR-10 from the official binary layout, split as every coprof record is split.
+
+The last 5,000 of the 50,000 training images are the validation split: they are never trained on.
+"""
+
+import pathlib
+
+import numpy as np
+import torch
+
+VALIDATION_IMAGES = 5_000
+RECORD_BYTES = 1 + 3 * 32 * 32
+
+
+def _read(files):
+    raw = np.concatenate([np.fromfile(f, dtype=np.uint8) for f in files]).reshape(-1, RECORD_BYTES)
+    labels = torch.from_numpy(raw[:, 0].astype(np.int64))
+    pixels = torch.from_numpy(raw[:, 1:].reshape(-1, 3, 32, 32).copy())
+    return pixels, labels
+
+
+def load(folder):
+    """{"train" | "validation" | "test": (pixels uint8 [n,3,32,32], labels int64 [n])}"""
+    folder = pathlib.Path(folder)
+    if (folder / "cifar-10-batches-bin").is_dir():
+        folder = folder / "cifar-10-batches-bin"
+    pixels, labels = _read([folder / f"data_batch_{i}.bin" for i in range(1, 6)])
+    cut = len(labels) - VALIDATION_IMAGES
+    return {
+        "train": (pixels[:cut], labels[:cut]),
+        "validation": (pixels[cut:], labels[cut:]),
+        "test": _read([folder / "test_batch.bin"]),
+    }
+
+
+def augmented_batches(pixels, labels, batch, generator):
+    """One epoch of shuffled float batches, each image shifted by up to 4 pixels and mirrored by chance."""
+    n = len(labels)
+    order = torch.randperm(n, generator=generator)
+    for at in range(0, n - batch + 1, batch):
+        pick = order[at : at + batch]
+        images = torch.nn.functional.pad(pixels[pick].float(), (4, 4, 4, 4), mode="reflect")
+        shift = torch.randint(0, 9, (batch, 2), generator=generator)
+        rows = shift[:, :1] + torch.arange(32)
+        columns = shift[:, 1:] + torch.arange(32)
+        mirrored = torch.rand(batch, generator=generator) < 0.5
+        columns[mirrored] = columns[mirrored].flip(1)
+        index = torch.arange(batch)
+        images = images[index[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+        yield images.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last), labels[pick]

@@ -1,0 +1,41 @@
+//! What a thread needs before it runs layers, and the dense solve that finds the host's peak.
+
+use tch::{Device, Kind, TchError, Tensor};
+
+use crate::error::{Error, Result};
+
+/// Limits libtorch on the calling thread to `threads` threads and pins the thread to a core where one is given.
+/// Returns whether it is pinned.
+pub fn prepare_thread(threads: usize, core: Option<usize>) -> bool {
+    // OpenMP keeps the number per calling thread, so every thread that runs layers must say it.
+    tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
+    core.is_some_and(|id| core_affinity::set_for_current(core_affinity::CoreId { id }))
+}
+
+/// A dense system `A x = b` in single precision, solved by LU with partial pivoting: the work that LINPACK counts as
+/// 2/3 n³ + 2 n² floating-point operations.
+#[derive(Default)]
+pub struct DenseSolver {
+    system: Option<(usize, Tensor, Tensor)>,
+}
+
+impl DenseSolver {
+    /// Solves a random system of order `n`, made at the first call with this `n` and kept for the next ones.
+    pub fn solve(&mut self, n: usize) -> Result<()> {
+        let _no_grad = tch::no_grad_guard();
+        self.solve_kept(n).map_err(|error| Error::failed(format!("libtorch's dense solve failed: {error}")))
+    }
+
+    fn solve_kept(&mut self, n: usize) -> std::result::Result<(), TchError> {
+        let order = i64::try_from(n).map_err(|_| TchError::Shape(format!("order {n} is too large")))?;
+        let options = (Kind::Float, Device::Cpu);
+        if self.system.as_ref().is_none_or(|(kept, _, _)| *kept != n) {
+            self.system =
+                Some((n, Tensor::f_rand([order, order], options)?, Tensor::f_rand([order, 1], options)?));
+        }
+        match &self.system {
+            Some((_, a, b)) => Tensor::f_linalg_solve(a, b, true).map(drop),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Executes layers. The only room that names tch; the others see [`Backend`].
+
+mod fake;
+mod host;
+mod kernel;
+mod torch;
+
+pub use fake::FakeBackend;
+pub use host::{DenseSolver, prepare_thread};
+pub use torch::{TorchBackend, TorchDevice};
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::model::{Graph, LayerId, Source};
+
+/// Runs layers of one model, one task (one sample) at a time. Holds the task's tensors between calls.
+///
+/// Values cross as `f32`, row-major, without the batch dimension; shapes are the graph's.
+pub trait Backend: Send {
+    /// The model that it runs.
+    fn graph(&self) -> &Arc<Graph>;
+    /// Forgets the tensors of the last task.
+    fn clear(&mut self);
+    /// Gives a tensor of this task. Errors unless `values` has the tensor's number of elements.
+    fn put(&mut self, tensor: Source, values: &[f32]) -> Result<()>;
+    /// Runs `layers` in this order; each layer's inputs must be there. Finished (synchronised) on return.
+    fn run(&mut self, layers: &[LayerId]) -> Result<()>;
+    /// Reads a tensor of this task into `into`, replacing what it held.
+    fn get(&mut self, tensor: Source, into: &mut Vec<f32>) -> Result<()>;
+}
