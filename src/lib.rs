@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod codec;
+pub mod data;
 pub mod error;
 pub mod model;
 pub mod plan;

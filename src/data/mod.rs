@@ -1,0 +1,20 @@
+//! Pictures to run on, and the records made from them. Knows no runtime; only `fetch` talks to the network.
+
+mod cifar10;
+mod encodings_record;
+mod fetch;
+mod files;
+mod header;
+mod images;
+mod made_up;
+mod records;
+
+pub use cifar10::{ARCHIVE, Cifar10, fingerprint, locate};
+pub use encodings_record::{EncodingRecord, EncodingRow, ExitEffect, cut_name};
+pub use fetch::{Fetched, fetch_cifar10};
+pub use files::write_whole;
+pub use images::{Images, Split};
+pub use made_up::made_up_frames;
+#[cfg(test)]
+pub(crate) use records::tests::{Row as TestRow, record as test_record};
+pub use records::{ExitAnswer, ExitRecord, ExitSample};
