@@ -5,6 +5,7 @@ pub mod clock;
 pub mod codec;
 pub mod data;
 pub mod error;
+pub mod measure;
 pub mod model;
 pub mod plan;
 pub mod runtime;

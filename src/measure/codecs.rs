@@ -1,0 +1,249 @@
+//! Codec times: reading a frontier out and writing it, and reading it back in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::budget::Budget;
+use super::stats::Samples;
+use super::watch::Watch;
+use crate::clock::Clock;
+use crate::codec::{Codec, Encoding};
+use crate::error::{Error, Result};
+use crate::model::Source;
+use crate::runtime::Backend;
+use crate::units::Micros;
+
+/// A frontier and how to write it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CodecRequest {
+    /// The tensors that cross, in this order.
+    pub frontier: Vec<Source>,
+    /// How they are written.
+    pub encoding: Encoding,
+}
+
+/// What [`profile_codecs`] measured for one request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CodecProfile {
+    /// The request.
+    pub request: CodecRequest,
+    /// Getting the tensors from the backend and writing the payload.
+    pub encode: Samples,
+    /// Reading the payload and putting the tensors into the backend.
+    pub decode: Samples,
+    /// Mean size of the payload over the inputs.
+    pub bytes_mean: f64,
+}
+
+/// Times every request on real tensors: the network runs once for each of `inputs`, then rounds over all requests follow,
+/// each with the next input, until every request has met the budget with its own encoding and decoding time. Requests that
+/// have are left out of later rounds.
+pub fn profile_codecs(
+    backend: &mut dyn Backend,
+    clock: &dyn Clock,
+    requests: &[CodecRequest],
+    inputs: &[&[f32]],
+    budget: Budget,
+    watch: &mut Watch<'_>,
+) -> Result<Vec<CodecProfile>> {
+    if inputs.is_empty() {
+        return Err(Error::failed("profiling needs at least one input"));
+    }
+    let kept = run_all(backend, requests, inputs, watch)?;
+    let mut benches: Vec<Bench<'_>> = requests.iter().map(|request| Bench::new(backend, request)).collect();
+    for bench in &mut benches {
+        bench.round(backend, clock, &kept[0])?;
+        bench.forget();
+    }
+    for round in 0.. {
+        let mut settled = 0;
+        for bench in &mut benches {
+            if bench.encode.len() >= inputs.len().min(budget.max_runs)
+                && budget.is_met(bench.encode.len(), bench.spent)
+            {
+                settled += 1;
+            } else {
+                bench.round(backend, clock, &kept[round % kept.len()])?;
+                watch.step(settled as f64 / requests.len() as f64)?;
+            }
+        }
+        if settled == benches.len() {
+            break;
+        }
+    }
+    benches.into_iter().map(Bench::finish).collect()
+}
+
+/// The exact tensors of one input.
+type Tensors = BTreeMap<Source, Vec<f32>>;
+
+/// Runs the trunk once per input and keeps the tensors that any request needs.
+fn run_all(
+    backend: &mut dyn Backend,
+    requests: &[CodecRequest],
+    inputs: &[&[f32]],
+    watch: &mut Watch<'_>,
+) -> Result<Vec<Tensors>> {
+    let wanted: BTreeSet<Source> =
+        requests.iter().flat_map(|request| request.frontier.iter().copied()).collect();
+    let trunk = backend.graph().trunk();
+    let mut kept = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        watch.step(0.0)?;
+        backend.clear();
+        backend.put(Source::Input, input)?;
+        backend.run(&trunk)?;
+        let mut tensors = Tensors::new();
+        for &source in &wanted {
+            backend.get(source, tensors.entry(source).or_default())?;
+        }
+        kept.push(tensors);
+    }
+    Ok(kept)
+}
+
+struct Bench<'a> {
+    request: &'a CodecRequest,
+    codec: Codec,
+    tensors: Vec<Vec<f32>>,
+    payload: Vec<u8>,
+    encode: Vec<Micros>,
+    decode: Vec<Micros>,
+    bytes: u64,
+    spent: Duration,
+}
+
+impl<'a> Bench<'a> {
+    fn new(backend: &dyn Backend, request: &'a CodecRequest) -> Self {
+        let lens: Vec<usize> =
+            request.frontier.iter().map(|&source| backend.graph().shape(source).elements()).collect();
+        Self {
+            request,
+            codec: Codec::new(request.encoding, &lens),
+            tensors: vec![Vec::new(); lens.len()],
+            payload: Vec::new(),
+            encode: Vec::new(),
+            decode: Vec::new(),
+            bytes: 0,
+            spent: Duration::ZERO,
+        }
+    }
+
+    /// One encoding and one decoding. The exact tensors go in first, untimed, since decoding leaves lossy ones behind.
+    fn round(&mut self, backend: &mut dyn Backend, clock: &dyn Clock, exact: &Tensors) -> Result<()> {
+        let frontier = &self.request.frontier;
+        for source in frontier {
+            backend.put(*source, &exact[source])?;
+        }
+        let start = clock.now();
+        for (source, tensor) in frontier.iter().zip(&mut self.tensors) {
+            backend.get(*source, tensor)?;
+        }
+        let views: Vec<&[f32]> = self.tensors.iter().map(Vec::as_slice).collect();
+        self.codec.encode(&views, &mut self.payload);
+        let encoded = clock.now();
+        self.codec.decode(&self.payload, &mut self.tensors)?;
+        for (source, tensor) in frontier.iter().zip(&self.tensors) {
+            backend.put(*source, tensor)?;
+        }
+        let decoded = clock.now();
+        self.encode.push(encoded.saturating_sub(start).into());
+        self.decode.push(decoded.saturating_sub(encoded).into());
+        self.bytes += self.payload.len() as u64;
+        self.spent += decoded.saturating_sub(start);
+        Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.encode.clear();
+        self.decode.clear();
+        (self.bytes, self.spent) = (0, Duration::ZERO);
+    }
+
+    fn finish(self) -> Result<CodecProfile> {
+        let bytes_mean = self.bytes as f64 / self.encode.len() as f64;
+        let samples =
+            |times| Samples::new(times).ok_or_else(|| Error::unmet("a codec's budget allows no runs"));
+        let (encode, decode) = (samples(self.encode)?, samples(self.decode)?);
+        Ok(CodecProfile { request: self.request.clone(), encode, decode, bytes_mean })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::model::samples::chain;
+    use crate::model::{Cut, Graph, LayerId};
+    use crate::runtime::FakeBackend;
+
+    /// A backend whose `get` takes 3 µs and whose `put` takes 5 µs.
+    struct Timed(FakeBackend<ManualClock>, ManualClock);
+
+    impl Backend for Timed {
+        fn graph(&self) -> &Arc<Graph> {
+            self.0.graph()
+        }
+        fn clear(&mut self) {
+            self.0.clear();
+        }
+        fn put(&mut self, tensor: Source, values: &[f32]) -> Result<()> {
+            self.1.advance(Duration::from_micros(5));
+            self.0.put(tensor, values)
+        }
+        fn run(&mut self, layers: &[LayerId]) -> Result<()> {
+            self.0.run(layers)
+        }
+        fn get(&mut self, tensor: Source, into: &mut Vec<f32>) -> Result<()> {
+            self.1.advance(Duration::from_micros(3));
+            self.0.get(tensor, into)
+        }
+    }
+
+    fn profile(budget: Budget) -> Vec<CodecProfile> {
+        let graph = chain();
+        let clock = ManualClock::default();
+        let fake = FakeBackend::new(graph.clone(), vec![Duration::ZERO; 6], clock.clone());
+        let frontier = |cut: &Cut| cut.frontier(&graph, &[]);
+        let requests: Vec<CodecRequest> = Cut::along_trunk(&graph)[..3]
+            .iter()
+            .flat_map(|cut| ["f32", "q4", "q8+deflate"].map(|name| (frontier(cut), name.parse().unwrap())))
+            .map(|(frontier, encoding)| CodecRequest { frontier, encoding })
+            .collect();
+        let inputs: Vec<Vec<f32>> = (0..4).map(|i| vec![i as f32; 192]).collect();
+        let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+        let mut backend = Timed(fake, clock.clone());
+        profile_codecs(
+            &mut backend,
+            &clock,
+            &requests,
+            &inputs,
+            budget,
+            &mut Watch::new(&mut |_| (), &|| false),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn getting_and_putting_are_charged_and_sizes_are_those_of_the_codec() {
+        let profiles = profile(Budget { min_runs: 10, min_time: Duration::ZERO, max_runs: 100 });
+        assert_eq!(profiles.len(), 9);
+        for profile in &profiles {
+            assert_eq!((profile.encode.median(), profile.decode.median()), (Micros(3.0), Micros(5.0)));
+            assert_eq!(profile.encode.raw().len(), 10);
+        }
+        // Input of 192 values, conv1 of 256, pool1 of 64.
+        assert_eq!([0, 3, 6].map(|i| profiles[i].bytes_mean), [768.0, 1024.0, 256.0]);
+    }
+
+    #[test]
+    fn each_request_has_its_own_budget() {
+        // 8 µs a round.
+        let budget = Budget { min_runs: 10, min_time: Duration::from_micros(160), max_runs: 100 };
+        assert!(profile(budget).iter().all(|profile| profile.encode.raw().len() == 20));
+        let capped = Budget { max_runs: 13, ..budget };
+        assert!(profile(capped).iter().all(|profile| profile.encode.raw().len() == 13));
+    }
+}

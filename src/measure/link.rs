@@ -1,0 +1,389 @@
+//! Link measurement: round trips idle and loaded, bandwidth both ways, and the time-against-size line.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::stats::{Samples, enough_samples};
+use super::transfer::{Direction, DirectionProbe, Transfer};
+use super::watch::Watch;
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::units::Micros;
+
+/// Payload of a ping and of its answer: as small as an exit's answer.
+const PING_BYTES: usize = 16;
+/// More pings tell nothing more; the 99th percentile needs 662.
+const MAX_PINGS: usize = 1_000;
+/// How the time is shared out: the rest, 0.1, is left for answers that are under way when a phase ends.
+const IDLE_SHARE: f64 = 0.15;
+const DIRECTION_SHARE: f64 = 0.3;
+const LOADED_SHARE: f64 = 0.05;
+
+/// What the receiver saw of a back-to-back stream of frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// Payload bytes that arrived within `span`.
+    pub bytes: u64,
+    /// Frames that arrived within `span`.
+    pub frames: u64,
+    /// The receiver's time from when it starts to count to the arrival of the last frame. The count may start at the
+    /// request or at the first frame, as long as it always starts at the same one: only differences are used.
+    pub span: Duration,
+}
+
+/// A connection to measure: what the pipeline's client offers, over the framing that tasks use.
+pub trait LinkProbe {
+    /// The time from sending a frame of `send` payload bytes to the arrival of an answer of `reply` payload bytes.
+    fn ping(&mut self, send: usize, reply: usize) -> Result<Duration>;
+    /// Sends `frames` frames of `frame_bytes` payload bytes each without waiting; what the peer saw. Returns when the
+    /// last frame has arrived.
+    fn stream_up(&mut self, frame_bytes: usize, frames: usize) -> Result<Stream>;
+    /// Has the peer send them; what this side saw.
+    fn stream_down(&mut self, frame_bytes: usize, frames: usize) -> Result<Stream>;
+}
+
+/// How to measure a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkOptions {
+    /// The whole measurement ends within this time, on links from 0.05 Mbit/s to 10 Gbit/s.
+    pub time: Duration,
+}
+
+impl Default for LinkOptions {
+    fn default() -> Self {
+        Self { time: Duration::from_secs(5) }
+    }
+}
+
+/// Round trips of tiny frames.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoundTrips {
+    /// The shortest.
+    pub min: Micros,
+    /// `sorted[floor(n * 0.5)]`.
+    pub median: Micros,
+    /// `sorted[floor(n * 0.99)]`.
+    pub p99: Micros,
+    /// Whether there were enough samples for `p99` to mean something.
+    pub p99_settled: bool,
+    /// Every round trip.
+    pub samples: Samples,
+}
+
+impl RoundTrips {
+    fn new(samples: Vec<Micros>) -> Result<Self> {
+        let samples = Samples::new(samples).ok_or_else(|| Error::unmet("no round trip could be measured"))?;
+        Ok(Self {
+            min: samples.min(),
+            median: samples.median(),
+            p99: samples.percentile(0.99),
+            p99_settled: enough_samples(0.99, samples.raw().len()),
+            samples,
+        })
+    }
+}
+
+/// What a link is like.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LinkProfile {
+    /// Towards the peer.
+    pub uplink: Direction,
+    /// From the peer.
+    pub downlink: Direction,
+    /// Round trips on the idle link.
+    pub rtt_us: RoundTrips,
+    /// Round trips while another connection streams, first up, then down; absent where there was no second connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtt_loaded_us: Option<RoundTrips>,
+    /// Time against size towards the peer: what the planner uses.
+    pub transfer: Transfer,
+    /// Time against size from the peer.
+    pub downlink_transfer: Transfer,
+}
+
+impl LinkProfile {
+    /// The one-way delay: half of what a median idle round trip takes beyond its two messages' own time.
+    pub fn one_way_delay(&self) -> Micros {
+        let messages =
+            self.transfer.time_for(PING_BYTES as f64) + self.downlink_transfer.time_for(PING_BYTES as f64);
+        ((self.rtt_us.median - messages) * 0.5).max(Micros::ZERO)
+    }
+}
+
+/// Measures a link: idle round trips, then each direction, then, with a second connection, round trips under load.
+pub fn measure_link(
+    probe: &mut dyn LinkProbe,
+    loaded: Option<&mut (dyn LinkProbe + Send)>,
+    options: &LinkOptions,
+    clock: &dyn Clock,
+    watch: &mut Watch<'_>,
+) -> Result<LinkProfile> {
+    let time = options.time;
+    let idle = idle_round_trips(probe, time.mul_f64(IDLE_SHARE), clock, watch)?;
+    let rtt = idle.median.to_duration();
+    let direction = |stream: &mut dyn FnMut(usize, usize) -> Result<Stream>, watch: &mut Watch<'_>, done| {
+        DirectionProbe { stream, rtt, clock, watch, progress: (done, done + DIRECTION_SHARE) }
+            .measure(time.mul_f64(DIRECTION_SHARE))
+    };
+    let up = direction(&mut |bytes, frames| probe.stream_up(bytes, frames), watch, IDLE_SHARE)?;
+    let down = direction(
+        &mut |bytes, frames| probe.stream_down(bytes, frames),
+        watch,
+        IDLE_SHARE + DIRECTION_SHARE,
+    )?;
+    let rtt_loaded_us = match loaded {
+        Some(second) => {
+            watch.step(IDLE_SHARE + 2.0 * DIRECTION_SHARE)?;
+            let each = time.mul_f64(LOADED_SHARE);
+            let mut samples = under_load(second, &mut || fill(&up.0, each, |n, b| probe.stream_up(n, b)))?;
+            samples.extend(under_load(second, &mut || fill(&down.0, each, |n, b| probe.stream_down(n, b)))?);
+            Some(RoundTrips::new(samples)?)
+        }
+        None => None,
+    };
+    watch.step(1.0)?;
+    Ok(LinkProfile {
+        uplink: up.0,
+        downlink: down.0,
+        rtt_us: idle,
+        rtt_loaded_us,
+        transfer: up.1,
+        downlink_transfer: down.1,
+    })
+}
+
+/// Pings until `time` is over; on slow links somewhat longer, for ten pings or at least three.
+fn idle_round_trips(
+    probe: &mut dyn LinkProbe,
+    time: Duration,
+    clock: &dyn Clock,
+    watch: &mut Watch<'_>,
+) -> Result<RoundTrips> {
+    probe.ping(PING_BYTES, PING_BYTES)?;
+    let start = clock.now();
+    let mut samples = Vec::new();
+    while samples.len() < MAX_PINGS {
+        let spent = clock.now().saturating_sub(start);
+        let wanted = if spent < time {
+            MAX_PINGS
+        } else if spent < time.mul_f64(1.5) {
+            10
+        } else {
+            3
+        };
+        if samples.len() >= wanted {
+            break;
+        }
+        watch.step(IDLE_SHARE * spent.div_duration_f64(time).min(samples.len() as f64 / MAX_PINGS as f64))?;
+        samples.push(probe.ping(PING_BYTES, PING_BYTES)?.into());
+    }
+    RoundTrips::new(samples)
+}
+
+/// Streams the direction's largest frames for about `time`.
+fn fill(
+    direction: &Direction,
+    time: Duration,
+    mut stream: impl FnMut(usize, usize) -> Result<Stream>,
+) -> Result<()> {
+    let frame = direction.largest_frame();
+    let frames = (Micros::from(time) / frame.time_us).ceil().clamp(1.0, 1e6);
+    stream(frame.frame_bytes, frames as usize).map(drop)
+}
+
+/// Pings on `second` while `stream` runs on this thread.
+fn under_load(
+    second: &mut (dyn LinkProbe + Send),
+    stream: &mut dyn FnMut() -> Result<()>,
+) -> Result<Vec<Micros>> {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let pings = scope.spawn(|| {
+            let mut samples = vec![second.ping(PING_BYTES, PING_BYTES)?.into()];
+            while !done.load(Ordering::Relaxed) && samples.len() < MAX_PINGS {
+                samples.push(second.ping(PING_BYTES, PING_BYTES)?.into());
+            }
+            Ok(samples)
+        });
+        let streamed = stream();
+        done.store(true, Ordering::Relaxed);
+        let samples =
+            pings.join().unwrap_or_else(|_| Err(Error::failed("the thread that measures round trips died")));
+        streamed.and(samples)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    /// A link of known figures on a clock that moves by what each call takes. A token bucket of `burst` bytes, filled at
+    /// the link's rate, lets its contents pass at once.
+    #[derive(Clone)]
+    struct FakeLink {
+        clock: ManualClock,
+        overhead: f64,
+        bits_per_second: f64,
+        delay: f64,
+        burst: f64,
+        tokens: f64,
+        seen: Duration,
+    }
+
+    impl FakeLink {
+        fn new(overhead: f64, bits_per_second: f64, delay: f64, burst: f64) -> Self {
+            let clock = ManualClock::default();
+            Self { clock, overhead, bits_per_second, delay, burst, tokens: burst, seen: Duration::ZERO }
+        }
+
+        fn rate(&self) -> f64 {
+            self.bits_per_second / 8e6
+        }
+
+        /// The time that `frames` frames occupy the link.
+        fn occupy(&mut self, frame_bytes: usize, frames: usize) -> f64 {
+            let idle = Micros::from(self.clock.now() - self.seen).0;
+            self.tokens = (self.tokens + idle * self.rate()).min(self.burst);
+            let bytes = (frame_bytes * frames) as f64;
+            let free = self.tokens.min(bytes);
+            self.tokens -= free;
+            frames as f64 * self.overhead + (bytes - free) / self.rate()
+        }
+
+        fn pass(&mut self, occupied: f64, delays: f64) {
+            self.clock.advance(Micros(occupied + delays * self.delay).to_duration());
+            self.seen = self.clock.now();
+        }
+
+        fn stream(&mut self, frame_bytes: usize, frames: usize) -> Stream {
+            let span = self.occupy(frame_bytes, frames);
+            self.pass(span, 2.0);
+            Stream {
+                bytes: (frame_bytes * frames) as u64,
+                frames: frames as u64,
+                span: Micros(span).to_duration(),
+            }
+        }
+    }
+
+    impl LinkProbe for FakeLink {
+        fn ping(&mut self, send: usize, reply: usize) -> Result<Duration> {
+            let occupied = self.occupy(send, 1) + self.occupy(reply, 1);
+            self.pass(occupied, 2.0);
+            Ok(Micros(occupied + 2.0 * self.delay).to_duration())
+        }
+        fn stream_up(&mut self, frame_bytes: usize, frames: usize) -> Result<Stream> {
+            Ok(self.stream(frame_bytes, frames))
+        }
+        fn stream_down(&mut self, frame_bytes: usize, frames: usize) -> Result<Stream> {
+            Ok(self.stream(frame_bytes, frames))
+        }
+    }
+
+    fn measure(link: &mut FakeLink) -> (LinkProfile, Duration) {
+        let clock = link.clock.clone();
+        let profile = measure_link(
+            link,
+            None,
+            &LinkOptions::default(),
+            &clock,
+            &mut Watch::new(&mut |_| (), &|| false),
+        )
+        .unwrap();
+        (profile, clock.now())
+    }
+
+    proptest! {
+        #[test]
+        fn known_links_are_recovered_in_time(
+            log_rate in 4.7..10.0f64, overhead in 0.5..500.0f64, delay in 0.0..40_000.0f64,
+        ) {
+            let bits_per_second = 10f64.powf(log_rate);
+            let (profile, spent) = measure(&mut FakeLink::new(overhead, bits_per_second, delay, 0.0));
+            for (direction, transfer) in [(&profile.uplink, profile.transfer), (&profile.downlink, profile.downlink_transfer)] {
+                prop_assert!((transfer.bits_per_second.0 / bits_per_second - 1.0).abs() < 0.01, "{transfer:?}");
+                prop_assert!((transfer.overhead_us.0 - overhead).abs() < 0.01 * overhead + 0.05, "{transfer:?}");
+                let frame = direction.largest_frame().frame_bytes as f64;
+                let goodput = 8e6 * frame / (overhead + 8e6 * frame / bits_per_second);
+                prop_assert!((direction.bits_per_second.0 / goodput - 1.0).abs() < 0.01, "{}", direction.bits_per_second);
+            }
+            prop_assert!((profile.one_way_delay().0 - delay).abs() < 0.01 * delay + 1.0, "{:?}", profile.one_way_delay());
+            prop_assert!(spent <= Duration::from_secs(5), "{spent:?}");
+        }
+    }
+
+    #[test]
+    fn the_burst_of_a_token_bucket_does_not_spoil_the_rate() {
+        for (rate, burst) in [(2e6, 4e3), (50e6, 32e3), (50e6, 256e3), (1e9, 1e6)] {
+            let (profile, spent) = measure(&mut FakeLink::new(20.0, rate, 2_000.0, burst));
+            let error = profile.transfer.bits_per_second.0 / rate - 1.0;
+            assert!(error.abs() < 0.02, "{rate} with {burst}: {error}");
+            let frame = profile.uplink.largest_frame();
+            let expected = 20.0 + 8e6 * frame.frame_bytes as f64 / rate;
+            assert!((frame.time_us.0 / expected - 1.0).abs() < 0.02, "{rate} with {burst}: {frame:?}");
+            assert!(spent <= Duration::from_secs(5), "{spent:?}");
+        }
+    }
+
+    #[test]
+    fn round_trips_under_load_come_from_the_second_connection() {
+        let mut first = FakeLink::new(10.0, 1e8, 100.0, 0.0);
+        let mut second = FakeLink::new(10.0, 1e8, 700.0, 0.0);
+        let clock = first.clock.clone();
+        let options = LinkOptions::default();
+        let mut ignore = |_| ();
+        let mut watch = Watch::new(&mut ignore, &|| false);
+        let profile = measure_link(&mut first, Some(&mut second), &options, &clock, &mut watch).unwrap();
+        let loaded = profile.rtt_loaded_us.unwrap();
+        assert!(loaded.median.0 > 1400.0 && profile.rtt_us.median.0 < 300.0, "{loaded:?}");
+    }
+
+    #[test]
+    fn the_profile_has_the_documented_keys_and_reads_back() {
+        let (profile, _) = measure(&mut FakeLink::new(20.0, 1e7, 2_000.0, 0.0));
+        let json = serde_json::to_value(&profile).unwrap();
+        for key in [
+            "/uplink/bits_per_second",
+            "/downlink/bits_per_second",
+            "/rtt_us/min",
+            "/rtt_us/median",
+            "/rtt_us/p99",
+        ] {
+            assert!(json.pointer(key).is_some_and(serde_json::Value::is_number), "{key}");
+        }
+        assert!(
+            json.pointer("/transfer/overhead_us").is_some()
+                && json.pointer("/transfer/bits_per_second").is_some()
+        );
+        assert_eq!(serde_json::from_value::<LinkProfile>(json).unwrap().transfer, profile.transfer);
+    }
+
+    #[test]
+    fn a_dying_peer_ends_the_measurement() {
+        struct Dead;
+        impl LinkProbe for Dead {
+            fn ping(&mut self, _: usize, _: usize) -> Result<Duration> {
+                Err(Error::peer("gone"))
+            }
+            fn stream_up(&mut self, _: usize, _: usize) -> Result<Stream> {
+                Err(Error::peer("gone"))
+            }
+            fn stream_down(&mut self, _: usize, _: usize) -> Result<Stream> {
+                Err(Error::peer("gone"))
+            }
+        }
+        let mut first = FakeLink::new(10.0, 1e8, 100.0, 0.0);
+        let clock = first.clock.clone();
+        let mut ignore = |_| ();
+        let mut watch = Watch::new(&mut ignore, &|| false);
+        let error = measure_link(&mut first, Some(&mut Dead), &LinkOptions::default(), &clock, &mut watch)
+            .unwrap_err();
+        assert_eq!(error, Error::peer("gone"));
+    }
+}

@@ -1,0 +1,25 @@
+//! How a measurement tells how far it is, and hears that it should stop.
+
+use crate::error::{Error, Result};
+
+/// Progress out, the wish to stop in. Measurements call [`Watch::step`] between, never within, what they time.
+pub struct Watch<'a> {
+    progress: &'a mut dyn FnMut(f64),
+    stop: &'a dyn Fn() -> bool,
+}
+
+impl<'a> Watch<'a> {
+    /// `progress` gets the share done, 0 to 1; the measurement ends as interrupted when `stop` turns true.
+    pub fn new(progress: &'a mut dyn FnMut(f64), stop: &'a dyn Fn() -> bool) -> Self {
+        Self { progress, stop }
+    }
+
+    /// Reports the share done; an error when it is time to stop.
+    pub fn step(&mut self, share: f64) -> Result<()> {
+        if (self.stop)() {
+            return Err(Error::interrupted());
+        }
+        (self.progress)(share.clamp(0.0, 1.0));
+        Ok(())
+    }
+}
