@@ -7,6 +7,7 @@ pub mod data;
 pub mod error;
 pub mod measure;
 pub mod model;
+pub mod pipeline;
 pub mod plan;
 pub mod runtime;
 pub mod units;

@@ -1,0 +1,247 @@
+//! What goes wrong on a connection ends it with a reason, in time, and hurts nothing else.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::pipeline::messages::{Hello, Refusal, RunRequest, Welcome, parse};
+use crate::pipeline::wire::{FrameKind, MAGIC, Wait, read_frame, write_frame};
+
+#[test]
+fn an_edge_that_fails_at_a_task_says_why() {
+    with_edge(FakeServices { broken: true, ..FakeServices::default() }, |edge| {
+        let graph = samples::chain();
+        let mut peer = edge.connect();
+        peer.offer_model(&graph.name, &graph.hash, graph.name.as_bytes()).unwrap();
+        let error =
+            run_over(Some(&mut peer), &graph, &resuming_plan(&graph), &frames_for(&graph)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Peer);
+        assert!(error.to_string().contains("out of memory"), "{error}");
+        edge.check_serving();
+    });
+}
+
+#[test]
+fn garbage_and_sudden_ends_do_not_hurt_the_edge() {
+    with_edge(FakeServices::default(), |edge| {
+        let hello = [&MAGIC[..], &serde_json::to_vec(&Hello::ours()).unwrap()].concat();
+        let mut request = Vec::new();
+        write_frame(&mut request, FrameKind::Hello, &[], &hello).unwrap();
+        let mut bad_run = request.clone();
+        write_frame(&mut bad_run, FrameKind::Run, &[], b"{\"plan\": 7}").unwrap();
+        let mut bad_kind = request.clone();
+        write_frame(&mut bad_kind, FrameKind::Answer, &[], &[0; 8]).unwrap();
+        let mut no_magic = Vec::new();
+        write_frame(&mut no_magic, FrameKind::Hello, &[], b"{}").unwrap();
+        let half = &request[..request.len() / 2];
+        for bytes in [b"GET / HTTP/1.1\r\n\r\n", &[0xff; 64][..], b"", &no_magic, half, &bad_run, &bad_kind] {
+            let mut stream = TcpStream::connect(edge.address).unwrap();
+            stream.write_all(bytes).unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            // It ends the connection. A reset is as good as an end.
+            let _ = stream.read_to_end(&mut Vec::new());
+            edge.check_serving();
+        }
+    });
+}
+
+#[test]
+fn another_protocol_version_is_refused_with_advice() {
+    with_edge(FakeServices::default(), |edge| {
+        let mut stream = TcpStream::connect(edge.address).unwrap();
+        let hello = serde_json::to_vec(&Hello { protocol: PROTOCOL + 1, coprof: "9.9.9".into() }).unwrap();
+        write_frame(&mut stream, FrameKind::Hello, &MAGIC, &hello).unwrap();
+        let mut payload = Vec::new();
+        let wait = Wait { idle: Duration::from_secs(60), until: None, stop: &|| false };
+        assert_eq!(read_frame(&mut stream, &wait, 0, &mut payload).unwrap(), Some(FrameKind::Refused));
+        let message = parse::<Refusal>(&payload).unwrap().message;
+        assert!(message.contains("install the same coprof on both"), "{message}");
+        edge.check_serving();
+    });
+}
+
+#[test]
+fn one_connection_too_many_is_told_that_the_edge_is_busy() {
+    with_edge(FakeServices::default(), |edge| {
+        let peers: Vec<Peer> = (0..MAX_CONNECTIONS).map(|_| edge.connect()).collect();
+        let error = Peer::connect(edge.address, &ConnectOptions::default()).err().unwrap();
+        assert_eq!(error.kind(), Kind::Peer);
+        assert!(error.to_string().contains("busy"), "{error}");
+        drop(peers);
+    });
+}
+
+/// A deadline that no test reaches.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Answers one connection's greeting, then does as told.
+fn false_edge(
+    welcome: &Welcome,
+    idle: Duration,
+    then: impl FnOnce(TcpStream) + Send,
+    test: impl FnOnce(Result<Peer>),
+) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut stream, _) = listener.accept().unwrap();
+            expect(&mut stream, FrameKind::Hello);
+            write_frame(&mut stream, FrameKind::Welcome, &MAGIC, &serde_json::to_vec(welcome).unwrap())
+                .unwrap();
+            then(stream);
+        });
+        let deadlines = Deadlines { idle, ..Deadlines::default() };
+        test(Peer::connect(address, &ConnectOptions { deadlines, ..ConnectOptions::default() }));
+    });
+}
+
+fn expect(stream: &mut TcpStream, wanted: FrameKind) {
+    let wait = Wait { idle: Duration::from_secs(60), until: None, stop: &|| false };
+    assert_eq!(read_frame(stream, &wait, 1 << 20, &mut Vec::new()).unwrap(), Some(wanted));
+}
+
+/// Goes along up to the first task.
+fn go_along(stream: &mut TcpStream) {
+    for _ in 0..10 {
+        expect(stream, FrameKind::Ping);
+        write_frame(stream, FrameKind::Pong, &[], &[0; 8]).unwrap();
+    }
+    expect(stream, FrameKind::Run);
+    write_frame(stream, FrameKind::RunReady, &[], &[]).unwrap();
+    expect(stream, FrameKind::Task);
+}
+
+fn ours() -> Welcome {
+    Welcome { protocol: PROTOCOL, coprof: "1".into(), host: serde_json::Value::Null }
+}
+
+fn edge_only(graph: &Graph) -> Plan {
+    plan(graph, &[], &[], "pixels", &[(NEVER, 1), (ALWAYS, 1)])
+}
+
+#[test]
+fn an_edge_killed_in_the_middle_of_a_run_ends_it() {
+    let graph = samples::chain();
+    false_edge(
+        &ours(),
+        LONG,
+        |mut stream| {
+            go_along(&mut stream);
+            stream.shutdown(std::net::Shutdown::Both).unwrap();
+        },
+        |peer| {
+            let error =
+                run_over(peer.ok().as_mut(), &graph, &edge_only(&graph), &frames_for(&graph)).unwrap_err();
+            assert_eq!(error.kind(), Kind::Peer);
+        },
+    );
+}
+
+#[test]
+fn a_silent_edge_ends_the_run_after_the_deadline() {
+    let graph = samples::chain();
+    false_edge(
+        &ours(),
+        Duration::from_millis(300),
+        |mut stream| {
+            go_along(&mut stream);
+            // Takes everything, says nothing, until the device gives up.
+            let _ = stream.read_to_end(&mut Vec::new());
+        },
+        |peer| {
+            let error =
+                run_over(peer.ok().as_mut(), &graph, &edge_only(&graph), &frames_for(&graph)).unwrap_err();
+            assert_eq!(error.kind(), Kind::Peer);
+            assert!(error.to_string().contains("silent"), "{error}");
+        },
+    );
+}
+
+#[test]
+fn a_stop_ends_a_run_that_waits() {
+    let graph = samples::chain();
+    let stop = AtomicBool::new(false);
+    false_edge(
+        &ours(),
+        LONG,
+        |mut stream| {
+            go_along(&mut stream);
+            stop.store(true, Ordering::Relaxed);
+            let _ = stream.read_to_end(&mut Vec::new());
+        },
+        |peer| {
+            let plan = edge_only(&graph);
+            let route = Route::new(&graph, &plan).unwrap();
+            let options =
+                ReplayOptions { tasks: 60, in_flight: 2, pace: Pace::default(), pin: None, stop: &stop };
+            let (mut backend, frames) = (fake(Arc::clone(&graph)), frames_for(&graph));
+            let run =
+                replay(peer.ok().as_mut(), &mut *backend, &route, &plan, &frames, &options, &mut |_| {});
+            assert_eq!(run.unwrap_err(), Error::interrupted());
+        },
+    );
+}
+
+#[test]
+fn a_client_refuses_another_protocol_version_too() {
+    let welcome = Welcome { protocol: PROTOCOL + 1, coprof: "9.9.9".into(), host: serde_json::Value::Null };
+    false_edge(&welcome, LONG, drop, |peer| {
+        assert!(peer.err().unwrap().to_string().contains("install the same coprof"))
+    });
+}
+
+#[test]
+fn a_device_killed_in_the_middle_of_a_run_leaves_the_edge_serving() {
+    with_edge(FakeServices::default(), |edge| {
+        let graph = samples::chain();
+        let mut peer = edge.connect();
+        peer.offer_model(&graph.name, &graph.hash, graph.name.as_bytes()).unwrap();
+        peer.start_run(&RunRequest { plan: edge_only(&graph), node: 1, in_flight: 4 }).unwrap();
+        drop(peer);
+        edge.check_serving();
+    });
+}
+
+#[test]
+fn a_stopping_edge_tells_its_peers() {
+    let options = ServeOptions {
+        listen: ([127, 0, 0, 1], 0).into(),
+        insecure: false,
+        deadlines: Deadlines::default(),
+        on_event: Arc::new(|_| {}),
+    };
+    let server = Server::bind(&options, Arc::new(FakeServices::default())).unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let serving = scope.spawn(|| server.run(&stop));
+        let _stop = StopOnDrop(&stop);
+        let mut peer = Peer::connect(server.addr(), &ConnectOptions::default()).unwrap();
+        stop.store(true, Ordering::Relaxed);
+        serving.join().unwrap();
+        assert_eq!(peer.ping(8, 8).unwrap_err().kind(), Kind::Peer);
+    });
+}
+
+#[test]
+fn other_machines_are_let_in_only_on_request() {
+    let mut options = ServeOptions {
+        listen: ([0, 0, 0, 0], 0).into(),
+        insecure: false,
+        deadlines: Deadlines::default(),
+        on_event: Arc::new(|_| {}),
+    };
+    let error = Server::bind(&options, Arc::new(FakeServices::default())).err().unwrap();
+    assert_eq!(error.kind(), Kind::Usage);
+    assert!(error.to_string().contains("--insecure"), "{error}");
+    options.insecure = true;
+    Server::bind(&options, Arc::new(FakeServices::default())).unwrap();
+}
+
+#[test]
+fn nobody_there_is_a_peer_error_that_says_what_to_do() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = Peer::connect(address, &ConnectOptions::default()).err().unwrap();
+    assert_eq!(error.exit_code(), 3);
+    assert!(error.to_string().contains("coprof serve"), "{error}");
+}

@@ -1,0 +1,235 @@
+//! What happened in a run, task by task, and what follows from it: rate, latencies, stage times, bottleneck.
+
+use serde::{Deserialize, Serialize};
+
+use super::stage_runner::Answer;
+use crate::plan::Stage;
+use crate::units::{Micros, Share};
+
+/// Names of the stages in order.
+const STAGES: [&str; 3] = ["device", "link", "edge"];
+
+/// One task. Times are on the device's clock, from the start of the run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskTrace {
+    /// Its place in the run.
+    pub seq: u32,
+    /// The index of its frame.
+    pub frame: usize,
+    /// Where it left, with what answer.
+    pub answer: Answer,
+    /// The device began with it.
+    pub started_us: Micros,
+    /// The device had run its layers.
+    pub computed_us: Micros,
+    /// What happened beyond the device; `None` where the sample left there.
+    pub crossed: Option<Crossed>,
+    /// The answer was known on the device.
+    pub finished_us: Micros,
+}
+
+/// The part of a task beyond the device.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Crossed {
+    /// The frontier was encoded.
+    pub encoded_us: Micros,
+    /// It was handed to the socket.
+    pub sent_us: Micros,
+    /// The edge had read it. From here on the edge's clock, mapped to the device's.
+    pub arrived_us: Micros,
+    /// The edge's worker took it.
+    pub edge_started_us: Micros,
+    /// The edge's worker knew the answer.
+    pub edge_finished_us: Micros,
+    /// The encoded frontier, without headers.
+    pub payload_bytes: u64,
+}
+
+/// A finished run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Trace {
+    /// In the order in which they started.
+    pub tasks: Vec<TaskTrace>,
+    /// The most tasks that were under way at a time.
+    pub in_flight: usize,
+    /// The time that an empty message takes one way: half the shortest round trip found before the run.
+    pub one_way_us: Micros,
+}
+
+impl Trace {
+    /// The tasks that count: without the first tenth, and at least one pipeline full, in which caches warm up and the
+    /// pipeline fills; never fewer than half of all tasks.
+    pub fn steady(&self) -> &[TaskTrace] {
+        let n = self.tasks.len();
+        let warm_up = (n / 10).max(self.in_flight).min(n / 2);
+        &self.tasks[warm_up..]
+    }
+
+    /// Tasks per second in steady state: `n − 1` over the time from the first to the last of the `n` steady tasks'
+    /// completions in order, where a task is complete when it and all before it are answered. Counting answers as they
+    /// come would count too many while a queue builds up before the link: those that leave on the device overtake.
+    /// `None` where too few tasks finished to tell.
+    pub fn rate_per_s(&self) -> Option<f64> {
+        let steady = self.steady();
+        let complete = |tasks: &[TaskTrace]| tasks.iter().map(|task| task.finished_us).reduce(Micros::max);
+        let first = complete(self.tasks.get(..=self.tasks.len() - steady.len())?)?;
+        let span = complete(&self.tasks)? - first;
+        (span > Micros::ZERO).then(|| (steady.len() - 1) as f64 * span.rate_per_s())
+    }
+
+    /// From the start of each steady task to its answer.
+    pub fn latencies(&self) -> Vec<Micros> {
+        self.steady().iter().map(|task| task.finished_us - task.started_us).collect()
+    }
+
+    /// Device, link and edge: mean busy time per steady task, those included that never reached the stage.
+    ///
+    /// - device: layers, exits and encoding;
+    /// - link: from when the task was handed to the socket, or the one before it was through if that was later, until it
+    ///   arrived. The delay is no work: a task that finds the link idle is charged its time less the one-way delay;
+    /// - edge: decoding, layers and exits.
+    pub fn stages(&self) -> Vec<Stage> {
+        let steady = self.steady();
+        let (mut sums, mut crossings) = ([Micros::ZERO; 3], 0);
+        let mut link_free = Micros(f64::NEG_INFINITY);
+        for task in &self.tasks {
+            let counts = steady.first().is_some_and(|first| task.seq >= first.seq);
+            let device_done = task.crossed.map_or(task.computed_us, |crossed| crossed.encoded_us);
+            let mut busy = [device_done - task.started_us, Micros::ZERO, Micros::ZERO];
+            if let Some(crossed) = task.crossed {
+                let began = link_free.max(crossed.sent_us + self.one_way_us);
+                busy[1] = Micros::ZERO.max(crossed.arrived_us - began);
+                busy[2] = crossed.edge_finished_us - crossed.edge_started_us;
+                link_free = crossed.arrived_us;
+                crossings += usize::from(counts);
+            }
+            if counts {
+                sums.iter_mut().zip(busy).for_each(|(sum, busy)| *sum += busy);
+            }
+        }
+        let share = Share::of(crossings, steady.len());
+        let mean = |sum: Micros| sum * (1.0 / steady.len().max(1) as f64);
+        let shares = [Share(1.0), share, share];
+        let stages = STAGES.iter().zip(sums).zip(shares);
+        stages.map(|((name, sum), share)| Stage { name: (*name).into(), time_us: mean(sum), share }).collect()
+    }
+
+    /// The stage with the longest busy time: the one that sets the rate. The earliest of several.
+    pub fn bottleneck(&self) -> Option<Stage> {
+        self.stages().into_iter().rev().max_by(|a, b| a.time_us.0.total_cmp(&b.time_us.0))
+    }
+
+    /// The measured rate over the bottleneck stage's own: 1 when that stage never waits.
+    pub fn efficiency(&self) -> Option<f64> {
+        Some(self.rate_per_s()? * self.bottleneck()?.time_us.0 / 1e6)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ExitId;
+
+    const DELAY: f64 = 5.0;
+
+    /// A pipeline with given times per stage, in which every `crossing`-th task crosses; computed step by step.
+    fn made_up(n: u32, in_flight: usize, device: f64, link: f64, edge: f64, crossing: u32) -> Trace {
+        let answer = Answer { exit: ExitId(0), class: 0, entropy: Share(0.5), top: Share(0.5) };
+        let (mut device_free, mut link_free, mut edge_free): (f64, f64, f64) = (0.0, 0.0, 0.0);
+        let mut tasks: Vec<TaskTrace> = Vec::new();
+        for seq in 0..n {
+            // Start when fewer than `in_flight` tasks are unanswered.
+            let mut finished: Vec<f64> = tasks.iter().map(|task| task.finished_us.0).collect();
+            finished.sort_by(f64::total_cmp);
+            let token = finished.len().checked_sub(in_flight).map_or(0.0, |at| finished[at]);
+            let started = device_free.max(token);
+            device_free = started + device;
+            let mut finished_us = Micros(device_free);
+            let crossed = (seq % crossing == 0).then(|| {
+                link_free = link_free.max(device_free) + link;
+                let arrived = link_free + DELAY;
+                let edge_started = edge_free.max(arrived);
+                edge_free = edge_started + edge;
+                finished_us = Micros(edge_free + DELAY);
+                let [encoded_us, arrived_us, edge_started_us, edge_finished_us] =
+                    [device_free, arrived, edge_started, edge_free].map(Micros);
+                let sent_us = encoded_us;
+                Crossed {
+                    encoded_us,
+                    sent_us,
+                    arrived_us,
+                    edge_started_us,
+                    edge_finished_us,
+                    payload_bytes: 1,
+                }
+            });
+            let (started_us, computed_us) = (Micros(started), Micros(device_free));
+            tasks.push(TaskTrace { seq, frame: 0, answer, started_us, computed_us, crossed, finished_us });
+        }
+        Trace { tasks, in_flight, one_way_us: Micros(DELAY) }
+    }
+
+    fn busy(trace: &Trace) -> Vec<f64> {
+        trace.stages().iter().map(|stage| stage.time_us.0).collect()
+    }
+
+    fn close(found: f64, expected: f64, share: f64) {
+        assert!((found / expected - 1.0).abs() <= share, "expected {expected}, found {found}");
+    }
+
+    #[test]
+    fn stages_show_their_own_time_whoever_is_the_bottleneck() {
+        for times in [[20.0, 7.0, 3.0], [7.0, 20.0, 3.0], [3.0, 7.0, 20.0]] {
+            let trace = made_up(200, 8, times[0], times[1], times[2], 1);
+            for (found, expected) in busy(&trace).into_iter().zip(times) {
+                close(found, expected, 1e-9);
+            }
+            close(trace.rate_per_s().unwrap(), 1e6 / 20.0, 1e-9);
+            close(trace.efficiency().unwrap(), 1.0, 1e-9);
+        }
+    }
+
+    #[test]
+    fn a_stage_that_few_tasks_reach_is_averaged_over_all() {
+        let trace = made_up(400, 8, 10.0, 60.0, 3.0, 4);
+        let [device, link, edge] = busy(&trace).try_into().unwrap();
+        close(device, 10.0, 1e-9);
+        close(link, 15.0, 0.02);
+        close(edge, 0.75, 0.02);
+        assert_eq!(trace.bottleneck().unwrap().name, "link");
+        close(trace.bottleneck().unwrap().share.0, 0.25, 0.02);
+        close(trace.rate_per_s().unwrap(), 1e6 / 15.0, 0.01);
+        close(trace.efficiency().unwrap(), 1.0, 0.01);
+    }
+
+    #[test]
+    fn a_queue_that_still_fills_does_not_raise_the_rate() {
+        // The device is hardly faster than the link, so that the queue fills all along.
+        let trace = made_up(400, 64, 14.0, 60.0, 3.0, 4);
+        close(trace.rate_per_s().unwrap(), 1e6 / 15.0, 0.01);
+        close(trace.efficiency().unwrap(), 1.0, 0.01);
+    }
+
+    #[test]
+    fn one_task_at_a_time_shows_the_unloaded_latency() {
+        let trace = made_up(50, 1, 10.0, 20.0, 3.0, 1);
+        let latency = 10.0 + 20.0 + 3.0 + 2.0 * DELAY;
+        assert!(trace.latencies().iter().all(|found| (found.0 - latency).abs() < 1e-9));
+        close(trace.rate_per_s().unwrap(), 1e6 / latency, 1e-9);
+        close(trace.efficiency().unwrap(), 20.0 / latency, 1e-9);
+    }
+
+    #[test]
+    fn a_clock_that_runs_ahead_never_makes_a_time_negative() {
+        let mut trace = made_up(50, 1, 10.0, 1.0, 3.0, 1);
+        trace.one_way_us = Micros(1000.0);
+        assert_eq!(busy(&trace)[1], 0.0);
+    }
+
+    #[test]
+    fn too_few_tasks_give_no_rate() {
+        assert_eq!(Trace::default().rate_per_s(), None);
+        assert_eq!(Trace::default().efficiency(), None);
+        assert_eq!(made_up(1, 4, 1.0, 1.0, 1.0, 1).rate_per_s(), None);
+    }
+}
