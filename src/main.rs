@@ -1,3 +1,20 @@
 //! The `coprof` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use coprof::cli;
+use coprof::error::Error;
+
+fn main() -> ExitCode {
+    match cli::run(cli::Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &Error) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(error.exit_code())
+}

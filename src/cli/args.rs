@@ -1,0 +1,212 @@
+//! Groups of flags that several commands share.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::error::{Error, Result};
+use crate::pipeline::{LinkShape, Pace};
+use crate::report::Emulation;
+use crate::runtime::TorchDevice;
+use crate::units::{BitRate, Micros};
+
+/// Where an edge listens unless told otherwise.
+pub const PORT: u16 = 7411;
+
+/// Which model.
+#[derive(Args, Clone, Debug)]
+pub struct ModelArgs {
+    /// A bundled model (alexnet) or an ONNX file
+    #[arg(long, value_name = "NAME|FILE.onnx", default_value = "alexnet")]
+    pub model: String,
+}
+
+/// How layers run here.
+#[derive(Args, Clone, Debug)]
+pub struct RuntimeArgs {
+    /// Threads per layer; 1 also pins the thread
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: u16,
+    /// The core to pin to [default: the first for the device, the last for the edge]
+    #[arg(long, value_name = "N")]
+    pub core: Option<usize>,
+    /// cpu or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: TorchDevice,
+}
+
+/// Where CIFAR-10 is.
+#[derive(Args, Clone, Debug)]
+pub struct DataArgs {
+    /// CIFAR-10: its binary folder or archive [default: $COPROF_DATA, else datasets/]
+    #[arg(long, value_name = "DIR|FILE")]
+    pub data: Option<PathBuf>,
+}
+
+/// Where the edge is.
+#[derive(Args, Clone, Debug)]
+pub struct PeerArgs {
+    /// A host that runs `coprof serve` [default: an edge in this process, on loopback; port 7411]
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub peer: Option<String>,
+}
+
+impl PeerArgs {
+    /// The address of the peer that was named.
+    pub fn address(&self) -> Result<Option<SocketAddr>> {
+        let Some(name) = &self.peer else { return Ok(None) };
+        // A bare IPv6 address has colons of its own, but no port.
+        let bare: Option<IpAddr> = name.trim_matches(['[', ']']).parse().ok();
+        let resolved = match bare {
+            Some(address) => Ok(Some(SocketAddr::new(address, PORT))),
+            None if name.contains(':') => name.to_socket_addrs().map(|mut found| found.next()),
+            None => (name.as_str(), PORT).to_socket_addrs().map(|mut found| found.next()),
+        };
+        let unknown = || {
+            Error::peer(format!(
+                "--peer {name}: no such host; a name or an address with an optional :PORT was expected"
+            ))
+        };
+        resolved.ok().flatten().map(Some).ok_or_else(unknown)
+    }
+}
+
+/// What to emulate.
+#[derive(Args, Clone, Debug)]
+pub struct EmulationArgs {
+    /// Emulate a device K times slower than this host
+    #[arg(long, value_name = "K", value_parser = slowdown)]
+    pub slowdown: Option<f64>,
+    /// Emulate a link of this rate, both ways: 20mbit, 500kbit, 1gbit
+    #[arg(long, value_name = "RATE", value_parser = bit_rate)]
+    pub link_rate: Option<BitRate>,
+    /// Emulate a link with this one-way delay: 5ms
+    #[arg(long, value_name = "DELAY", value_parser = delay)]
+    pub link_delay: Option<Duration>,
+}
+
+impl EmulationArgs {
+    /// As it stands in documents.
+    pub fn emulation(&self) -> Emulation {
+        Emulation {
+            slowdown: self.slowdown.unwrap_or(1.0),
+            link_bits_per_second: self.link_rate,
+            link_delay_us: self.link_delay.map(Micros::from),
+        }
+    }
+}
+
+/// How slow the device is to be.
+pub fn pace(emulation: &Emulation) -> Result<Pace> {
+    Pace::new(emulation.slowdown)
+}
+
+/// The link's shape; `None` leaves it as it is.
+pub fn link_shape(emulation: &Emulation) -> Option<LinkShape> {
+    emulation.shapes_link().then(|| LinkShape {
+        rate: emulation.link_bits_per_second,
+        delay: emulation.link_delay_us.map_or(Duration::ZERO, Micros::to_duration),
+    })
+}
+
+fn slowdown(text: &str) -> Result<f64, String> {
+    let factor: f64 =
+        text.trim_end_matches('x').parse().map_err(|_| "a factor such as 8 was expected".to_string())?;
+    if (1.0..=1000.0).contains(&factor) {
+        Ok(factor)
+    } else {
+        Err("a factor of 1 to 1000 was expected".into())
+    }
+}
+
+/// `20mbit`, `2.5Mbit/s`, `500kbit`, `1gbit`: decimal multiples, as `tc` and iperf3 have them.
+pub fn bit_rate(text: &str) -> Result<BitRate, String> {
+    let wrong = || format!("a rate such as 20mbit, 500kbit or 1gbit was expected, found '{text}'");
+    let lower = text.to_ascii_lowercase();
+    let lower = lower.trim_end_matches("/s").trim_end_matches("ps");
+    let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
+    let (number, unit) = lower.split_at(digits);
+    let factor = match unit.trim() {
+        "bit" => 1.0,
+        "k" | "kb" | "kbit" => 1e3,
+        "m" | "mb" | "mbit" => 1e6,
+        "g" | "gb" | "gbit" => 1e9,
+        _ => return Err(wrong()),
+    };
+    let rate = number.parse::<f64>().map_err(|_| wrong())? * factor;
+    if (1e3..=1e12).contains(&rate) {
+        Ok(BitRate(rate))
+    } else {
+        Err("a rate of 1 kbit/s to 1 Tbit/s was expected".into())
+    }
+}
+
+fn delay(text: &str) -> Result<Duration, String> {
+    let delay = humantime::parse_duration(text)
+        .map_err(|_| format!("a delay such as 5ms was expected, found '{text}'"))?;
+    if delay <= Duration::from_secs(10) {
+        Ok(delay)
+    } else {
+        Err("a delay of at most 10s was expected".into())
+    }
+}
+
+/// A span such as `30ms`.
+pub fn span(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| format!("a time such as 30ms was expected, found '{text}'"))
+}
+
+/// A share as `85`, `85%` or `0.85`.
+pub fn share(text: &str) -> Result<crate::units::Share, String> {
+    let wrong = || format!("an accuracy such as 85% or 0.85 was expected, found '{text}'");
+    let (number, percent) = text.strip_suffix('%').map_or((text, false), |number| (number.trim(), true));
+    let value: f64 = number.parse().map_err(|_| wrong())?;
+    let value = if percent || value > 1.0 { value / 100.0 } else { value };
+    if (0.0..=1.0).contains(&value) { Ok(crate::units::Share(value)) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_decimal_and_need_a_unit() {
+        for (text, rate) in
+            [("20mbit", 20e6), ("2.5Mbit/s", 2.5e6), ("500kbps", 5e5), ("1gbit", 1e9), ("64kbit", 64e3)]
+        {
+            assert_eq!(bit_rate(text), Ok(BitRate(rate)), "{text}");
+        }
+        for text in ["", "20", "mbit", "-1mbit", "1.2.3mbit", "0mbit", "20mib", "NaNmbit"] {
+            assert!(bit_rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn shares_come_as_percent_or_fraction() {
+        for text in ["85%", "0.85", "85"] {
+            assert!((share(text).unwrap().0 - 0.85).abs() < 1e-12, "{text}");
+        }
+        for text in ["", "-1", "101%", "NaN", "x"] {
+            assert!(share(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn slowdowns_are_sane() {
+        assert_eq!(slowdown("8"), Ok(8.0));
+        assert_eq!(slowdown("8x"), Ok(8.0));
+        assert!(["0", "0.5", "inf", "NaN", "-8", "1e9", ""].iter().all(|text| slowdown(text).is_err()));
+    }
+
+    #[test]
+    fn peers_may_leave_the_port_out() {
+        let address = |name: &str| PeerArgs { peer: Some(name.into()) }.address().map(Option::unwrap);
+        assert_eq!(address("127.0.0.1").unwrap().to_string(), "127.0.0.1:7411");
+        assert_eq!(address("127.0.0.1:9").unwrap().to_string(), "127.0.0.1:9");
+        assert_eq!(address("[::1]:9").unwrap().to_string(), "[::1]:9");
+        assert_eq!(address("::1").unwrap().to_string(), "[::1]:7411");
+        assert_eq!(address("no.such.host.invalid").unwrap_err().exit_code(), 3);
+    }
+}

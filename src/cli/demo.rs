@@ -1,0 +1,130 @@
+//! `coprof demo`: all of it on one machine.
+
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+use serde::Serialize;
+
+use super::args::{DataArgs, EmulationArgs, ModelArgs, PeerArgs, RuntimeArgs};
+use super::device::Device;
+use super::edge::Route;
+use super::model::Model;
+use super::optimize::{self, Wishes};
+use super::output::Output;
+use super::replay::{Job, Stage};
+use super::{exits, layers, link, store};
+use crate::error::Result;
+use crate::report::{
+    Envelope, ExitsDocument, LayersDocument, LinkDocument, OptimizeDocument, ReplayDocument, exits_view,
+    layers_view, link_view, optimize_view, replay_view,
+};
+use crate::units::BitRate;
+
+pub const EXAMPLE: &str = "Examples:
+  coprof demo                                     # an 8 times slower device on a 2 Mbit/s, 5 ms link
+  coprof demo --slowdown 4 --link-rate 20mbit     # another board, another link";
+
+/// A device so much slower than this host …
+const SLOWDOWN: f64 = 8.0;
+/// … on a link like those that Edgent (MECOMM 2018) measured: 0.05 to 1.5 Mbit/s …
+const LINK_RATE: BitRate = BitRate(2e6);
+/// … with this delay.
+const LINK_DELAY: Duration = Duration::from_millis(5);
+/// Tasks per plan: enough for figures within some per cent in the demo's two minutes.
+const TASKS: usize = 400;
+/// The link is measured for so long.
+const LINK_TIME: Duration = Duration::from_secs(5);
+
+#[derive(ClapArgs)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    emulation: EmulationArgs,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
+    #[command(flatten)]
+    data: DataArgs,
+}
+
+/// What every step found.
+#[derive(Serialize)]
+struct Document {
+    #[serde(flatten)]
+    envelope: Envelope,
+    layers: LayersDocument,
+    link: LinkDocument,
+    exits: ExitsDocument,
+    optimize: OptimizeDocument,
+    replays: Vec<ReplayDocument>,
+}
+
+impl Args {
+    /// The flags, the demo's own values where none is given.
+    fn emulation(&self) -> EmulationArgs {
+        EmulationArgs {
+            slowdown: self.emulation.slowdown.or(Some(SLOWDOWN)),
+            link_rate: self.emulation.link_rate.or(Some(LINK_RATE)),
+            link_delay: self.emulation.link_delay.or(Some(LINK_DELAY)),
+        }
+    }
+}
+
+pub fn run(args: &Args, output: Output) -> Result<()> {
+    let model = Model::load(&args.model.model)?;
+    let device = Device::new(&args.runtime)?;
+    let emulation = args.emulation().emulation();
+    let described = emulation.describe().unwrap_or_default();
+    output.say(format!("{} on this host as device and edge; {described}", model.graph.name));
+    let show = |title: &str, view: &dyn Fn() -> String| {
+        if output.is_json() { Ok(()) } else { output.text(&format!("\n── {title} ──\n{}", view())) }
+    };
+
+    let (layers, _) = layers::measure(&model, &device, output)?;
+    show("layers, on this host", &|| layers_view(&layers))?;
+    let route = Route::open(&PeerArgs { peer: None }, &args.runtime, &emulation, output)?;
+    let link_only = crate::report::Emulation { slowdown: 1.0, ..emulation };
+    let (link, _) = link::measure(&route, &device, link_only, LINK_TIME, output)?;
+    show(&format!("link, {}", link_only.describe().unwrap_or_default()), &|| link_view(&link))?;
+    let exits = exits::document(&model, &device, &model.exit_record()?)?;
+    show("exits, from the committed record of CIFAR-10", &|| exits_view(&exits))?;
+    let problem = optimize::measure_scenario(&model, &device, &route, emulation, &Wishes::default(), output)?;
+    let optimized = optimize::optimize(&problem, output)?;
+    show(&format!("optimize, {described}"), &|| optimize_view(&optimized))?;
+
+    let stage = Stage {
+        model: &model,
+        device: &device,
+        edge: Some(&route),
+        emulation,
+        data: &args.data,
+        tasks: TASKS,
+        output,
+    };
+    let replays = replay_all(&stage, &optimized)?;
+    let emulated = described.clone();
+    let envelope = device.envelope("demo", Some(&model.graph), &emulation);
+    let document = Document { envelope, layers, link, exits, optimize: optimized, replays };
+    let path = store().save("demo", &document)?;
+    output.result(&document, || {
+        let replays: Vec<&ReplayDocument> = document.replays.iter().collect();
+        format!(
+            "\n── replay: what was predicted, and what happened ──\n{}\n{emulated}",
+            replay_view(&replays)
+        )
+    })?;
+    output.say(format!("saved {}", path.display()));
+    Ok(())
+}
+
+/// Our plan first, then each rival's.
+fn replay_all(stage: &Stage<'_>, optimized: &OptimizeDocument) -> Result<Vec<ReplayDocument>> {
+    let best = &optimized.best;
+    let mut jobs = vec![Job { name: "coprof", plan: &best.plan, predicted: &best.prediction }];
+    jobs.extend(optimized.policies.iter().map(|choice| Job {
+        name: choice.name.label(),
+        plan: &choice.predicted.plan,
+        predicted: &choice.predicted.prediction,
+    }));
+    jobs.iter().map(|job| stage.replay(job)).collect()
+}

@@ -1,0 +1,115 @@
+//! This machine as a node: its facts, its threads, and the envelope of what it measures.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::args::RuntimeArgs;
+use crate::error::{Error, Result};
+use crate::measure::HostFacts;
+use crate::model::Graph;
+use crate::report::{Emulation, Envelope, timestamp};
+use crate::runtime::{Backend, TorchBackend, TorchDevice, prepare_thread};
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// This machine as a node.
+#[derive(Clone, Debug)]
+pub struct Device {
+    /// Facts about it.
+    pub facts: HostFacts,
+    /// Threads per layer.
+    pub threads: usize,
+    /// The core that its computing thread is pinned to.
+    pub core: Option<usize>,
+    torch: TorchDevice,
+}
+
+impl Device {
+    /// The machine as a device: pinned to the first core when it runs on one thread.
+    pub fn new(args: &RuntimeArgs) -> Result<Self> {
+        Self::pinned(args, 0)
+    }
+
+    /// The machine as an edge: pinned to the last core, so that a device on the same machine keeps its own.
+    pub fn as_edge(args: &RuntimeArgs) -> Result<Self> {
+        Self::pinned(args, cores() - 1)
+    }
+
+    fn pinned(args: &RuntimeArgs, core: usize) -> Result<Self> {
+        let threads = usize::from(args.threads);
+        if let Some(asked) = args.core.filter(|&asked| asked >= cores()) {
+            return Err(Error::usage(format!(
+                "--core {asked}: this machine's cores are 0 to {}",
+                cores() - 1
+            )));
+        }
+        let core = args.core.or((threads == 1).then_some(core));
+        Ok(Self {
+            facts: HostFacts::gather(threads, &core.into_iter().collect::<Vec<_>>()),
+            threads,
+            core,
+            torch: args.device,
+        })
+    }
+
+    /// Readies the calling thread for running layers.
+    pub fn prepare_thread(&self) {
+        prepare_thread(self.threads, self.core);
+    }
+
+    /// Loads a model here. Call it on the thread that runs it.
+    pub fn load(&self, graph: &Arc<Graph>) -> Result<TorchBackend> {
+        TorchBackend::load(Arc::clone(graph), self.torch)
+    }
+
+    /// Runs `work` on a thread of its own that is readied for layers, with the model loaded: pinning the calling thread
+    /// would pin every thread that it starts later.
+    pub fn run<T: Send>(
+        &self,
+        graph: &Arc<Graph>,
+        work: impl FnOnce(&mut dyn Backend) -> Result<T> + Send,
+    ) -> Result<T> {
+        self.on_thread(|| work(&mut self.load(graph)?))
+    }
+
+    /// Runs `work` on a thread of its own that is readied for layers.
+    pub fn on_thread<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                self.prepare_thread();
+                work()
+            });
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(Error::failed("the measuring thread broke down; please report this")))
+        })
+    }
+
+    /// What tells results of this machine from those of another.
+    pub fn id(&self) -> String {
+        format!("{}, {}", self.facts.peak_key(), self.torch)
+    }
+
+    /// The envelope of a result measured here.
+    pub fn envelope(&self, kind: &str, graph: Option<&Graph>, emulation: &Emulation) -> Envelope {
+        Envelope {
+            schema: format!("coprof.{kind}/1"),
+            coprof_version: env!("CARGO_PKG_VERSION").into(),
+            created: timestamp(SystemTime::now()),
+            host: serde_json::to_value(&self.facts).unwrap_or_default(),
+            host_id: self.id(),
+            model: graph.map(Into::into),
+            threads: self.threads,
+            pinned_core: self.core,
+            emulated: (*emulation != Emulation::NONE).then_some(*emulation),
+        }
+    }
+
+    /// Whether a saved result is about this machine and this model.
+    pub fn fits(&self, envelope: &Envelope, graph: &Graph) -> bool {
+        envelope.host_id == self.id()
+            && envelope.model.as_ref().is_some_and(|model| model.sha256 == graph.hash)
+    }
+}

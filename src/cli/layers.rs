@@ -1,0 +1,134 @@
+//! `coprof layers`: latency, size and speed of every layer.
+
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+
+use super::args::{ModelArgs, RuntimeArgs};
+use super::device::Device;
+use super::model::Model;
+use super::output::Output;
+use super::profile::{ProfileRequest, profile_node};
+use super::{peak, rows, stop, store};
+use crate::error::{Error, Result};
+use crate::measure::{HostPeak, LayerProfile, Samples};
+use crate::model::{Cut, ExitId, Graph};
+use crate::report::{Emulation, ExitRow, LayerRow, LayersDocument, Timing, input_names, layers_view};
+use crate::units::{Micros, Share};
+
+pub const EXAMPLE: &str = "Examples:
+  coprof layers                          # the bundled AlexNet, one thread, first core
+  coprof layers --model mine.onnx        # your own model
+  coprof layers --csv layers.csv --json | jq .whole_model_us.median";
+
+#[derive(ClapArgs)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
+    /// Write the layers as CSV, too
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+}
+
+pub fn run(args: &Args, output: Output) -> Result<()> {
+    let model = Model::load(&args.model.model)?;
+    let device = Device::new(&args.runtime)?;
+    let (document, path) = measure(&model, &device, output)?;
+    if let Some(csv) = &args.csv {
+        rows::write_csv(csv, &csv_rows(&document))?;
+    }
+    output.result(&document, || layers_view(&document))?;
+    output.say(format!("saved {}", path.display()));
+    Ok(())
+}
+
+/// Measures and saves.
+pub fn measure(model: &Model, device: &Device, output: Output) -> Result<(LayersDocument, PathBuf)> {
+    let peak = peak::host_peak(device, output)?;
+    let bar = output.progress("layers");
+    let request = ProfileRequest { layers: true, codecs: false };
+    let profile = device.run(&model.graph, |backend| {
+        profile_node(backend, &request, &mut |share| bar.set(share), &stop::asked)
+    })?;
+    drop(bar);
+    let profile = profile.layers.ok_or_else(|| Error::failed("no layers were measured"))?;
+    let document = document(&model.graph, device, &profile, &peak);
+    let path = store().save("layers", &document)?;
+    Ok((document, path))
+}
+
+fn document(graph: &Graph, device: &Device, profile: &LayerProfile, peak: &HostPeak) -> LayersDocument {
+    let trunk = graph.trunk();
+    let layer = |id: crate::model::LayerId| {
+        let layer = graph.layer(id);
+        let time = &profile.layers[id.0];
+        LayerRow {
+            index: id.0,
+            name: layer.name.clone(),
+            op: layer.op.label().into(),
+            inputs: input_names(graph, &layer.inputs),
+            output_shape: layer.output.clone(),
+            output_bytes: layer.output.bytes(),
+            params: layer.params,
+            macs: layer.macs,
+            in_side_exit: trunk.binary_search(&id).is_err(),
+            peak_share: peak_share(layer.macs, time.median(), peak),
+            time_us: timing(time),
+        }
+    };
+    let exit = |index: usize| ExitRow {
+        name: graph.exits[index].name.clone(),
+        after: Cut::needed_by(graph, ExitId(index)).tip_names(graph),
+        time_us: timing(&profile.exits[index]),
+    };
+    let mut envelope = device.envelope("layers", Some(graph), &Emulation::NONE);
+    peak::add_to(&mut envelope.host, peak);
+    let layer_sum_us = profile.layer_sum(graph);
+    LayersDocument {
+        envelope,
+        layers: graph.layer_ids().map(layer).collect(),
+        exits: (0..graph.exits.len()).map(exit).collect(),
+        layer_sum_over_whole: layer_sum_us / profile.whole.median(),
+        whole_model_us: timing(&profile.whole),
+        layer_sum_us,
+    }
+}
+
+fn timing(samples: &Samples) -> Timing {
+    Timing { summary: samples.summary(), samples_us: samples.raw().to_vec() }
+}
+
+/// Two operations per MAC over the peak; `None` for layers without MACs, which move data instead.
+fn peak_share(macs: u64, time: Micros, peak: &HostPeak) -> Option<Share> {
+    let gflops = 2.0 * macs as f64 / (time.0 * 1e3);
+    (macs > 0 && gflops.is_finite()).then(|| Share(gflops / peak.peak_gflops))
+}
+
+/// The profile that a saved result holds.
+pub fn profile_of(document: &LayersDocument) -> Option<LayerProfile> {
+    let samples = |timing: &Timing| Samples::new(timing.samples_us.clone());
+    Some(LayerProfile {
+        layers: document.layers.iter().map(|row| samples(&row.time_us)).collect::<Option<_>>()?,
+        whole: samples(&document.whole_model_us)?,
+        exits: document.exits.iter().map(|row| samples(&row.time_us)).collect::<Option<_>>()?,
+    })
+}
+
+fn csv_rows(document: &LayersDocument) -> Vec<Vec<String>> {
+    let header = "index,name,op,side_exit,output_shape,output_bytes,params,macs,median_us,p90_us,mean_us,stddev_us,runs";
+    let mut rows = vec![header.split(',').map(str::to_owned).collect()];
+    rows.extend(document.layers.iter().map(|row| {
+        let time = &row.time_us.summary;
+        let times = [time.median, time.p90, time.mean, time.stddev].map(|time| format!("{:.3}", time.0));
+        let mut cells =
+            vec![row.index.to_string(), row.name.clone(), row.op.clone(), row.in_side_exit.to_string()];
+        cells.extend([row.output_shape.to_string(), row.output_bytes.to_string()]);
+        cells.extend([row.params.to_string(), row.macs.to_string()]);
+        cells.extend(times);
+        cells.push(time.runs.to_string());
+        cells
+    }));
+    rows
+}

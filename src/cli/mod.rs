@@ -1,0 +1,100 @@
+//! The command line: flags in, rooms called, report out. The only room that sees all the others.
+
+mod args;
+mod demo;
+mod device;
+mod edge;
+mod encodings;
+mod exits;
+mod fetch;
+mod frames;
+mod layers;
+mod link;
+mod model;
+mod optimize;
+mod output;
+mod peak;
+mod profile;
+mod replay;
+mod rows;
+mod scenario;
+mod serve;
+mod stop;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Result;
+use crate::report::Store;
+use output::Output;
+
+/// Splits a deep neural network between a device and an edge server: measures layers, link and exits, finds the best
+/// pipeline, runs it, and shows how far the prediction was from what happened.
+#[derive(Parser)]
+#[command(name = "coprof", version, max_term_width = 100, propagate_version = true)]
+#[command(after_help = "Try `coprof demo` first: all of it on this machine, in under two minutes.")]
+pub struct Cli {
+    /// Print one JSON document instead of tables
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print no messages and no progress
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Print more messages
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// All of it on one machine: an emulated slow device and link, this host as the edge
+    #[command(after_help = demo::EXAMPLE)]
+    Demo(demo::Args),
+    /// Latency, output size and speed of every layer
+    #[command(after_help = layers::EXAMPLE)]
+    Layers(layers::Args),
+    /// Bandwidth both ways, round trips idle and loaded, time against size
+    #[command(after_help = link::EXAMPLE)]
+    Link(link::Args),
+    /// Early-exit thresholds against CIFAR-10 accuracy
+    #[command(after_help = exits::EXAMPLE)]
+    Exits(exits::Args),
+    /// Size and accuracy of every encoding at every cut, on CIFAR-10
+    #[command(after_help = encodings::EXAMPLE)]
+    Encodings(encodings::Args),
+    /// The best plan, why, its rivals and the Pareto front
+    #[command(after_help = optimize::EXAMPLE)]
+    Optimize(optimize::Args),
+    /// Run the plan over TCP; predicted beside measured
+    #[command(after_help = replay::EXAMPLE)]
+    Replay(replay::Args),
+    /// The edge that the other commands connect to
+    #[command(after_help = serve::EXAMPLE)]
+    Serve(serve::Args),
+    /// Download data
+    #[command(after_help = fetch::EXAMPLE)]
+    Fetch(fetch::Args),
+}
+
+/// Where results are saved and picked up again, under the folder that coprof runs in.
+fn store() -> Store {
+    Store::new("reports")
+}
+
+/// Runs the command that was asked for.
+pub fn run(cli: Cli) -> Result<()> {
+    let output = Output::new(cli.json, cli.quiet, cli.verbose);
+    stop::listen()?;
+    match cli.command {
+        Command::Demo(args) => demo::run(&args, output),
+        Command::Layers(args) => layers::run(&args, output),
+        Command::Link(args) => link::run(&args, output),
+        Command::Exits(args) => exits::run(&args, output),
+        Command::Encodings(args) => encodings::run(&args, output),
+        Command::Optimize(args) => optimize::run(&args, output),
+        Command::Replay(args) => replay::run(&args, output),
+        Command::Serve(args) => serve::run(&args, output),
+        Command::Fetch(args) => fetch::run(&args, output),
+    }
+}

@@ -1,0 +1,256 @@
+//! `coprof optimize`: the best plan.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::{Args as ClapArgs, ValueEnum};
+
+use super::args::{self, EmulationArgs, ModelArgs, PeerArgs, RuntimeArgs};
+use super::device::Device;
+use super::edge::Route;
+use super::layers;
+use super::link;
+use super::model::Model;
+use super::output::Output;
+use super::profile::{NodeProfile, ProfileRequest, profile_node};
+use super::scenario::{Measured, ScenarioDocument, emulation_of};
+use super::{rows, stop, store};
+use crate::error::{Error, Result};
+use crate::plan::{Constraints, ModelId, Objective, Policy, Scenario, search};
+use crate::report::{
+    Emulation, Envelope, LayersDocument, ModelFacts, OptimizeDocument, PlanDocument, PolicyChoice,
+    SearchFacts, crossing, optimize_view,
+};
+use crate::units::{Micros, Share};
+
+pub const EXAMPLE: &str = "Examples:
+  coprof optimize --peer 192.168.1.20                         # a real device and edge
+  coprof optimize --slowdown 8 --link-rate 2mbit --link-delay 5ms   # an emulated device and link
+  coprof optimize --objective latency --min-rate 30 --min-accuracy 85%
+  coprof optimize --scenario reports/scenario-….json --max-latency 20ms   # search again, measure nothing";
+
+#[derive(ClapArgs)]
+pub struct Args {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub peer: PeerArgs,
+    #[command(flatten)]
+    pub emulation: EmulationArgs,
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+    #[command(flatten)]
+    pub wishes: Wishes,
+    /// Take everything from a saved scenario and measure nothing
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["peer", "slowdown", "link_rate", "link_delay"])]
+    pub scenario: Option<PathBuf>,
+    /// Write the Pareto front as CSV, too
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ObjectiveName {
+    /// Most tasks per second
+    Rate,
+    /// Least latency
+    Latency,
+    /// Highest accuracy
+    Accuracy,
+}
+
+/// What is asked of the plan.
+#[derive(ClapArgs, Clone, Debug, Default)]
+pub struct Wishes {
+    /// What to optimize [default: rate]
+    #[arg(long, value_name = "WHAT")]
+    objective: Option<ObjectiveName>,
+    /// Accuracy floor, as 85% or 0.85 [default: one point under the uncut model's]
+    #[arg(long, value_name = "SHARE", value_parser = args::share)]
+    min_accuracy: Option<Share>,
+    /// Latency ceiling, as 30ms
+    #[arg(long, value_name = "SPAN", value_parser = args::span)]
+    max_latency: Option<std::time::Duration>,
+    /// Rate floor, in tasks per second
+    #[arg(long, value_name = "PER_S", value_parser = rate)]
+    min_rate: Option<f64>,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: Option<f64> = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
+    rate.ok_or_else(|| "a positive number of tasks per second was expected".into())
+}
+
+impl Wishes {
+    /// These wishes where they are given, else those of `saved`.
+    fn over(&self, saved: Constraints) -> Constraints {
+        let objective = self.objective.map(|name| match name {
+            ObjectiveName::Rate => Objective::Rate,
+            ObjectiveName::Latency => Objective::Latency,
+            ObjectiveName::Accuracy => Objective::Accuracy,
+        });
+        Constraints {
+            objective: objective.unwrap_or(saved.objective),
+            min_accuracy: self.min_accuracy.or(saved.min_accuracy),
+            max_latency_us: self.max_latency.map(Micros::from).or(saved.max_latency_us),
+            min_rate_per_s: self.min_rate.or(saved.min_rate_per_s),
+        }
+    }
+}
+
+pub fn run(args: &Args, output: Output) -> Result<()> {
+    let device = Device::new(&args.runtime)?;
+    let emulation = args.emulation.emulation();
+    let problem = match &args.scenario {
+        Some(path) => read_scenario(path, &args.wishes, &device)?,
+        None => {
+            let model = Model::load(&args.model.model)?;
+            let route = Route::open(&args.peer, &args.runtime, &emulation, output)?;
+            measure_scenario(&model, &device, &route, emulation, &args.wishes, output)?
+        }
+    };
+    let document = optimize(&problem, output)?;
+    if let Some(csv) = &args.csv {
+        rows::write_csv(csv, &csv_rows(&document))?;
+    }
+    output.result(&document, || {
+        let view = optimize_view(&document);
+        let emulated = document.envelope.emulated.and_then(|emulation| emulation.describe());
+        emulated.map_or(view.clone(), |emulated| format!("{view}\n{emulated}"))
+    })
+}
+
+/// A scenario, the file that holds it, the peer that it was measured with, and the circumstances.
+pub struct Problem {
+    pub scenario: Scenario,
+    pub path: PathBuf,
+    pub peer: String,
+    pub envelope: Envelope,
+}
+
+fn read_scenario(path: &Path, wishes: &Wishes, device: &Device) -> Result<Problem> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Error::failed(format!(
+            "--scenario {}: {error}\n`coprof optimize` writes such files under reports/",
+            path.display()
+        ))
+    })?;
+    let mut scenario = Scenario::from_json(&text).map_err(|error| error.within(path.display()))?;
+    scenario.constraints = wishes.over(scenario.constraints);
+    let envelope = serde_json::from_str(&text).unwrap_or_else(|_| {
+        let ModelId { name, sha256 } = scenario.model.clone();
+        Envelope {
+            model: Some(ModelFacts { name, sha256 }),
+            ..device.envelope("scenario", None, &emulation_of(&scenario))
+        }
+    });
+    Ok(Problem { scenario, path: path.into(), peer: "scenario".into(), envelope })
+}
+
+/// Measures both nodes and the link, or picks up what is saved of them, and saves the scenario.
+pub fn measure_scenario(
+    model: &Model,
+    device: &Device,
+    route: &Route,
+    emulation: Emulation,
+    wishes: &Wishes,
+    output: Output,
+) -> Result<Problem> {
+    let (exits, encodings) = (model.exit_record()?, model.encoding_record()?);
+    let link = link::saved_or_measured(route, device, emulation, output)?;
+    let here = profile_here(model, device, output)?;
+    let edge = profile_edge(model, route, output)?;
+    let measured = Measured {
+        model,
+        exits: &exits,
+        encodings: &encodings,
+        device: &here,
+        edge: &edge,
+        link: &link.profile,
+        emulation,
+    };
+    let scenario = measured.scenario(wishes.over(Constraints::default()))?;
+    let envelope = device.envelope("scenario", Some(&model.graph), &emulation);
+    let path = store().save("scenario", &ScenarioDocument::new(&scenario, &envelope))?;
+    output.say(format!("saved {}", path.display()));
+    Ok(Problem { scenario, path, peer: route.peer_name().into(), envelope })
+}
+
+/// This device's layers, from the newest saved profile that fits or measured now, and its codecs.
+fn profile_here(model: &Model, device: &Device, output: Output) -> Result<NodeProfile> {
+    let fits = |document: &LayersDocument| device.fits(&document.envelope, &model.graph);
+    let document = match store().newest("layers", fits) {
+        Some((path, document)) => {
+            output.say(format!("layers: from {} ({})", path.display(), document.envelope.created));
+            document
+        }
+        None => layers::measure(model, device, output)?.0,
+    };
+    let bar = output.progress("codecs on the device");
+    let request = ProfileRequest { layers: false, codecs: true };
+    let mut profile = device.run(&model.graph, |backend| {
+        profile_node(backend, &request, &mut |share| bar.set(share), &stop::asked)
+    })?;
+    profile.layers = layers::profile_of(&document);
+    Ok(profile)
+}
+
+fn profile_edge(model: &Model, route: &Route, output: Output) -> Result<NodeProfile> {
+    let bar = output.progress("layers and codecs on the edge");
+    let request = serde_json::json!(ProfileRequest { layers: true, codecs: true });
+    let profile = route.connect_with(model)?.profile(&request, &mut |share| bar.set(share))?;
+    serde_json::from_value(profile).map_err(|error| {
+        Error::peer(format!("the edge's profile makes no sense ({error}); is it the same coprof?"))
+    })
+}
+
+/// Searches, asks the rivals, and saves the result and the plan.
+pub fn optimize(problem: &Problem, output: Output) -> Result<OptimizeDocument> {
+    let scenario = &problem.scenario;
+    let start = Instant::now();
+    let found = search(scenario)?;
+    let facts = SearchFacts { configurations: found.configurations, time_us: start.elapsed().into() };
+    let choose = |name: Policy| Ok(PolicyChoice { name, predicted: name.choose(scenario)? });
+    let policies = Policy::ALL.into_iter().map(choose).collect::<Result<_>>()?;
+    let envelope = problem.envelope.renewed("optimize");
+    let document = OptimizeDocument {
+        envelope,
+        peer: problem.peer.clone(),
+        scenario: problem.path.display().to_string(),
+        constraints: scenario.constraints,
+        accuracy_floor: scenario.accuracy_floor(),
+        uncut_accuracy: scenario.uncut_accuracy(),
+        samples: scenario.samples(),
+        best: found.best,
+        runner_up: found.runner_up,
+        policies,
+        pareto: found.front,
+        search: facts,
+    };
+    let plan = PlanDocument {
+        envelope: document.envelope.renewed("plan"),
+        peer: document.peer.clone(),
+        plan: document.best.plan.clone(),
+        prediction: document.best.prediction.clone(),
+    };
+    output.say(format!("saved {}", store().save("plan", &plan)?.display()));
+    output.say(format!("saved {}", store().save("optimize", &document)?.display()));
+    Ok(document)
+}
+
+fn csv_rows(document: &OptimizeDocument) -> Vec<Vec<String>> {
+    let mut rows = vec![["rate_per_s", "latency_us", "accuracy", "cut", "exits"].map(str::to_owned).to_vec()];
+    rows.extend(document.pareto.iter().map(|point| {
+        let on = point.plan.exits.iter().filter(|exit| exit.threshold.is_on());
+        let exits: Vec<String> =
+            on.map(|exit| format!("{} {} node {}", exit.name, exit.threshold, exit.node)).collect();
+        vec![
+            format!("{:.3}", point.rate_per_s),
+            format!("{:.1}", point.latency_us.0),
+            format!("{:.4}", point.accuracy.0),
+            crossing(&point.plan).replace('\n', " "),
+            exits.join("; "),
+        ]
+    }));
+    rows
+}

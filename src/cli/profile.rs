@@ -1,0 +1,109 @@
+//! What the planner wants to know of one node, measured there: layers, exits and codecs. The request travels to an edge.
+
+use serde::{Deserialize, Serialize};
+
+use super::frames::timing_inputs;
+use crate::clock::SystemClock;
+use crate::codec::Encoding;
+use crate::error::Result;
+use crate::measure::{Budget, CodecRequest, LayerProfile, Watch, profile_codecs, profile_layers};
+use crate::model::{Cut, Graph};
+use crate::runtime::Backend;
+use crate::units::Micros;
+
+/// What to measure on a node.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct ProfileRequest {
+    /// Layers and exits.
+    pub layers: bool,
+    /// Every encoding at every cut.
+    pub codecs: bool,
+}
+
+/// The median times of one encoding at one cut on one node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CodecTimes {
+    /// The tips of the cut.
+    pub cut: Vec<String>,
+    /// The encoding.
+    pub encoding: Encoding,
+    /// To read the frontier from the runtime and write it.
+    pub encode_us: Micros,
+    /// To read it and hand it to the runtime.
+    pub decode_us: Micros,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeProfile {
+    /// Present where asked for.
+    pub layers: Option<LayerProfile>,
+    /// Empty where not asked for.
+    pub codecs: Vec<CodecTimes>,
+}
+
+/// Every cut that can be crossed, with the encodings that the search weighs there.
+pub fn crossings(graph: &Graph) -> Vec<(Cut, Vec<Encoding>)> {
+    let whole = graph.trunk().len();
+    let cuts = Cut::along_trunk(graph).into_iter().filter(|cut| cut.layers().len() < whole);
+    cuts.map(|cut| {
+        let encodings =
+            if cut.layers().is_empty() { Encoding::for_input() } else { Encoding::for_features() };
+        (cut, encodings)
+    })
+    .collect()
+}
+
+/// Measures what `request` asks for on this thread.
+pub fn profile_node(
+    backend: &mut dyn Backend,
+    request: &ProfileRequest,
+    progress: &mut dyn FnMut(f64),
+    stop: &dyn Fn() -> bool,
+) -> Result<NodeProfile> {
+    let graph = std::sync::Arc::clone(backend.graph());
+    let clock = SystemClock::default();
+    let inputs = timing_inputs(&graph);
+    let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+    let parts = f64::from(u8::from(request.layers) + u8::from(request.codecs)).max(1.0);
+    let mut profile = NodeProfile { layers: None, codecs: Vec::new() };
+    if request.layers {
+        let mut part = |share: f64| progress(share / parts);
+        profile.layers =
+            Some(profile_layers(backend, &clock, &inputs, Budget::LAYERS, &mut Watch::new(&mut part, stop))?);
+    }
+    if request.codecs {
+        let before = 1.0 - 1.0 / parts;
+        let mut part = |share: f64| progress(before + share / parts);
+        let crossings = crossings(&graph);
+        let requests: Vec<CodecRequest> = crossings
+            .iter()
+            .flat_map(|(cut, encodings)| {
+                let frontier = cut.frontier(&graph, &[]);
+                encodings.iter().map(move |&encoding| CodecRequest { frontier: frontier.clone(), encoding })
+            })
+            .collect();
+        let measured = profile_codecs(
+            backend,
+            &clock,
+            &requests,
+            &inputs,
+            Budget::CODECS,
+            &mut Watch::new(&mut part, stop),
+        )?;
+        let named = crossings.iter().flat_map(|(cut, encodings)| {
+            let tips = cut.tip_names(&graph);
+            encodings.iter().map(move |&encoding| (tips.clone(), encoding))
+        });
+        profile.codecs = named
+            .zip(measured)
+            .map(|((cut, encoding), times)| CodecTimes {
+                cut,
+                encoding,
+                encode_us: times.encode.median(),
+                decode_us: times.decode.median(),
+            })
+            .collect();
+    }
+    Ok(profile)
+}

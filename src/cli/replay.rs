@@ -1,0 +1,290 @@
+//! `coprof replay`: the plan, end to end.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args as ClapArgs;
+
+use super::args::{self, DataArgs, EmulationArgs, ModelArgs, PeerArgs, RuntimeArgs};
+use super::device::Device;
+use super::edge::Route as EdgeRoute;
+use super::frames::Frames;
+use super::model::Model;
+use super::output::Output;
+use super::{rows, stop, store};
+use crate::error::{Error, Result};
+use crate::measure::{Samples, Watch, enough_samples};
+use crate::pipeline::{Answer, FrameSource, Peer, ReplayOptions, Trace, replay, run_in_process};
+use crate::plan::{Plan, Prediction, Route};
+use crate::report::{
+    Agreement, Emulation, ErrorShares, Latency, Measured, OptimizeDocument, PlanDocument, ReplayDocument,
+    replay_view,
+};
+use crate::runtime::Backend;
+use crate::units::{Micros, Share};
+
+pub const EXAMPLE: &str = "Examples:
+  coprof replay --peer 192.168.1.20                    # the plan of the last `coprof optimize`
+  coprof replay --slowdown 8 --link-rate 2mbit --link-delay 5ms    # the flags that optimize had
+  coprof replay --plan reports/plan-….json --tasks 2000
+  coprof replay --json | jq .error";
+
+/// The plan documents that are read.
+const PLAN_SCHEMA: &str = "coprof.plan/1";
+
+#[derive(ClapArgs)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    peer: PeerArgs,
+    #[command(flatten)]
+    emulation: EmulationArgs,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
+    #[command(flatten)]
+    data: DataArgs,
+    /// The plan to run [default: that of the newest `coprof optimize` for this model, host and emulation]
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
+    /// Tasks with the pipeline full; half as many run one at a time
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
+    tasks: u32,
+    /// Write every task of the full run as CSV, too
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+}
+
+/// A plan to run, with the name that tables give it.
+pub struct Job<'a> {
+    pub name: &'a str,
+    pub plan: &'a Plan,
+    pub predicted: &'a Prediction,
+}
+
+/// Where jobs run.
+pub struct Stage<'a> {
+    pub model: &'a Model,
+    pub device: &'a Device,
+    /// `None` where no job crosses the link.
+    pub edge: Option<&'a EdgeRoute>,
+    pub emulation: Emulation,
+    pub data: &'a DataArgs,
+    pub tasks: usize,
+    pub output: Output,
+}
+
+pub fn run(args: &Args, output: Output) -> Result<()> {
+    let model = Model::load(&args.model.model)?;
+    let device = Device::new(&args.runtime)?;
+    let emulation = args.emulation.emulation();
+    let plan = match &args.plan {
+        Some(path) => read_plan(path)?,
+        None => newest_plan(&model, &device, emulation, output)?,
+    };
+    let route = Route::new(&model.graph, &plan.plan)?;
+    let crosses = route.nodes.iter().any(|node| node.send.is_some());
+    let edge =
+        if crosses { Some(EdgeRoute::open(&args.peer, &args.runtime, &emulation, output)?) } else { None };
+    let stage = Stage {
+        model: &model,
+        device: &device,
+        edge: edge.as_ref(),
+        emulation,
+        data: &args.data,
+        tasks: args.tasks as usize,
+        output,
+    };
+    let document = stage.replay(&Job { name: "coprof", plan: &plan.plan, predicted: &plan.prediction })?;
+    let path = store().save("replay", &document)?;
+    if let Some(csv) = &args.csv {
+        rows::write_csv(csv, &csv_rows(&document.full))?;
+    }
+    output.result(&document, || {
+        let view = replay_view(&[&document]);
+        emulation.describe().map_or(view.clone(), |emulated| format!("{view}\n{emulated}"))
+    })?;
+    output.say(format!("saved {}", path.display()));
+    Ok(())
+}
+
+fn read_plan(path: &Path) -> Result<PlanDocument> {
+    let wrong = |what: String| {
+        Error::failed(format!(
+            "--plan {}: {what}\n`coprof optimize` writes such files under reports/",
+            path.display()
+        ))
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let plan: PlanDocument = serde_json::from_str(&text)
+        .map_err(|error| wrong(format!("not a plan of schema {PLAN_SCHEMA} ({error})")))?;
+    if plan.envelope.schema != PLAN_SCHEMA {
+        return Err(wrong(format!("schema {PLAN_SCHEMA} was expected, found '{}'", plan.envelope.schema)));
+    }
+    Ok(plan)
+}
+
+fn newest_plan(model: &Model, device: &Device, emulation: Emulation, output: Output) -> Result<PlanDocument> {
+    let emulated = (emulation != Emulation::NONE).then_some(emulation);
+    let of_this = |document: &OptimizeDocument| device.fits(&document.envelope, &model.graph);
+    let fits = |document: &OptimizeDocument| of_this(document) && document.envelope.emulated == emulated;
+    if let Some((path, document)) = store().newest("optimize", fits) {
+        output.say(format!(
+            "plan: from {} ({}, edge {})",
+            path.display(),
+            document.envelope.created,
+            document.peer
+        ));
+        let predicted = document.best;
+        let (plan, prediction) = (predicted.plan, predicted.prediction);
+        return Ok(PlanDocument { envelope: document.envelope, peer: document.peer, plan, prediction });
+    }
+    let hint = match store().newest("optimize", of_this) {
+        Some((_, other)) => {
+            let theirs = other.envelope.emulated.and_then(|emulation| emulation.describe());
+            format!("the newest plan is for {}", theirs.unwrap_or_else(|| "a real device and link".into()))
+        }
+        None => "there is none under reports/".into(),
+    };
+    Err(Error::failed(format!(
+        "no saved plan for {} on this host{}: {hint}\nrun `coprof optimize` with the same flags first, or name a file with \
+         --plan",
+        model.graph.name,
+        emulation.describe().map_or_else(String::new, |emulated| format!(", {emulated}")),
+    )))
+}
+
+impl Stage<'_> {
+    /// Runs a plan with the pipeline full, then one task at a time, and compares with the prediction and with the same
+    /// plan in one process.
+    pub fn replay(&self, job: &Job<'_>) -> Result<ReplayDocument> {
+        let graph = &self.model.graph;
+        let route = Route::new(graph, job.plan)?;
+        let mut frames = Frames::load(self.data, self.model, self.tasks, self.output)?;
+        if !frames.are_real() {
+            frames.force_exits(&self.model.exit_record()?, job.plan);
+        }
+        let mut backend = self.device.on_thread(|| self.device.load(graph))?;
+        let in_flight = in_flight(job.predicted);
+        let full = self.pass(job, &route, &frames, &mut backend, (self.tasks, in_flight))?;
+        let single = self.pass(job, &route, &frames, &mut backend, ((self.tasks / 2).max(1), 1))?;
+        let expected = self.answers_in_process(&route, &frames)?;
+        let measured = measured(&full, &single, &frames)?;
+        Ok(ReplayDocument {
+            envelope: self.device.envelope("replay", Some(graph), &self.emulation),
+            peer: self.edge.map_or("none", EdgeRoute::peer_name).into(),
+            name: job.name.into(),
+            plan: job.plan.clone(),
+            predicted: job.predicted.clone(),
+            error: ErrorShares::of(job.predicted, &measured),
+            measured,
+            efficiency: full.efficiency().ok_or_else(too_few)?,
+            agreement: agreement(&full, &expected),
+            frames: frames.name().into(),
+            full,
+            single,
+        })
+    }
+
+    fn pass(
+        &self,
+        job: &Job<'_>,
+        route: &Route,
+        frames: &Frames,
+        backend: &mut dyn Backend,
+        (tasks, in_flight): (usize, usize),
+    ) -> Result<Trace> {
+        let crosses = route.nodes.iter().any(|node| node.send.is_some());
+        let mut peer: Option<Peer> = match self.edge.filter(|_| crosses) {
+            Some(edge) => Some(edge.connect_with(self.model)?),
+            None => None,
+        };
+        let bar = self.output.progress(&format!("{}, {in_flight} in flight", job.name));
+        let prepare = || self.device.prepare_thread();
+        let stop = stop::flag();
+        let options = ReplayOptions {
+            tasks,
+            in_flight,
+            pace: args::pace(&self.emulation)?,
+            pin: Some(&prepare),
+            stop: &stop,
+        };
+        let mut progress = |done: usize| bar.set(done as f64 / tasks as f64);
+        replay(peer.as_mut(), backend, route, job.plan, frames, &options, &mut progress)
+    }
+
+    fn answers_in_process(&self, route: &Route, frames: &Frames) -> Result<Vec<Answer>> {
+        let bar = self.output.progress("the same in one process");
+        self.device.on_thread(|| {
+            let mut progress = |share: f64| bar.set(share);
+            let mut watch = Watch::new(&mut progress, &stop::asked);
+            let mut step = |done: usize| watch.step(done as f64 / frames.len() as f64);
+            let load = |_| -> Result<Box<dyn Backend>> { Ok(Box::new(self.device.load(&self.model.graph)?)) };
+            let mut backends = route.nodes.iter().map(load).collect::<Result<Vec<_>>>()?;
+            run_in_process(route, &mut backends, frames, &mut step)
+        })
+    }
+}
+
+/// Enough tasks under way to keep every stage busy although early exits come in bursts.
+fn in_flight(predicted: &Prediction) -> usize {
+    let pipeline = predicted.latency_us / predicted.interval_us;
+    let pipeline = if pipeline.is_finite() { pipeline.ceil() as usize } else { 1 };
+    (2 * pipeline + 8).clamp(16, 64)
+}
+
+fn too_few() -> Error {
+    Error::unmet("too few tasks finished to tell a rate; ask for more with --tasks")
+}
+
+fn measured(full: &Trace, single: &Trace, frames: &Frames) -> Result<Measured> {
+    let latencies = Samples::new(single.latencies()).ok_or_else(too_few)?;
+    let right = |task: &&crate::pipeline::TaskTrace| frames.label(task.frame) == Some(task.answer.class);
+    let accuracy = || Share::of(full.tasks.iter().filter(right).count(), full.tasks.len());
+    Ok(Measured {
+        rate_per_s: full.rate_per_s().ok_or_else(too_few)?,
+        latency_us: Latency {
+            mean: latencies.mean(),
+            median: latencies.median(),
+            p90: latencies.percentile(0.9),
+            p99: latencies.percentile(0.99),
+            p99_settled: enough_samples(0.99, latencies.raw().len()),
+            runs: latencies.raw().len(),
+        },
+        accuracy: frames.are_real().then(accuracy),
+        stages: full.stages(),
+        bottleneck: full.bottleneck().ok_or_else(too_few)?.name,
+    })
+}
+
+fn agreement(trace: &Trace, expected: &[Answer]) -> Agreement {
+    let same = |task: &&crate::pipeline::TaskTrace| {
+        let answer = &task.answer;
+        expected.get(task.frame).is_some_and(|other| (other.class, other.exit) == (answer.class, answer.exit))
+    };
+    Agreement { same: trace.tasks.iter().filter(same).count(), tasks: trace.tasks.len() }
+}
+
+fn csv_rows(trace: &Trace) -> Vec<Vec<String>> {
+    let header = "seq,frame,exit,class,started_us,computed_us,encoded_us,sent_us,arrived_us,edge_started_us,\
+                  edge_finished_us,finished_us,payload_bytes";
+    let mut rows = vec![header.split(',').map(str::to_owned).collect()];
+    let us = |time: Micros| format!("{:.1}", time.0);
+    rows.extend(trace.tasks.iter().map(|task| {
+        let crossed = task.crossed;
+        let mut cells = vec![
+            task.seq.to_string(),
+            task.frame.to_string(),
+            task.answer.exit.0.to_string(),
+            task.answer.class.to_string(),
+            us(task.started_us),
+            us(task.computed_us),
+        ];
+        let times =
+            crossed.map(|c| [c.encoded_us, c.sent_us, c.arrived_us, c.edge_started_us, c.edge_finished_us]);
+        cells.extend(times.map_or_else(|| vec![String::new(); 5], |times| times.map(us).to_vec()));
+        cells.push(us(task.finished_us));
+        cells.push(crossed.map_or_else(String::new, |crossed| crossed.payload_bytes.to_string()));
+        cells
+    }));
+    rows
+}

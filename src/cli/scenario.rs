@@ -1,0 +1,210 @@
+//! Puts what was measured together into a scenario.
+
+use serde::Serialize;
+
+use super::model::Model;
+use super::profile::{CodecTimes, NodeProfile};
+use crate::data::{EncodingRecord, ExitRecord, Split};
+use crate::error::{Error, Result};
+use crate::measure::LinkProfile;
+use crate::model::{Cut, ExitId, Graph, LayerId, Source};
+use crate::pipeline::{ANSWER_BYTES, frame_bytes, task_bytes};
+use crate::plan::{
+    Constraints, EncodedFrontier, ExitSite, Link, LossyOutcomes, ModelId, Node, Outcomes, SCHEMA, Scenario,
+    TrunkLayer,
+};
+use crate::report::{Emulation, Envelope};
+use crate::units::Micros;
+
+/// A scenario as it is saved: beside what the planner reads stands what every document has.
+#[derive(Serialize)]
+pub struct ScenarioDocument<'a> {
+    /// Its `schema` and `model` are those of the envelope, too.
+    #[serde(flatten)]
+    scenario: &'a Scenario,
+    coprof_version: &'a str,
+    created: &'a str,
+    host: &'a serde_json::Value,
+    host_id: &'a str,
+    threads: usize,
+    pinned_core: Option<usize>,
+    emulated: Option<Emulation>,
+}
+
+impl<'a> ScenarioDocument<'a> {
+    /// The scenario as it was measured under the circumstances that `envelope` tells.
+    pub fn new(scenario: &'a Scenario, envelope: &'a Envelope) -> Self {
+        Self {
+            scenario,
+            coprof_version: &envelope.coprof_version,
+            created: &envelope.created,
+            host: &envelope.host,
+            host_id: &envelope.host_id,
+            threads: envelope.threads,
+            pinned_core: envelope.pinned_core,
+            emulated: envelope.emulated,
+        }
+    }
+}
+
+/// What is emulated in a scenario that says so only by its device and its link, as hand-made ones do.
+pub fn emulation_of(scenario: &Scenario) -> Emulation {
+    let link = scenario.links.first().filter(|link| link.emulated);
+    Emulation {
+        slowdown: scenario.nodes.first().and_then(|device| device.emulated_slowdown).unwrap_or(1.0),
+        link_bits_per_second: link.map(|link| link.bits_per_second),
+        link_delay_us: link.map(|link| link.delay_us),
+    }
+}
+
+/// Everything that was measured for a scenario.
+pub struct Measured<'a> {
+    pub model: &'a Model,
+    pub exits: &'a ExitRecord,
+    pub encodings: &'a EncodingRecord,
+    pub device: &'a NodeProfile,
+    pub edge: &'a NodeProfile,
+    pub link: &'a LinkProfile,
+    pub emulation: Emulation,
+}
+
+impl Measured<'_> {
+    /// The scenario under these constraints.
+    pub fn scenario(&self, constraints: Constraints) -> Result<Scenario> {
+        let graph = &*self.model.graph;
+        let (outcomes, lossy_outcomes) = self.outcomes()?;
+        let scenario = Scenario {
+            schema: SCHEMA.into(),
+            model: ModelId { name: graph.name.clone(), sha256: graph.hash.clone() },
+            layers: trunk_layers(graph),
+            exits: exit_sites(graph),
+            nodes: vec![
+                node("device", graph, self.device, self.emulation.slowdown)?,
+                node("edge", graph, self.edge, 1.0)?,
+            ],
+            links: vec![self.link()],
+            encodings: self.encoded_frontiers()?,
+            outcomes,
+            lossy_outcomes,
+            constraints,
+        };
+        scenario.check()?;
+        Ok(scenario)
+    }
+
+    fn link(&self) -> Link {
+        let delay_us = self.link.one_way_delay();
+        Link {
+            emulated: self.emulation.shapes_link(),
+            overhead_us: self.link.transfer.overhead_us,
+            bits_per_second: self.link.transfer.bits_per_second,
+            delay_us,
+            reply_us: self.link.downlink_transfer.time_for(ANSWER_BYTES as f64) + delay_us,
+        }
+    }
+
+    fn encoded_frontiers(&self) -> Result<Vec<EncodedFrontier>> {
+        let slowdown = self.emulation.slowdown;
+        let on_edge = |row: &CodecTimes| {
+            self.edge.codecs.iter().find(|other| other.cut == row.cut && other.encoding == row.encoding)
+        };
+        let mut frontiers = Vec::new();
+        for row in &self.device.codecs {
+            let (Some(size), Some(edge)) = (self.encodings.row(&row.cut, row.encoding), on_edge(row)) else {
+                return Err(Error::failed(format!(
+                    "nothing is recorded of {} at cut [{}] of {}; `coprof encodings --model …` makes a complete record",
+                    row.encoding,
+                    row.cut.join(", "),
+                    self.model.graph.name
+                )));
+            };
+            // The link's overhead was fitted on measuring frames, so it holds their header already.
+            let headers = (task_bytes(0) - frame_bytes(0)) as f64;
+            frontiers.push(EncodedFrontier {
+                cut: row.cut.clone(),
+                encoding: row.encoding,
+                bytes: size.bytes_mean + headers,
+                encode_us: vec![row.encode_us * slowdown, edge.encode_us],
+                decode_us: vec![row.decode_us * slowdown, edge.decode_us],
+            });
+        }
+        Ok(frontiers)
+    }
+
+    /// What the exits answer, uncut and behind every lossy cut, on the samples that both records have.
+    fn outcomes(&self) -> Result<(Vec<Outcomes>, Vec<LossyOutcomes>)> {
+        let graph = &*self.model.graph;
+        if self.exits.data != self.encodings.data {
+            return Err(Error::failed(format!(
+                "the exit record and the encoding record of {} were made from different data; make both again with the \
+                 same --data",
+                graph.name
+            )));
+        }
+        let samples = self.encodings.samples;
+        let wrong = || {
+            Error::failed(format!(
+                "the exit record of {} does not hold the {samples} validation samples of its encoding record; `coprof \
+                 exits` and `coprof encodings` make both",
+                graph.name
+            ))
+        };
+        let mut outcomes = Vec::new();
+        for exit in 0..graph.exits.len() {
+            let (right, entropy) = self.exits.outcomes(Split::Validation, exit);
+            let (Some(right), Some(entropy)) = (right.get(..samples), entropy.get(..samples)) else {
+                return Err(wrong());
+            };
+            outcomes.push(Outcomes::new(right, entropy.to_vec()).ok_or_else(wrong)?);
+        }
+        let mut lossy = Vec::new();
+        for cut in Cut::along_trunk(graph) {
+            let tips = cut.tip_names(graph);
+            let name = crate::data::cut_name(&tips);
+            for row in self.encodings.rows.iter().filter(|row| row.cut == name && !row.exits.is_empty()) {
+                let of_exit = |exit: &crate::model::Exit| {
+                    let effect = row.exits.iter().find(|effect| effect.exit == exit.name)?;
+                    Outcomes::new(&effect.right, effect.entropies())
+                };
+                let exits = graph.exits.iter().map(of_exit).collect();
+                lossy.push(LossyOutcomes { cut: tips.clone(), element: row.encoding, exits });
+            }
+        }
+        Ok((outcomes, lossy))
+    }
+}
+
+fn trunk_layers(graph: &Graph) -> Vec<TrunkLayer> {
+    let layer = |id: LayerId| {
+        let layer = graph.layer(id);
+        TrunkLayer {
+            name: layer.name.clone(),
+            inputs: layer.inputs.iter().map(|&source| graph.tensor_name(source).to_owned()).collect(),
+            output_bytes: graph.shape(Source::Layer(id)).bytes(),
+        }
+    };
+    graph.trunk().into_iter().map(layer).collect()
+}
+
+fn exit_sites(graph: &Graph) -> Vec<ExitSite> {
+    let site = |(index, exit): (usize, &crate::model::Exit)| ExitSite {
+        name: exit.name.clone(),
+        after: Cut::needed_by(graph, ExitId(index)).tip_names(graph),
+    };
+    graph.exits.iter().enumerate().map(site).collect()
+}
+
+fn node(name: &str, graph: &Graph, profile: &NodeProfile, slowdown: f64) -> Result<Node> {
+    let layers =
+        profile.layers.as_ref().ok_or_else(|| Error::failed(format!("the {name} was not profiled")))?;
+    let time = |samples: &crate::measure::Samples| -> Micros { samples.median() * slowdown };
+    if layers.layers.len() != graph.layers.len() || layers.exits.len() != graph.exits.len() {
+        return Err(Error::failed(format!("the {name}'s profile is of another model; measure again")));
+    }
+    Ok(Node {
+        name: name.into(),
+        emulated_slowdown: (slowdown != 1.0).then_some(slowdown),
+        layers_us: graph.trunk().into_iter().map(|id| time(&layers.layers[id.0])).collect(),
+        exits_us: layers.exits.iter().map(time).collect(),
+    })
+}

@@ -1,0 +1,63 @@
+//! `coprof serve`: the edge.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use clap::Args as ClapArgs;
+use serde::Serialize;
+
+use super::args::{PORT, RuntimeArgs};
+use super::device::Device;
+use super::edge::EdgeServices;
+use super::output::Output;
+use super::stop;
+use crate::error::{Error, Result};
+use crate::pipeline::{Deadlines, ServeOptions, Server};
+
+pub const EXAMPLE: &str = "Examples:
+  coprof serve                                       # for this machine only
+  coprof serve --listen 0.0.0.0 --insecure           # for everyone who reaches port 7411
+Nothing is encrypted and nobody is asked for a key: use --insecure on networks that you trust.
+Each model runs on one thread, pinned to the last core; --threads and --device change that.";
+
+#[derive(ClapArgs)]
+pub struct Args {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR[:PORT]", value_parser = listen_address, default_value = "127.0.0.1")]
+    listen: SocketAddr,
+    /// Take connections from other machines, unencrypted and without a key
+    #[arg(long)]
+    insecure: bool,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
+}
+
+#[derive(Serialize)]
+struct Document {
+    schema: &'static str,
+    listening: SocketAddr,
+}
+
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let bare = |ip: IpAddr| SocketAddr::new(ip, PORT);
+    let wrong = || format!("an address such as 127.0.0.1 or 0.0.0.0:{PORT} was expected, found '{text}'");
+    if text == "localhost" {
+        return Ok(bare(Ipv4Addr::LOCALHOST.into()));
+    }
+    text.parse().or_else(|_| text.parse().map(bare)).map_err(|_| wrong())
+}
+
+pub fn run(args: &Args, output: Output) -> Result<()> {
+    let device = Device::as_edge(&args.runtime)?;
+    let options = ServeOptions {
+        listen: args.listen,
+        insecure: args.insecure,
+        deadlines: Deadlines::default(),
+        on_event: Arc::new(move |event| output.detail(event)),
+    };
+    let server = Server::bind(&options, Arc::new(EdgeServices::new(device)))?;
+    let document = Document { schema: "coprof.serve/1", listening: server.addr() };
+    output.result(&document, || format!("listening on {}", server.addr()))?;
+    server.run(&stop::flag());
+    if stop::asked() { Err(Error::interrupted()) } else { Ok(()) }
+}

@@ -1,0 +1,105 @@
+//! What every JSON document carries besides its figures.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Graph, ModelHash};
+use crate::units::{BitRate, Micros};
+
+/// What was emulated, as given on the command line. Two results fit together only where this is the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Emulation {
+    /// This device was made slower by this factor; 1 for its own speed.
+    pub slowdown: f64,
+    /// The link was shaped to this rate in user space.
+    pub link_bits_per_second: Option<BitRate>,
+    /// The link was given this one-way delay in user space.
+    pub link_delay_us: Option<Micros>,
+}
+
+impl Emulation {
+    /// Nothing is emulated.
+    pub const NONE: Self = Self { slowdown: 1.0, link_bits_per_second: None, link_delay_us: None };
+
+    /// Whether the link is shaped.
+    pub fn shapes_link(&self) -> bool {
+        self.link_bits_per_second.is_some() || self.link_delay_us.is_some()
+    }
+
+    /// What is emulated, in words; `None` when nothing is.
+    pub fn describe(&self) -> Option<String> {
+        let mut parts = Vec::new();
+        if self.slowdown != 1.0 {
+            parts.push(format!("device {}× slower than this host", self.slowdown));
+        }
+        let link: Vec<String> = [
+            self.link_bits_per_second.map(|rate| rate.to_string()),
+            self.link_delay_us.map(|delay| format!("{delay} one way")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if !link.is_empty() {
+            parts.push(format!("link {}", link.join(", ")));
+        }
+        (!parts.is_empty()).then(|| format!("emulated: {}", parts.join("; ")))
+    }
+}
+
+/// Which model a document is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelFacts {
+    /// What people call it.
+    pub name: String,
+    /// The hash of its file.
+    pub sha256: ModelHash,
+}
+
+impl From<&Graph> for ModelFacts {
+    fn from(graph: &Graph) -> Self {
+        Self { name: graph.name.clone(), sha256: graph.hash.clone() }
+    }
+}
+
+/// What every document starts with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The document's kind and version, `coprof.layers/1` for example.
+    pub schema: String,
+    /// The version of coprof that wrote it.
+    pub coprof_version: String,
+    /// When, as UTC in RFC 3339.
+    pub created: String,
+    /// The host that measured.
+    pub host: serde_json::Value,
+    /// Identifies the host: results of another host are not picked up.
+    pub host_id: String,
+    /// The model; absent where the result is about none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelFacts>,
+    /// Threads per node that computes here.
+    pub threads: usize,
+    /// The core that the device's thread was pinned to.
+    pub pinned_core: Option<usize>,
+    /// What was emulated; `null` when nothing was.
+    pub emulated: Option<Emulation>,
+}
+
+impl Envelope {
+    /// The envelope of a result that was worked out here and now from what this one is about.
+    #[must_use]
+    pub fn renewed(&self, kind: &str) -> Self {
+        Self {
+            schema: format!("coprof.{kind}/1"),
+            coprof_version: env!("CARGO_PKG_VERSION").into(),
+            created: timestamp(SystemTime::now()),
+            ..self.clone()
+        }
+    }
+}
+
+/// A moment as UTC in RFC 3339, to the millisecond so that names of later files sort after earlier ones.
+pub fn timestamp(moment: SystemTime) -> String {
+    humantime::format_rfc3339_millis(moment.max(SystemTime::UNIX_EPOCH + Duration::from_secs(1))).to_string()
+}

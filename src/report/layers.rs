@@ -1,0 +1,175 @@
+//! The result of `coprof layers`.
+
+use comfy_table::{Cell, CellAlignment};
+use serde::{Deserialize, Serialize};
+
+use super::document::Envelope;
+use super::table::{bar, new_table};
+use crate::measure::Summary;
+use crate::model::{Shape, Source};
+use crate::units::{Micros, Share};
+
+/// Times of one thing that was run again and again, with the raw samples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// The figures.
+    #[serde(flatten)]
+    pub summary: Summary,
+    /// Every run.
+    pub samples_us: Vec<Micros>,
+}
+
+/// A layer with its times.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerRow {
+    /// Its place in the graph.
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// What it computes, with what is fused into it.
+    pub op: String,
+    /// The tensors that it reads.
+    pub inputs: Vec<String>,
+    /// Its output's shape, without the batch.
+    pub output_shape: Shape,
+    /// Its output as 32-bit floats.
+    pub output_bytes: u64,
+    /// Learned values.
+    pub params: u64,
+    /// Multiply-accumulate operations per sample.
+    pub macs: u64,
+    /// Whether only side exits need it.
+    pub in_side_exit: bool,
+    /// Its speed over the host's peak: two operations per MAC.
+    pub peak_share: Option<Share>,
+    /// Its time.
+    pub time_us: Timing,
+}
+
+/// An exit with the time of its head.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExitRow {
+    /// Its name.
+    pub name: String,
+    /// The tips of what must have run before its head.
+    pub after: Vec<String>,
+    /// Its head's layers in one call, reading the logits, and the confidence.
+    pub time_us: Timing,
+}
+
+/// The document of `coprof layers`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayersDocument {
+    /// What every document has.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// Every layer.
+    pub layers: Vec<LayerRow>,
+    /// Every exit.
+    pub exits: Vec<ExitRow>,
+    /// The trunk in one call.
+    pub whole_model_us: Timing,
+    /// The sum of the trunk layers' medians.
+    pub layer_sum_us: Micros,
+    /// The sum over the whole: 1 when timing layers alone costs nothing.
+    pub layer_sum_over_whole: f64,
+}
+
+/// The table of `coprof layers`.
+pub fn layers_view(document: &LayersDocument) -> String {
+    let header =
+        ["layer", "op", "output", "KiB", "params", "MMACs", "median", "p90", "of peak", "share of time"];
+    let mut table = new_table(header);
+    let total = document.layer_sum_us;
+    for row in document.layers.iter().filter(|row| !row.in_side_exit) {
+        table.add_row(layer_cells(row, total));
+    }
+    let mut heads = new_table([
+        "side exits",
+        "op",
+        "output",
+        "KiB",
+        "params",
+        "MMACs",
+        "median",
+        "p90",
+        "of peak",
+        "of trunk",
+    ]);
+    for row in document.layers.iter().filter(|row| row.in_side_exit) {
+        heads.add_row(layer_cells(row, total));
+    }
+    for row in &document.exits {
+        let mut cells =
+            vec![Cell::new(&row.name), Cell::new(format!("head, after {}", row.after.join(" + ")))];
+        cells.extend((0..4).map(|_| Cell::new("")));
+        let time = &row.time_us.summary;
+        let share = time.median / total;
+        cells.extend([
+            right(time.median.to_string()),
+            right(p90(time)),
+            Cell::new(""),
+            Cell::new(bar(share, 10)),
+        ]);
+        heads.add_row(cells);
+    }
+    for table in [&mut table, &mut heads] {
+        table.column_iter_mut().for_each(|column| {
+            column.set_padding((0, 1));
+        });
+    }
+    format!("{table}\n\n{heads}\n\n{}", closing(document))
+}
+
+fn closing(document: &LayersDocument) -> String {
+    let peak = document.envelope.host.get("peak_gflops").and_then(serde_json::Value::as_f64);
+    let peak = peak.map_or_else(|| "not measured".into(), |gflops| format!("{gflops:.1} GFLOP/s (LINPACK)"));
+    let above = document.layers.iter().any(|row| row.peak_share.is_some_and(|share| share.0 > 1.0));
+    let above = if above { "; above 100 %: that layer's kernel beats the solver's" } else { "" };
+    format!(
+        "whole model {} (median of {}); sum of its layers {}: {:.3} × the whole\nhost peak {peak}, {} thread(s){above}",
+        document.whole_model_us.summary.median,
+        document.whole_model_us.summary.runs,
+        document.layer_sum_us,
+        document.layer_sum_over_whole,
+        document.envelope.threads,
+    )
+}
+
+fn layer_cells(row: &LayerRow, total: Micros) -> Vec<Cell> {
+    let time = &row.time_us.summary;
+    vec![
+        Cell::new(&row.name),
+        Cell::new(&row.op),
+        Cell::new(row.output_shape.to_string()),
+        right(format!("{:.1}", row.output_bytes as f64 / 1024.0)),
+        right(count(row.params)),
+        right(format!("{:.2}", row.macs as f64 / 1e6)),
+        right(time.median.to_string()),
+        right(p90(time)),
+        right(row.peak_share.map_or_else(|| "–".into(), |share| format!("{:.0} %", share.0 * 100.0))),
+        Cell::new(bar(time.median / total, 10)),
+    ]
+}
+
+/// The 90th percentile, marked with `?` where there were too few runs for one.
+fn p90(time: &Summary) -> String {
+    format!("{}{}", time.p90, if time.p90_settled { "" } else { "?" })
+}
+
+fn count(n: u64) -> String {
+    match n {
+        0..10_000 => n.to_string(),
+        10_000..10_000_000 => format!("{:.0}k", n as f64 / 1e3),
+        _ => format!("{:.1}M", n as f64 / 1e6),
+    }
+}
+
+fn right(text: String) -> Cell {
+    Cell::new(text).set_alignment(CellAlignment::Right)
+}
+
+/// The name of a tensor's source, as the `inputs` of a layer list it.
+pub fn input_names(graph: &crate::model::Graph, inputs: &[Source]) -> Vec<String> {
+    inputs.iter().map(|&source| graph.tensor_name(source).to_owned()).collect()
+}

@@ -1,0 +1,21 @@
+//! Results for people and programs: JSON documents, the folder that keeps them, tables. Measures nothing.
+
+mod document;
+mod exits;
+mod layers;
+mod link;
+mod optimize;
+mod plans;
+mod replay;
+mod store;
+mod table;
+
+pub use document::{Emulation, Envelope, ModelFacts, timestamp};
+pub use exits::{ExitAccuracy, ExitsDocument, SweepRow, exits_view};
+pub use layers::{ExitRow, LayerRow, LayersDocument, Timing, input_names, layers_view};
+pub use link::{LinkDocument, link_view};
+pub use optimize::{OptimizeDocument, PlanDocument, PolicyChoice, SearchFacts, optimize_view};
+pub use plans::{Latency, Measured, PlanRow, crossing, plan_table};
+pub use replay::{Agreement, ErrorShares, ReplayDocument, replay_view};
+pub use store::Store;
+pub use table::{bar, new_table};
