@@ -1,0 +1,244 @@
+//! A whole session, command by command: documents, what each picks up from the one before, tables.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::program::{Workplace, repository};
+use crate::schemas::{check, has_keys};
+
+const EMULATED: [&str; 6] = ["--slowdown", "8", "--link-rate", "20mbit", "--link-delay", "1ms"];
+const LABEL: &str = "emulated: device 8× slower than this host; link 20.0 Mbit/s, 1.00 ms one way";
+
+/// The keys that others rely on.
+const LAYERS: [&str; 17] = [
+    "layers[].index",
+    "layers[].name",
+    "layers[].op",
+    "layers[].inputs",
+    "layers[].output_shape",
+    "layers[].output_bytes",
+    "layers[].params",
+    "layers[].macs",
+    "layers[].time_us.median",
+    "layers[].time_us.p90",
+    "layers[].time_us.mean",
+    "layers[].time_us.stddev",
+    "layers[].time_us.runs",
+    "exits[].time_us",
+    "whole_model_us.median",
+    "layer_sum_us",
+    "host.peak_gflops",
+];
+const LINK: [&str; 7] = [
+    "uplink.bits_per_second",
+    "downlink.bits_per_second",
+    "rtt_us.min",
+    "rtt_us.median",
+    "rtt_us.p99",
+    "transfer.overhead_us",
+    "transfer.bits_per_second",
+];
+const EXITS: [&str; 7] = [
+    "exits[].name",
+    "exits[].accuracy",
+    "sweep[].thresholds",
+    "sweep[].accuracy",
+    "sweep[].accuracy_ci95",
+    "sweep[].exit_fractions",
+    "samples",
+];
+const OPTIMIZE: [&str; 13] = [
+    "best.plan",
+    "best.prediction.rate_per_s",
+    "best.prediction.interval_us",
+    "best.prediction.latency_us",
+    "best.prediction.accuracy",
+    "best.prediction.bottleneck",
+    "best.prediction.stages[].time_us",
+    "pareto[].plan",
+    "policies[].name",
+    "policies[].plan",
+    "policies[].prediction",
+    "search.configurations",
+    "search.time_us",
+];
+const REPLAY: [&str; 13] = [
+    "plan",
+    "predicted.rate_per_s",
+    "predicted.latency_us",
+    "predicted.accuracy",
+    "measured.rate_per_s",
+    "measured.latency_us.median",
+    "measured.latency_us.p90",
+    "measured.latency_us.p99",
+    "measured.accuracy",
+    "measured.stages[].time_us",
+    "error.rate",
+    "error.latency",
+    "efficiency",
+];
+
+/// Runs a command with `--json`, checks its document against the schema of its name, and that it was saved as printed.
+fn checked(workplace: &Workplace, args: &[&str], keys: &[&str]) -> (Value, String) {
+    let (document, messages) = workplace.document(args);
+    check(args[0], &document);
+    has_keys(&document, keys);
+    let saved = workplace.reports(args[0]).pop().unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&fs::read(saved).unwrap()).unwrap(), document);
+    (document, messages)
+}
+
+#[test]
+fn a_session_from_layers_to_replay() {
+    let workplace = Workplace::new();
+    let (layers, _) = checked(&workplace, &["layers"], &LAYERS);
+    let link_flags = ["link", "--time", "1s", "--link-rate", "20mbit", "--link-delay", "1ms"];
+    let (link, _) = checked(&workplace, &link_flags, &LINK);
+    let (exits, _) = checked(&workplace, &["exits"], &EXITS);
+    let (optimized, messages) = checked(&workplace, &[&["optimize"], &EMULATED[..]].concat(), &OPTIMIZE);
+    for picked_up in ["layers: from reports", "link: from reports"] {
+        assert!(messages.contains(picked_up), "{messages}");
+    }
+    let (_, scenario) = workplace.report("scenario");
+    check("scenario", &scenario);
+    let (_, plan) = workplace.report("plan");
+    check("plan", &plan);
+    assert_eq!(plan["plan"], optimized["best"]["plan"]);
+
+    let (replay, messages) =
+        checked(&workplace, &[&["replay", "--tasks", "40"], &EMULATED[..]].concat(), &REPLAY);
+    assert!(messages.contains("plan: from reports/optimize-"), "{messages}");
+    assert_eq!(replay["agreement"], json!({ "same": 40, "tasks": 40 }));
+    assert_eq!((&replay["plan"], &replay["predicted"]), (&plan["plan"], &plan["prediction"]));
+    // There is no CIFAR-10 here.
+    assert_eq!((&replay["frames"], &replay["measured"]["accuracy"]), (&json!("made-up"), &Value::Null));
+
+    check_emulation([&layers, &link, &optimized, &scenario, &plan, &replay]);
+    check_tables(&workplace);
+    let replays = [&replay];
+    check_demo_schema(&json!({
+        "layers": layers, "link": link, "exits": exits, "optimize": optimized, "replays": replays,
+    }));
+    workplace.assert_nothing_half_written();
+}
+
+/// What was emulated is labelled wherever it had a part, and nowhere else.
+fn check_emulation([layers, link, optimized, scenario, plan, replay]: [&Value; 6]) {
+    let on_link =
+        |slowdown: f64| json!({ "slowdown": slowdown, "link_bits_per_second": 2e7, "link_delay_us": 1e3 });
+    assert_eq!((&layers["emulated"], &link["emulated"]), (&Value::Null, &on_link(1.0)));
+    for document in [optimized, scenario, plan, replay] {
+        assert_eq!(document["emulated"], on_link(8.0));
+    }
+    assert_eq!(
+        (&scenario["nodes"][0]["emulated_slowdown"], &scenario["links"][0]["emulated"]),
+        (&json!(8.0), &json!(true))
+    );
+}
+
+/// A demo takes minutes, but its document is made of those of its steps.
+fn check_demo_schema(steps: &Value) {
+    let mut demo = steps["optimize"].clone();
+    let demo = demo.as_object_mut().unwrap();
+    demo["schema"] = json!("coprof.demo/1");
+    let envelope = [
+        "schema",
+        "coprof_version",
+        "created",
+        "host",
+        "host_id",
+        "model",
+        "threads",
+        "pinned_core",
+        "emulated",
+    ];
+    demo.retain(|key, _| envelope.contains(&key.as_str()));
+    demo.extend(steps.as_object().unwrap().clone());
+    check("demo", &Value::Object(demo.clone()));
+}
+
+/// A saved scenario gives the same plan without measuring, and tables name what was emulated.
+fn check_tables(workplace: &Workplace) {
+    let (scenario, _) = workplace.report("scenario");
+    let (_, optimized) = workplace.report("optimize");
+    let measured = |kind: &str| workplace.reports(kind).len();
+    let before = (measured("layers"), measured("link"), measured("scenario"));
+    let (again, messages) = workplace.document(&["optimize", "--scenario", &scenario]);
+    check("optimize", &again);
+    assert_eq!(again["best"], optimized["best"]);
+    assert_eq!(again["emulated"], optimized["emulated"]);
+    assert_eq!((measured("layers"), measured("link"), measured("scenario")), before, "{messages}");
+
+    let table = workplace.succeed(&["optimize", "--scenario", &scenario, "--csv", "front.csv", "--quiet"]);
+    for word in ["coprof", "device only", "edge only", "Neurosurgeon", "◀", LABEL] {
+        assert!(table.stdout.contains(word), "no '{word}' in {}", table.stdout);
+    }
+    assert_eq!(table.stderr, "");
+    let rows = fs::read_to_string(workplace.file("front.csv")).unwrap();
+    let front = again["pareto"].as_array().unwrap().len();
+    assert!(rows.starts_with("rate_per_s,latency_us,accuracy,cut,exits\n"), "{rows}");
+    assert_eq!(rows.lines().count(), 1 + front);
+
+    let tasks = ["replay", "--tasks", "20", "--csv", "tasks.csv"];
+    let table = workplace.succeed(&[&tasks, &EMULATED[..]].concat());
+    for word in ["→", "20 of 20 answers as in one process", LABEL] {
+        assert!(table.stdout.contains(word), "no '{word}' in {}", table.stdout);
+    }
+    assert_eq!(fs::read_to_string(workplace.file("tasks.csv")).unwrap().lines().count(), 1 + 20);
+    // Real circumstances are not those of the saved plan.
+    workplace.fail(&["replay", "--tasks", "20"], 1, &["coprof optimize", "emulated"]);
+}
+
+#[test]
+fn records_are_shown_without_data_or_network() {
+    let workplace = Workplace::new();
+    let (encodings, _) = checked(&workplace, &["encodings"], &["encodings[].final_accuracy"]);
+    let has =
+        |name: &str| encodings["encodings"].as_array().unwrap().iter().any(|row| row["encoding"] == name);
+    assert!(
+        ["pixels", "f32", "f16", "q8", "q4"].iter().all(|name| has(name) && has(&format!("{name}+deflate")))
+    );
+    let table = workplace.succeed(&["exits", "--csv", "sweep.csv"]);
+    assert!(table.stdout.contains("95 % interval"), "{}", table.stdout);
+    let rows = fs::read_to_string(workplace.file("sweep.csv")).unwrap();
+    assert!(rows.lines().next().unwrap().contains("accuracy,accuracy_ci95_low,accuracy_ci95_high"), "{rows}");
+}
+
+/// Half of the samples are sure enough of themselves to leave on the device; the rest cross as 1,038 bytes at 1 Mbit/s.
+#[test]
+fn a_scenario_made_by_hand_gives_the_plan_found_by_hand() {
+    let workplace = Workplace::new();
+    let file = repository("tests/data/scenario.json");
+    let mut scenario: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    check("scenario", &scenario);
+    let (optimized, _) = workplace.document(&["optimize", "--scenario", file.to_str().unwrap()]);
+    check("optimize", &optimized);
+    let best = &optimized["best"];
+    assert_eq!(best["plan"]["nodes"], json!([{ "cut": ["pool"] }, { "cut": ["fc"] }]));
+    assert_eq!(best["plan"]["links"], json!([{ "resume": ["pool"], "encoding": "q8" }]));
+    let prediction = &best["prediction"];
+    let close = |found: &Value, expected: f64| {
+        assert!((found.as_f64().unwrap() / expected - 1.0).abs() < 1e-9, "{found}")
+    };
+    let link = (50.0 + 8.0 * 1038.0) / 2.0;
+    for (stage, time) in
+        [2400.0 + 400.0 + 160.0 + 16.0 / 2.0, link, (2.0 + 1000.0 + 2.0) / 2.0].into_iter().enumerate()
+    {
+        close(&prediction["stages"][stage]["time_us"], time);
+    }
+    close(&prediction["rate_per_s"], 1e6 / link);
+    close(&prediction["accuracy"], 7.0 / 8.0);
+    assert_eq!(prediction["bottleneck"], "link");
+    let emulated = json!({ "slowdown": 8.0, "link_bits_per_second": 1e6, "link_delay_us": 5000.0 });
+    assert_eq!(optimized["emulated"], emulated);
+
+    // Without what tells where it was measured, its device and link still say that they are emulated.
+    for key in ["coprof_version", "created", "host", "host_id", "threads", "pinned_core", "emulated"] {
+        scenario.as_object_mut().unwrap().remove(key);
+    }
+    let bare = workplace.write("bare.json", scenario.to_string());
+    let (optimized, _) = workplace.document(&["optimize", "--scenario", &bare]);
+    check("optimize", &optimized);
+    assert_eq!(optimized["emulated"], emulated);
+}

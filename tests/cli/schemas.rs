@@ -1,0 +1,70 @@
+//! The committed schemas of every document.
+
+use std::fs;
+
+use jsonschema::Registry;
+use serde_json::Value;
+
+use crate::program::repository;
+
+const NAMES: [&str; 9] =
+    ["demo", "encodings", "exits", "layers", "link", "optimize", "plan", "replay", "scenario"];
+
+fn uri(name: &str) -> String {
+    format!("coprof:///{name}.schema.json")
+}
+
+fn schema(name: &str) -> Value {
+    let path = repository(&format!("docs/schemas/{name}.schema.json"));
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// What the schema called `name` finds wrong with a document.
+fn faults(name: &str, document: &Value) -> Vec<String> {
+    let mut registry = Registry::new();
+    for name in NAMES {
+        registry = registry.add(uri(name), schema(name)).unwrap();
+    }
+    let registry = registry.prepare().unwrap();
+    let options = jsonschema::options().with_registry(&registry).with_base_uri(uri(name));
+    let validator = options.build(&schema(name)).unwrap();
+    validator.iter_errors(document).map(|error| format!("{}: {error}", error.instance_path())).collect()
+}
+
+/// The document follows its schema, and would not without one of its keys.
+pub fn check(name: &str, document: &Value) {
+    let found = faults(name, document);
+    assert!(found.is_empty(), "{name}: {found:#?}");
+    for key in document.as_object().unwrap().keys() {
+        let mut without = document.clone();
+        without.as_object_mut().unwrap().remove(key);
+        assert!(!faults(name, &without).is_empty(), "{name}: the schema does not miss '{key}'");
+    }
+}
+
+/// Every key of `keys` is in the document; `a[].b` asks for `b` in every item of a list that is not empty.
+pub fn has_keys(document: &Value, keys: &[&str]) {
+    for key in keys {
+        assert!(has(document, key), "no {key} in the document");
+    }
+}
+
+fn has(value: &Value, key: &str) -> bool {
+    let (first, rest) = key.split_once('.').map_or((key, None), |(first, rest)| (first, Some(rest)));
+    let inner = |value: &Value| rest.is_none_or(|rest| has(value, rest));
+    match first.strip_suffix("[]") {
+        None => value.get(first).is_some_and(inner),
+        Some(list) => match value.get(list).and_then(Value::as_array) {
+            Some(items) => !items.is_empty() && items.iter().all(inner),
+            None => false,
+        },
+    }
+}
+
+#[test]
+fn schemas_are_valid_and_refuse_what_is_not_a_document() {
+    for name in NAMES {
+        assert!(jsonschema::meta::is_valid(&schema(name)), "{name}");
+        assert!(!faults(name, &serde_json::json!({})).is_empty(), "{name}");
+    }
+}
