@@ -51,7 +51,7 @@ struct Row {
     encoding: Encoding,
     bytes_mean: f64,
     bytes_p99: u64,
-    /// Of the final exit, uncoded samples leaving nowhere before.
+    /// How often the final exit is right behind it, all samples going that far.
     final_accuracy: Share,
 }
 

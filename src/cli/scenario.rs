@@ -112,7 +112,7 @@ impl Measured<'_> {
         for row in &self.device.codecs {
             let (Some(size), Some(edge)) = (self.encodings.row(&row.cut, row.encoding), on_edge(row)) else {
                 return Err(Error::failed(format!(
-                    "nothing is recorded of {} at cut [{}] of {}; `coprof encodings --model …` makes a complete record",
+                    "nothing is recorded of {} at cut [{}] of {}; `coprof encodings --record` makes a complete record",
                     row.encoding,
                     row.cut.join(", "),
                     self.model.graph.name
@@ -145,7 +145,7 @@ impl Measured<'_> {
         let wrong = || {
             Error::failed(format!(
                 "the exit record of {} does not hold the {samples} validation samples of its encoding record; `coprof \
-                 exits` and `coprof encodings` make both",
+                 exits --record` and `coprof encodings --record` make both",
                 graph.name
             ))
         };

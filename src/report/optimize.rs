@@ -115,7 +115,7 @@ fn why(document: &OptimizeDocument) -> String {
         |next| {
             let loss = 1.0 - next.prediction.rate_per_s / prediction.rate_per_s;
             format!(
-                "The next-best cut or encoding, {}: {:.1}/s ({:+.1} %), latency {}, accuracy {}.",
+                "The next-best cut or encoding, {}:\n  {:.1}/s ({:+.1} %), latency {}, accuracy {}.",
                 crossing(&next.plan).replace('\n', " "),
                 next.prediction.rate_per_s,
                 -100.0 * loss,

@@ -94,8 +94,8 @@ pub fn replay_view(documents: &[&ReplayDocument]) -> String {
             |points| format!("accuracy {points:+.2} points"),
         );
         text.push_str(&format!(
-            "\n{}: rate {:+.1} %, latency {:+.1} % off the prediction, {accuracy}; {:.1} % of the bottleneck's own rate; \
-             {} of {} answers as in one process",
+            "\n{}: rate {:+.1} %, latency {:+.1} % off the prediction, {accuracy}\n  {:.1} % of the bottleneck's own \
+             rate; {} of {} answers as in one process",
             document.name,
             100.0 * error.rate,
             100.0 * error.latency,
