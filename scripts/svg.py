@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draws a terminal's text (UTF-8, from stdin) as an SVG picture on stdout.
 
-    coprof demo 2>/dev/null | tail -40 | python3 scripts/svg.py 'coprof demo' > docs/demo.svg
+    coprof demo | sed -n '/── replay/,$p' | python3 scripts/svg.py 'coprof demo' > docs/demo.svg
 """
 
 import re
