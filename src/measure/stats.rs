@@ -113,7 +113,9 @@ pub fn wilson95(part: usize, whole: usize) -> [Share; 2] {
     let (n, p) = (whole as f64, part as f64 / whole as f64);
     let middle = p + Z * Z / (2.0 * n);
     let reach = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-    [middle - reach, middle + reach].map(|bound| Share((bound / (1.0 + Z * Z / n)).clamp(0.0, 1.0)))
+    let [low, high] = [middle - reach, middle + reach].map(|bound| bound / (1.0 + Z * Z / n));
+    // At shares of 0 and 1 a bound equals the share, but for rounding.
+    [Share(low.clamp(0.0, p)), Share(high.clamp(p, 1.0))]
 }
 
 #[cfg(test)]
@@ -124,6 +126,14 @@ mod tests {
 
     fn samples(values: &[f64]) -> Samples {
         Samples::new(values.iter().copied().map(Micros).collect()).unwrap()
+    }
+
+    #[test]
+    fn no_rounding_puts_a_share_outside_its_interval() {
+        for whole in 1..200 {
+            assert_eq!(wilson95(0, whole)[0], Share(0.0), "0 of {whole}");
+            assert_eq!(wilson95(whole, whole)[1], Share(1.0), "{whole} of {whole}");
+        }
     }
 
     #[test]
