@@ -1,14 +1,13 @@
-//! The exact search: growth with layers, exits and samples, on made-up scenarios. `cargo bench --bench search`.
+//! The exact search: growth with layers, nodes, exits and cuts, on made-up scenarios. `cargo bench --bench search`.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 use coprof::codec::Encoding;
-use coprof::model::ModelHash;
 use coprof::plan::{
-    Constraints, EncodedFrontier, ExitSite, Link, LossyOutcomes, ModelId, Node, Outcomes, SCHEMA, Scenario,
-    TrunkLayer, search,
+    Constraints, EncodedFrontier, ExitSite, LossyOutcomes, Node, Outcomes, SCHEMA, Scenario, TrunkLayer,
+    search,
 };
-use coprof::units::{BitRate, Micros, Share};
+use coprof::units::{Micros, Share};
 
 /// A reproducible stream of shares, 0 to 1.
 struct Stream(u64);
@@ -34,78 +33,169 @@ impl Stream {
     }
 }
 
-/// A chain of `layers` layers with `side_exits` exits spread over its first half, every encoding of the real search at
-/// every cut.
-fn scenario(layers: usize, side_exits: usize, samples: usize) -> Scenario {
-    let stream = &mut Stream(1);
-    let name = |index: usize| format!("layer{index}");
-    let tips = |cut: usize| if cut == 0 { vec![] } else { vec![name(cut - 1)] };
-    let mut sites: Vec<usize> =
-        (0..side_exits).map(|exit| (exit + 1) * layers / (2 * side_exits + 1)).collect();
-    sites.push(layers - 1);
-    let skill = |exit: usize| 0.7 + 0.2 * exit as f64 / sites.len() as f64;
-    let (mut encodings, mut lossy_outcomes) = (Vec::new(), Vec::new());
-    for cut in 0..layers {
-        for encoding in if cut == 0 { Encoding::for_input() } else { Encoding::for_features() } {
-            let bytes = 500.0 + 8000.0 * stream.share();
-            let (encode_us, decode_us) = (stream.times(2, 20.0), stream.times(2, 20.0));
-            encodings.push(EncodedFrontier { cut: tips(cut), encoding, bytes, encode_us, decode_us });
-            if !encoding.is_lossless() && encoding == encoding.without_coder() {
-                let behind = |(exit, &site): (usize, &usize)| {
-                    (site + 1 >= cut).then(|| stream.outcomes(samples, skill(exit) - 0.01))
-                };
-                let exits = sites.iter().enumerate().map(behind).collect();
-                lossy_outcomes.push(LossyOutcomes { cut: tips(cut), element: encoding, exits });
+/// What a made-up scenario is like.
+struct Shape {
+    layers: Vec<TrunkLayer>,
+    /// Layers after which there is a side exit.
+    sites: Vec<usize>,
+    nodes: usize,
+    samples: usize,
+    steps: usize,
+    memory: bool,
+    encodings: bool,
+}
+
+fn layer(name: String, inputs: Vec<String>, channels: u64) -> TrunkLayer {
+    TrunkLayer { name, inputs, output_bytes: channels * 1024, weight_bytes: channels * 4096 }
+}
+
+/// A chain; its tensors shrink towards the end.
+fn chain(layers: usize) -> Vec<TrunkLayer> {
+    (0..layers)
+        .map(|index| layer(format!("layer{index}"), vec![], 4 + 60 * (layers - index) as u64 / layers as u64))
+        .collect()
+}
+
+/// GoogLeNet's form: a stem of three layers, inception modules of four branches (1×1; 1×1, 3×3; 1×1, 5×5; pool, 1×1) and
+/// their concatenation, and a classifier of two layers.
+fn inception(modules: usize) -> Vec<TrunkLayer> {
+    let mut layers: Vec<TrunkLayer> = Vec::new();
+    let mut before = "input".to_owned();
+    for name in ["stem1", "stem2", "stem3"] {
+        layers.push(layer(name.into(), vec![before], 32));
+        before = name.into();
+    }
+    for module in 0..modules {
+        let channels = 40 - 3 * module as u64;
+        let mut ends = Vec::new();
+        for (branch, depth) in [1, 2, 2, 2].into_iter().enumerate() {
+            let mut at = before.clone();
+            for step in 0..depth {
+                let name = format!("m{module}b{branch}s{step}");
+                layers.push(layer(name.clone(), vec![at], channels / 4));
+                at = name;
+            }
+            ends.push(at);
+        }
+        before = format!("m{module}concat");
+        layers.push(layer(before.clone(), ends, channels));
+    }
+    for name in ["pool", "fc"] {
+        layers.push(layer(name.into(), vec![before], 1));
+        before = name.into();
+    }
+    layers
+}
+
+impl Shape {
+    /// Every cut as 32-bit floats is listed by the scenario itself; the encodings of the real search are then put in for
+    /// each, with outcomes behind the lossy ones.
+    fn scenario(&self) -> Scenario {
+        let stream = &mut Stream(1);
+        let mut sites = self.sites.clone();
+        sites.push(self.layers.len() - 1);
+        let skill = |exit: usize| 0.7 + 0.2 * exit as f64 / sites.len() as f64;
+        let node = |node: usize, stream: &mut Stream| Node {
+            name: format!("node{node}"),
+            layers_us: stream.times(self.layers.len(), 1600.0 / f64::powi(6.0, node as i32)),
+            exits_us: stream.times(sites.len(), 400.0 / f64::powi(6.0, node as i32)),
+            memory_bytes: self.memory.then_some(self.layers.iter().map(|l| l.weight_bytes).sum::<u64>() / 2),
+            ..Node::default()
+        };
+        let exit = |(index, &site): (usize, &usize)| ExitSite {
+            name: format!("exit{index}"),
+            after: vec![self.layers[site].name.clone()],
+            weight_bytes: 0,
+            marginal: None,
+        };
+        let outcomes =
+            (0..sites.len()).map(|exit| Stream(exit as u64 + 9).outcomes(self.samples, skill(exit)));
+        let links = r#"{"overhead_us": 30, "bits_per_second": 2e7, "delay_us": 5000}"#;
+        let links: Vec<&str> = vec![links; self.nodes - 1];
+        let bare = Scenario {
+            schema: SCHEMA.into(),
+            model: Default::default(),
+            input_bytes: Some(12_288),
+            layers: self.layers.clone(),
+            exits: sites.iter().enumerate().map(exit).collect(),
+            nodes: (0..self.nodes).map(|index| node(index, stream)).collect(),
+            links: serde_json::from_str(&format!("[{}]", links.join(","))).expect("links"),
+            encodings: Vec::new(),
+            outcomes: outcomes.collect(),
+            lossy_outcomes: Vec::new(),
+            accuracy_basis: Default::default(),
+            all_cuts: true,
+            threshold_steps: self.steps,
+            in_flight: 4,
+            constraints: Constraints { min_accuracy: Some(Share(0.65)), ..Constraints::default() },
+        };
+        let mut scenario = bare.completed().expect("it makes sense");
+        if self.encodings {
+            self.encode(&mut scenario, stream, &skill);
+        }
+        scenario
+    }
+
+    fn encode(&self, scenario: &mut Scenario, stream: &mut Stream, skill: &dyn Fn(usize) -> f64) {
+        for plain in std::mem::take(&mut scenario.encodings) {
+            for encoding in
+                if plain.cut.is_empty() { Encoding::for_input() } else { Encoding::for_features() }
+            {
+                let bits = if encoding.is_lossless() { 1.0 } else { 0.1 + 0.3 * stream.share() };
+                scenario.encodings.push(EncodedFrontier {
+                    encoding,
+                    bytes: plain.bytes * bits * (0.7 + 0.3 * stream.share()),
+                    encode_us: stream.times(2, 20.0),
+                    decode_us: stream.times(2, 20.0),
+                    ..plain.clone()
+                });
+                if !encoding.is_lossless() && encoding == encoding.without_coder() {
+                    let behind = |exit| Some(stream.outcomes(self.samples, skill(exit) - 0.01));
+                    scenario.lossy_outcomes.push(LossyOutcomes {
+                        cut: plain.cut.clone(),
+                        element: encoding,
+                        exits: (0..scenario.exits.len()).map(behind).collect(),
+                    });
+                }
             }
         }
-    }
-    let mut node = |name: &str, scale: f64| Node {
-        name: name.into(),
-        emulated_slowdown: None,
-        layers_us: stream.times(layers, scale),
-        exits_us: stream.times(sites.len(), scale),
-    };
-    let nodes = vec![node("device", 1600.0), node("edge", 200.0)];
-    let layer = |index: usize| TrunkLayer {
-        name: name(index),
-        inputs: vec![if index == 0 { "input".into() } else { name(index - 1) }],
-        output_bytes: 16_384,
-    };
-    let exit =
-        |(index, &site): (usize, &usize)| ExitSite { name: format!("exit{index}"), after: vec![name(site)] };
-    Scenario {
-        schema: SCHEMA.into(),
-        model: ModelId { name: "made-up".into(), sha256: ModelHash::of(b"made-up") },
-        layers: (0..layers).map(layer).collect(),
-        exits: sites.iter().enumerate().map(exit).collect(),
-        nodes,
-        links: vec![Link {
-            emulated: false,
-            overhead_us: Micros(30.0),
-            bits_per_second: BitRate(2e7),
-            delay_us: Micros(5000.0),
-            reply_us: Micros(5050.0),
-        }],
-        encodings,
-        outcomes: (0..sites.len())
-            .map(|exit| Stream(exit as u64 + 9).outcomes(samples, skill(exit)))
-            .collect(),
-        lossy_outcomes,
-        constraints: Constraints { min_accuracy: Some(Share(0.5)), ..Constraints::default() },
     }
 }
 
 fn growth(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("search");
     group.sample_size(10);
-    for (layers, side_exits, samples) in
-        [(12, 2, 5000), (12, 1, 5000), (12, 0, 5000), (12, 2, 1000), (24, 2, 5000), (110, 2, 1000)]
-    {
-        let scenario = scenario(layers, side_exits, samples);
+    let plain = |layers: usize, sites: Vec<usize>, nodes: usize| Shape {
+        layers: chain(layers),
+        sites,
+        nodes,
+        samples: 5000,
+        steps: 50,
+        memory: false,
+        encodings: false,
+    };
+    let shapes = [
+        ("12 layers, 2 nodes, no side exits", Shape { encodings: true, ..plain(12, vec![], 2) }),
+        ("12 layers, 2 nodes, 1 side exit", Shape { encodings: true, ..plain(12, vec![2], 2) }),
+        ("12 layers, 2 nodes, 2 side exits", Shape { encodings: true, ..plain(12, vec![2, 5], 2) }),
+        ("24 layers, 2 nodes, 2 side exits", Shape { encodings: true, ..plain(24, vec![4, 10], 2) }),
+        ("48 layers, 2 nodes, 2 side exits", Shape { encodings: true, ..plain(48, vec![8, 20], 2) }),
+        (
+            "googlenet (9 modules), all cuts, 2 side exits",
+            Shape { layers: inception(9), encodings: true, ..plain(1, vec![26, 50], 2) },
+        ),
+        ("110 layers, 3 nodes, 1 side exit, 5 steps", Shape { steps: 5, ..plain(110, vec![30], 3) }),
+        ("110 layers, 3 nodes, 2 side exits, 5 steps", Shape { steps: 5, ..plain(110, vec![30, 60], 3) }),
+        ("110 layers, 3 nodes, 2 side exits, 20 steps", Shape { steps: 20, ..plain(110, vec![30, 60], 3) }),
+        ("270 layers, 3 nodes, memory limits", Shape { memory: true, ..plain(270, vec![], 3) }),
+        ("270 layers, 4 nodes, memory limits", Shape { memory: true, ..plain(270, vec![], 4) }),
+        ("270 layers, 5 nodes, memory limits", Shape { memory: true, ..plain(270, vec![], 5) }),
+    ];
+    for (name, shape) in shapes {
+        let scenario = shape.scenario();
         let configurations = search(&scenario).expect("a plan exists").configurations;
         group.throughput(Throughput::Elements(configurations));
-        let id = format!("{layers} layers, {side_exits} side exits, {samples} samples");
-        group.bench_with_input(BenchmarkId::from_parameter(id), &scenario, |bencher, scenario| {
+        group.bench_with_input(name, &scenario, |bencher, scenario| {
             bencher.iter(|| search(scenario).expect("a plan exists"));
         });
     }

@@ -14,9 +14,10 @@ use super::output::Output;
 use super::replay::{Job, Stage};
 use super::{exits, layers, link, store};
 use crate::error::Result;
+use crate::plan::Policy;
 use crate::report::{
-    Envelope, ExitsDocument, LayersDocument, LinkDocument, OptimizeDocument, ReplayDocument, exits_view,
-    layers_view, link_view, optimize_view, replay_view,
+    Envelope, ExitsDocument, LayersDocument, LinkDocument, OptimizeDocument, PolicyChoice, ReplayDocument,
+    exits_view, layers_view, link_view, optimize_view, replay_view,
 };
 use crate::units::BitRate;
 
@@ -30,6 +31,8 @@ const SLOWDOWN: f64 = 8.0;
 const LINK_RATE: BitRate = BitRate(2e6);
 /// … with this delay.
 const LINK_DELAY: Duration = Duration::from_millis(5);
+/// The rivals that the demo runs, too; `replay --policy` runs any.
+const DEMO_RIVALS: [Policy; 3] = [Policy::DeviceOnly, Policy::EdgeOnly, Policy::Neurosurgeon];
 /// Tasks per plan: enough for figures within some per cent in the demo's two minutes.
 const TASKS: usize = 400;
 /// The link is measured for so long.
@@ -88,7 +91,8 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
     show(&format!("link, {}", link_only.describe().unwrap_or_default()), &|| link_view(&link))?;
     let exits = exits::document(&model, &device, &model.exit_record()?)?;
     show("exits, from the committed record of CIFAR-10", &|| exits_view(&exits))?;
-    let problem = optimize::measure_scenario(&model, &device, &route, emulation, &Wishes::default(), output)?;
+    let problem =
+        optimize::measure_scenario(&model, &device, &route, emulation, (&Wishes::default(), 0), output)?;
     let optimized = optimize::optimize(&problem, output)?;
     show(&format!("optimize, {described}"), &|| optimize_view(&optimized))?;
 
@@ -121,7 +125,8 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
 fn replay_all(stage: &Stage<'_>, optimized: &OptimizeDocument) -> Result<Vec<ReplayDocument>> {
     let best = &optimized.best;
     let mut jobs = vec![Job { name: "coprof", plan: &best.plan, predicted: &best.prediction }];
-    jobs.extend(optimized.policies.iter().map(|choice| Job {
+    let simple = |choice: &&PolicyChoice| DEMO_RIVALS.contains(&choice.name);
+    jobs.extend(optimized.policies.iter().filter(simple).map(|choice| Job {
         name: choice.name.label(),
         plan: &choice.predicted.plan,
         predicted: &choice.predicted.prediction,

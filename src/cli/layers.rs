@@ -48,7 +48,7 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
 pub fn measure(model: &Model, device: &Device, output: Output) -> Result<(LayersDocument, PathBuf)> {
     let peak = peak::host_peak(device, output)?;
     let bar = output.progress("layers");
-    let request = ProfileRequest { layers: true, codecs: false };
+    let request = ProfileRequest { layers: true, ..ProfileRequest::default() };
     let profile = device.run(&model.graph, |backend| {
         profile_node(backend, &request, &mut |share| bar.set(share), &stop::asked)
     })?;

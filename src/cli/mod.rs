@@ -15,6 +15,7 @@ mod optimize;
 mod output;
 mod peak;
 mod profile;
+mod refine;
 mod replay;
 mod rows;
 mod scenario;

@@ -13,13 +13,16 @@ use super::link;
 use super::model::Model;
 use super::output::Output;
 use super::profile::{NodeProfile, ProfileRequest, profile_node};
+use super::refine::{Nodes, refine};
 use super::scenario::{Measured, ScenarioDocument, emulation_of};
 use super::{rows, stop, store};
 use crate::error::{Error, Result};
-use crate::plan::{Constraints, ModelId, Objective, Policy, Scenario, search};
+use crate::plan::{
+    Arrival, Constraints, ModelId, Objective, Policy, Predicted, Scenario, decide, search, under_load,
+};
 use crate::report::{
-    Emulation, Envelope, LayersDocument, ModelFacts, OptimizeDocument, PlanDocument, PolicyChoice,
-    SearchFacts, crossing, optimize_view,
+    Arrivals, Emulation, Envelope, LayersDocument, LoadedPlan, ModelFacts, OptimizeDocument, PlanDocument,
+    PolicyChoice, SearchFacts, crossing, optimize_view,
 };
 use crate::units::{Micros, Share};
 
@@ -27,7 +30,9 @@ pub const EXAMPLE: &str = "Examples:
   coprof optimize --peer 192.168.1.20                         # a real device and edge
   coprof optimize --slowdown 8 --link-rate 2mbit --link-delay 5ms   # an emulated device and link
   coprof optimize --objective latency --min-rate 30 --min-accuracy 85%
-  coprof optimize --scenario reports/scenario-….json --max-latency 20ms   # search again, measure nothing";
+  coprof optimize --scenario reports/scenario-….json --max-latency 20ms   # search again, measure nothing
+  coprof optimize --peer 192.168.1.20 --refine 5      # measure the leading plans' stages whole
+  coprof optimize --scenario mine.json --arrival poisson:30 --p99-below 80ms   # with queues";
 
 #[derive(ClapArgs)]
 pub struct Args {
@@ -44,6 +49,9 @@ pub struct Args {
     /// Take everything from a saved scenario and measure nothing
     #[arg(long, value_name = "FILE", conflicts_with_all = ["peer", "slowdown", "link_rate", "link_delay"])]
     pub scenario: Option<PathBuf>,
+    /// Measure the stages of up to N leading plans whole on the real nodes, and rank all plans again
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "scenario", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub refine: u8,
     /// Write the Pareto front as CSV, too
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
@@ -74,6 +82,16 @@ pub struct Wishes {
     /// Rate floor, in tasks per second
     #[arg(long, value_name = "PER_S", value_parser = rate)]
     min_rate: Option<f64>,
+    /// How tasks arrive, for a simulation of the queues: closed:4 (in flight), rate:30 or poisson:30 (per second)
+    #[arg(long, value_name = "ARRIVAL", value_parser = arrival)]
+    arrival: Option<Arrival>,
+    /// Ceiling of the 99th percentile of latency under --arrival, as 50ms
+    #[arg(long, value_name = "SPAN", value_parser = args::span)]
+    p99_below: Option<std::time::Duration>,
+}
+
+fn arrival(text: &str) -> Result<Arrival, String> {
+    text.parse().map_err(|error: Error| error.to_string())
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -94,7 +112,17 @@ impl Wishes {
             min_accuracy: self.min_accuracy.or(saved.min_accuracy),
             max_latency_us: self.max_latency.map(Micros::from).or(saved.max_latency_us),
             min_rate_per_s: self.min_rate.or(saved.min_rate_per_s),
+            arrival: self.arrival.or(saved.arrival),
+            p99_below_us: self.p99_below.map(Micros::from).or(saved.p99_below_us),
         }
+    }
+
+    /// A ceiling needs arrivals.
+    fn check(saved: &Constraints) -> Result<()> {
+        if saved.p99_below_us.is_some() && saved.arrival.is_none() {
+            return Err(Error::usage("--p99-below needs --arrival: waiting depends on how tasks arrive"));
+        }
+        Ok(())
     }
 }
 
@@ -106,7 +134,8 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
         None => {
             let model = Model::load(&args.model.model)?;
             let route = Route::open(&args.peer, &args.runtime, &emulation, output)?;
-            measure_scenario(&model, &device, &route, emulation, &args.wishes, output)?
+            let refine = usize::from(args.refine);
+            measure_scenario(&model, &device, &route, emulation, (&args.wishes, refine), output)?
         }
     };
     let document = optimize(&problem, output)?;
@@ -147,13 +176,14 @@ fn read_scenario(path: &Path, wishes: &Wishes, device: &Device) -> Result<Proble
     Ok(Problem { scenario, path: path.into(), peer: "scenario".into(), envelope })
 }
 
-/// Measures both nodes and the link, or picks up what is saved of them, and saves the scenario.
+/// Measures both nodes and the link, or picks up what is saved of them, measures the stages of so many leading plans
+/// whole, and saves the scenario.
 pub fn measure_scenario(
     model: &Model,
     device: &Device,
     route: &Route,
     emulation: Emulation,
-    wishes: &Wishes,
+    (wishes, plans): (&Wishes, usize),
     output: Output,
 ) -> Result<Problem> {
     let (exits, encodings) = (model.exit_record()?, model.encoding_record()?);
@@ -169,7 +199,8 @@ pub fn measure_scenario(
         link: &link.profile,
         emulation,
     };
-    let scenario = measured.scenario(wishes.over(Constraints::default()))?;
+    let mut scenario = measured.scenario(wishes.over(Constraints::default()))?;
+    refine(&mut scenario, plans, &Nodes { model, device, route, output })?;
     let envelope = device.envelope("scenario", Some(&model.graph), &emulation);
     let path = store().save("scenario", &ScenarioDocument::new(&scenario, &envelope))?;
     output.say(format!("saved {}", path.display()));
@@ -187,7 +218,7 @@ fn profile_here(model: &Model, device: &Device, output: Output) -> Result<NodePr
         None => layers::measure(model, device, output)?.0,
     };
     let bar = output.progress("codecs on the device");
-    let request = ProfileRequest { layers: false, codecs: true };
+    let request = ProfileRequest { codecs: true, ..ProfileRequest::default() };
     let mut profile = device.run(&model.graph, |backend| {
         profile_node(backend, &request, &mut |share| bar.set(share), &stop::asked)
     })?;
@@ -197,7 +228,8 @@ fn profile_here(model: &Model, device: &Device, output: Output) -> Result<NodePr
 
 fn profile_edge(model: &Model, route: &Route, output: Output) -> Result<NodeProfile> {
     let bar = output.progress("layers and codecs on the edge");
-    let request = serde_json::json!(ProfileRequest { layers: true, codecs: true });
+    let request =
+        serde_json::json!(ProfileRequest { layers: true, codecs: true, ..ProfileRequest::default() });
     let profile = route.connect_with(model)?.profile(&request, &mut |share| bar.set(share))?;
     serde_json::from_value(profile).map_err(|error| {
         Error::peer(format!("the edge's profile makes no sense ({error}); is it the same coprof?"))
@@ -207,12 +239,23 @@ fn profile_edge(model: &Model, route: &Route, output: Output) -> Result<NodeProf
 /// Searches, asks the rivals, and saves the result and the plan.
 pub fn optimize(problem: &Problem, output: Output) -> Result<OptimizeDocument> {
     let scenario = &problem.scenario;
+    Wishes::check(&scenario.constraints)?;
     let start = Instant::now();
-    let found = search(scenario)?;
-    let facts = SearchFacts { configurations: found.configurations, time_us: start.elapsed().into() };
-    let choose = |name: Policy| Ok(PolicyChoice { name, predicted: name.choose(scenario)? });
-    let policies = Policy::ALL.into_iter().map(choose).collect::<Result<_>>()?;
+    let mut found = search(scenario)?;
+    let facts = SearchFacts {
+        configurations: found.configurations,
+        time_us: start.elapsed().into(),
+        cuts: found.cuts,
+        all_cuts: scenario.all_cuts,
+    };
+    let decided = decide(scenario, &found)?;
+    let decided_among = decided.as_ref().map(|decided| decided.simulated);
+    if let Some(decided) = decided {
+        found.best = decided.best;
+    }
+    let policies = rivals(scenario, output);
     let envelope = problem.envelope.renewed("optimize");
+    let arrivals = arrivals(scenario, &found.best, &policies, decided_among)?;
     let document = OptimizeDocument {
         envelope,
         peer: problem.peer.clone(),
@@ -226,6 +269,8 @@ pub fn optimize(problem: &Problem, output: Output) -> Result<OptimizeDocument> {
         policies,
         pareto: found.front,
         search: facts,
+        accuracy_basis: scenario.accuracy_basis,
+        arrivals,
     };
     let plan = PlanDocument {
         envelope: document.envelope.renewed("plan"),
@@ -236,6 +281,40 @@ pub fn optimize(problem: &Problem, output: Output) -> Result<OptimizeDocument> {
     output.say(format!("saved {}", store().save("plan", &plan)?.display()));
     output.say(format!("saved {}", store().save("optimize", &document)?.display()));
     Ok(document)
+}
+
+/// Every rival's choice; a rival without one is named with the reason.
+fn rivals(scenario: &Scenario, output: Output) -> Vec<PolicyChoice> {
+    let (able, unable): (Vec<Policy>, Vec<Policy>) =
+        Policy::ALL.into_iter().partition(|policy| policy.takes(scenario.nodes.len()));
+    if !unable.is_empty() {
+        let names: Vec<&str> = unable.into_iter().map(Policy::label).collect();
+        output.say(format!("left out, since they are for two nodes: {}", names.join(", ")));
+    }
+    let mut choices = Vec::new();
+    for name in able {
+        match name.choose(scenario) {
+            Ok(predicted) => choices.push(PolicyChoice { name, predicted }),
+            Err(error) => output.say(error.to_string()),
+        }
+    }
+    choices
+}
+
+/// Ours and every rival's plan under the scenario's arrivals.
+fn arrivals(
+    scenario: &Scenario,
+    best: &Predicted,
+    policies: &[PolicyChoice],
+    decided_among: Option<usize>,
+) -> Result<Option<Arrivals>> {
+    let Some(arrival) = scenario.constraints.arrival else { return Ok(None) };
+    let named = std::iter::once(("coprof", best))
+        .chain(policies.iter().map(|choice| (choice.name.label(), &choice.predicted)));
+    let plans = named.map(|(name, predicted)| {
+        Ok(LoadedPlan { name: name.into(), load: under_load(scenario, predicted, arrival)? })
+    });
+    Ok(Some(Arrivals { decided_among, plans: plans.collect::<Result<_>>()? }))
 }
 
 fn csv_rows(document: &OptimizeDocument) -> Vec<Vec<String>> {

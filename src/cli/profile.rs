@@ -5,19 +5,28 @@ use serde::{Deserialize, Serialize};
 use super::frames::timing_inputs;
 use crate::clock::SystemClock;
 use crate::codec::Encoding;
-use crate::error::Result;
-use crate::measure::{Budget, CodecRequest, LayerProfile, Watch, profile_codecs, profile_layers};
+use crate::error::{Error, Result};
+use crate::measure::{
+    Budget, CodecRequest, LayerProfile, Watch, profile_codecs, profile_layers, profile_ranges,
+};
 use crate::model::{Cut, Graph};
+use crate::plan::Range;
 use crate::runtime::Backend;
 use crate::units::Micros;
 
+/// More ranges than any plan has: a request comes from the network.
+const MOST_RANGES: usize = 64;
+
 /// What to measure on a node.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ProfileRequest {
     /// Layers and exits.
     pub layers: bool,
     /// Every encoding at every cut.
     pub codecs: bool,
+    /// Whole ranges of layers; their times are not looked at.
+    #[serde(default)]
+    pub ranges: Vec<Range>,
 }
 
 /// The median times of one encoding at one cut on one node.
@@ -40,6 +49,9 @@ pub struct NodeProfile {
     pub layers: Option<LayerProfile>,
     /// Empty where not asked for.
     pub codecs: Vec<CodecTimes>,
+    /// The ranges that were asked for, with their median times.
+    #[serde(default)]
+    pub ranges: Vec<Range>,
 }
 
 /// Every cut that can be crossed, with the encodings that the search weighs there.
@@ -66,7 +78,10 @@ pub fn profile_node(
     let inputs = timing_inputs(&graph);
     let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
     let parts = f64::from(u8::from(request.layers) + u8::from(request.codecs)).max(1.0);
-    let mut profile = NodeProfile { layers: None, codecs: Vec::new() };
+    let mut profile = NodeProfile { layers: None, codecs: Vec::new(), ranges: Vec::new() };
+    if !request.ranges.is_empty() {
+        profile.ranges = measure_ranges(backend, &request.ranges, &inputs, &mut Watch::new(progress, stop))?;
+    }
     if request.layers {
         let mut part = |share: f64| progress(share / parts);
         profile.layers =
@@ -106,4 +121,27 @@ pub fn profile_node(
             .collect();
     }
     Ok(profile)
+}
+
+fn measure_ranges(
+    backend: &mut dyn Backend,
+    ranges: &[Range],
+    inputs: &[&[f32]],
+    watch: &mut Watch<'_>,
+) -> Result<Vec<Range>> {
+    if ranges.len() > MOST_RANGES {
+        return Err(Error::usage(format!(
+            "at most {MOST_RANGES} ranges are measured at once, found {}",
+            ranges.len()
+        )));
+    }
+    let graph = std::sync::Arc::clone(backend.graph());
+    let cuts = |range: &Range| {
+        Ok((Cut::from_tip_names(&graph, &range.from)?, Cut::from_tip_names(&graph, &range.to)?))
+    };
+    let wanted: Vec<(Cut, Cut)> = ranges.iter().map(cuts).collect::<Result<_>>()?;
+    let clock = SystemClock::default();
+    let samples = profile_ranges(backend, &clock, &wanted, inputs, Budget::LAYERS, watch)?;
+    let measured = ranges.iter().zip(samples);
+    Ok(measured.map(|(range, samples)| Range { time_us: samples.median(), ..range.clone() }).collect())
 }

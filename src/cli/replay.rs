@@ -14,10 +14,10 @@ use super::{rows, stop, store};
 use crate::error::{Error, Result};
 use crate::measure::{Samples, Watch, enough_samples};
 use crate::pipeline::{Answer, FrameSource, Peer, ReplayOptions, Trace, replay, run_in_process};
-use crate::plan::{Plan, Prediction, Route};
+use crate::plan::{Plan, Policy, Predicted, Prediction, Route};
 use crate::report::{
-    Agreement, Emulation, ErrorShares, Latency, Measured, OptimizeDocument, PlanDocument, ReplayDocument,
-    replay_view,
+    Agreement, Emulation, ErrorShares, Latency, Measured, OptimizeDocument, PlanDocument, PolicyChoice,
+    ReplayDocument, replay_view,
 };
 use crate::runtime::Backend;
 use crate::units::{Micros, Share};
@@ -25,6 +25,7 @@ use crate::units::{Micros, Share};
 pub const EXAMPLE: &str = "Examples:
   coprof replay --peer 192.168.1.20                    # the plan of the last `coprof optimize`
   coprof replay --slowdown 8 --link-rate 2mbit --link-delay 5ms    # the flags that optimize had
+  coprof replay --policy jalad                         # a rival's plan of the same `coprof optimize`
   coprof replay --plan reports/plan-….json --tasks 2000
   coprof replay --json | jq .error";
 
@@ -46,12 +47,20 @@ pub struct Args {
     /// The plan to run [default: that of the newest `coprof optimize` for this model, host and emulation]
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
+    /// Run a rival's plan from the newest `coprof optimize`: device-only, edge-only, neurosurgeon, edgent, jalad,
+    /// branchynet, dads-light, dads-heavy or pipeline
+    #[arg(long, value_name = "NAME", conflicts_with = "plan", value_parser = policy)]
+    policy: Option<Policy>,
     /// Tasks with the pipeline full; half as many run one at a time
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
     tasks: u32,
     /// Write every task of the full run as CSV, too
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+}
+
+fn policy(name: &str) -> Result<Policy, String> {
+    name.parse().map_err(|error: Error| error.to_string())
 }
 
 /// A plan to run, with the name that tables give it.
@@ -79,7 +88,7 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
     let emulation = args.emulation.emulation();
     let plan = match &args.plan {
         Some(path) => read_plan(path)?,
-        None => newest_plan(&model, &device, emulation, output)?,
+        None => newest_plan(&model, &device, emulation, args.policy, output)?,
     };
     let route = Route::new(&model.graph, &plan.plan)?;
     let crosses = route.nodes.iter().any(|node| node.send.is_some());
@@ -94,7 +103,11 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
         tasks: args.tasks as usize,
         output,
     };
-    let document = stage.replay(&Job { name: "coprof", plan: &plan.plan, predicted: &plan.prediction })?;
+    let document = stage.replay(&Job {
+        name: args.policy.map_or("coprof", Policy::label),
+        plan: &plan.plan,
+        predicted: &plan.prediction,
+    })?;
     let path = store().save("replay", &document)?;
     if let Some(csv) = &args.csv {
         rows::write_csv(csv, &csv_rows(&document.full))?;
@@ -123,7 +136,13 @@ fn read_plan(path: &Path) -> Result<PlanDocument> {
     Ok(plan)
 }
 
-fn newest_plan(model: &Model, device: &Device, emulation: Emulation, output: Output) -> Result<PlanDocument> {
+fn newest_plan(
+    model: &Model,
+    device: &Device,
+    emulation: Emulation,
+    policy: Option<Policy>,
+    output: Output,
+) -> Result<PlanDocument> {
     let emulated = (emulation != Emulation::NONE).then_some(emulation);
     let of_this = |document: &OptimizeDocument| device.fits(&document.envelope, &model.graph);
     let fits = |document: &OptimizeDocument| of_this(document) && document.envelope.emulated == emulated;
@@ -134,7 +153,10 @@ fn newest_plan(model: &Model, device: &Device, emulation: Emulation, output: Out
             document.envelope.created,
             document.peer
         ));
-        let predicted = document.best;
+        let predicted = match policy {
+            None => document.best,
+            Some(name) => rivals_plan(document.policies, name)?,
+        };
         let (plan, prediction) = (predicted.plan, predicted.prediction);
         return Ok(PlanDocument { envelope: document.envelope, peer: document.peer, plan, prediction });
     }
@@ -151,6 +173,15 @@ fn newest_plan(model: &Model, device: &Device, emulation: Emulation, output: Out
         model.graph.name,
         emulation.describe().map_or_else(String::new, |emulated| format!(", {emulated}")),
     )))
+}
+
+fn rivals_plan(policies: Vec<PolicyChoice>, name: Policy) -> Result<Predicted> {
+    let choice = policies.into_iter().find(|choice| choice.name == name);
+    choice.map(|choice| choice.predicted).ok_or_else(|| {
+        Error::failed(format!(
+            "policy '{name}' found no plan in the newest `coprof optimize`, which says why"
+        ))
+    })
 }
 
 impl Stage<'_> {

@@ -10,8 +10,8 @@ use crate::measure::LinkProfile;
 use crate::model::{Cut, ExitId, Graph, LayerId, Source};
 use crate::pipeline::{ANSWER_BYTES, frame_bytes, task_bytes};
 use crate::plan::{
-    Constraints, EncodedFrontier, ExitSite, Link, LossyOutcomes, ModelId, Node, Outcomes, SCHEMA, Scenario,
-    TrunkLayer,
+    AccuracyBasis, Constraints, EncodedFrontier, ExitSite, Link, LossyOutcomes, ModelId, Node, Outcomes,
+    SCHEMA, Scenario, TrunkLayer, in_flight, threshold_steps,
 };
 use crate::report::{Emulation, Envelope};
 use crate::units::Micros;
@@ -76,6 +76,7 @@ impl Measured<'_> {
         let scenario = Scenario {
             schema: SCHEMA.into(),
             model: ModelId { name: graph.name.clone(), sha256: graph.hash.clone() },
+            input_bytes: Some(graph.shape(Source::Input).bytes()),
             layers: trunk_layers(graph),
             exits: exit_sites(graph),
             nodes: vec![
@@ -86,10 +87,13 @@ impl Measured<'_> {
             encodings: self.encoded_frontiers()?,
             outcomes,
             lossy_outcomes,
+            accuracy_basis: AccuracyBasis::Samples,
+            all_cuts: true,
+            threshold_steps: threshold_steps(),
+            in_flight: in_flight(),
             constraints,
         };
-        scenario.check()?;
-        Ok(scenario)
+        scenario.completed()
     }
 
     fn link(&self) -> Link {
@@ -99,7 +103,7 @@ impl Measured<'_> {
             overhead_us: self.link.transfer.overhead_us,
             bits_per_second: self.link.transfer.bits_per_second,
             delay_us,
-            reply_us: self.link.downlink_transfer.time_for(ANSWER_BYTES as f64) + delay_us,
+            reply_us: Some(self.link.downlink_transfer.time_for(ANSWER_BYTES as f64) + delay_us),
         }
     }
 
@@ -126,6 +130,7 @@ impl Measured<'_> {
                 bytes: size.bytes_mean + headers,
                 encode_us: vec![row.encode_us * slowdown, edge.encode_us],
                 decode_us: vec![row.decode_us * slowdown, edge.decode_us],
+                accuracy: None,
             });
         }
         Ok(frontiers)
@@ -181,15 +186,23 @@ fn trunk_layers(graph: &Graph) -> Vec<TrunkLayer> {
             name: layer.name.clone(),
             inputs: layer.inputs.iter().map(|&source| graph.tensor_name(source).to_owned()).collect(),
             output_bytes: graph.shape(Source::Layer(id)).bytes(),
+            weight_bytes: weight_bytes(graph, id),
         }
     };
     graph.trunk().into_iter().map(layer).collect()
+}
+
+/// Weights are kept as 32-bit floats.
+fn weight_bytes(graph: &Graph, id: LayerId) -> u64 {
+    graph.layer(id).op.learned_values() as u64 * 4
 }
 
 fn exit_sites(graph: &Graph) -> Vec<ExitSite> {
     let site = |(index, exit): (usize, &crate::model::Exit)| ExitSite {
         name: exit.name.clone(),
         after: Cut::needed_by(graph, ExitId(index)).tip_names(graph),
+        weight_bytes: graph.head(ExitId(index)).into_iter().map(|id| weight_bytes(graph, id)).sum(),
+        marginal: None,
     };
     graph.exits.iter().enumerate().map(site).collect()
 }
@@ -206,5 +219,6 @@ fn node(name: &str, graph: &Graph, profile: &NodeProfile, slowdown: f64) -> Resu
         emulated_slowdown: (slowdown != 1.0).then_some(slowdown),
         layers_us: graph.trunk().into_iter().map(|id| time(&layers.layers[id.0])).collect(),
         exits_us: layers.exits.iter().map(time).collect(),
+        ..Node::default()
     })
 }

@@ -1,7 +1,13 @@
 //! Planning: pure functions from a scenario to plans and predictions. Knows no tch, sockets, files, clocks or printing.
 
+mod answers;
 #[cfg(test)]
 mod brute_force;
+mod complete;
+mod layers;
+mod leaders;
+mod marginal;
+mod memory;
 mod outcomes;
 mod pareto;
 #[expect(clippy::module_inception, reason = "the file is named after the type that it holds")]
@@ -10,16 +16,30 @@ mod policy;
 mod predict;
 mod route;
 mod scenario;
+mod script;
 mod search;
 mod select;
+mod shadow;
+mod simulate;
+mod sink;
 mod space;
+mod tiers;
+mod two_nodes;
 
+pub use leaders::{Decided, UnderLoad, decide, under_load};
 pub use outcomes::{Outcomes, SampleSet};
 pub use plan::{ExitPlan, LinkPlan, NodePlan, Plan, Threshold};
 pub use policy::Policy;
-pub use predict::{Prediction, Stage, predict};
+pub use predict::{Prediction, Stage, predict, workload};
 pub use route::{Crossing, NodeRoute, Route, Step};
 pub use scenario::{
-    Constraints, EncodedFrontier, ExitSite, Link, LossyOutcomes, ModelId, Node, SCHEMA, Scenario, TrunkLayer,
+    AccuracyBasis, Constraints, EncodedFrontier, ExitSite, Link, LossyOutcomes, Marginal, MarginalStep,
+    ModelId, Node, Range, SCHEMA, Scenario, TrunkLayer, in_flight, threshold_steps,
 };
-pub use search::{Found, FrontPlan, Objective, Predicted, search};
+pub use script::{Stretch, stretches};
+pub use search::{Found, FrontPlan, Predicted, search};
+pub use select::Objective;
+pub use simulate::{
+    Arrival, Class, Latencies, Simulated, Spacing, StageLoad, Workload, highest_rate_with_p99_below,
+    simulate, sustained_rate,
+};

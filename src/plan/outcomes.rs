@@ -45,6 +45,17 @@ impl SampleSet {
         Self { words: self.words.iter().zip(&other.words).map(|(a, b)| a & !b).collect() }
     }
 
+    /// The bits of all samples, 64 a word.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// 1 for a sample that is in it, 0 for another of those that it was made of.
+    #[inline]
+    pub fn bit(&self, sample: usize) -> u64 {
+        self.words[sample / 64] >> (sample % 64) & 1
+    }
+
     /// Whether a sample is in it.
     pub fn contains(&self, sample: usize) -> bool {
         self.words.get(sample / 64).is_some_and(|word| word >> (sample % 64) & 1 == 1)
@@ -83,6 +94,11 @@ impl Outcomes {
     /// How many samples this exit gets right.
     pub fn right_count(&self) -> usize {
         self.right.count()
+    }
+
+    /// The normalised entropy of every sample.
+    pub fn entropies(&self) -> &[f32] {
+        &self.entropy
     }
 
     /// The normalised entropy of a sample.

@@ -1,11 +1,16 @@
 //! The Pareto front of rate, latency and accuracy, kept while points stream in.
 
-/// A configuration's three figures. Lower interval, lower latency and higher accuracy are better.
+use super::shadow::Shadow;
+
+/// A configuration's three figures. Lower interval, lower latency and more right answers are better.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Point<C> {
+    /// Microseconds.
     pub interval: f64,
+    /// Microseconds.
     pub latency: f64,
-    pub accuracy: f64,
+    /// Samples answered right.
+    pub right: u32,
     pub config: C,
 }
 
@@ -14,16 +19,25 @@ pub(super) struct Point<C> {
 pub(super) struct Front<C> {
     points: Vec<Point<C>>,
     settled: usize,
+    shadow: Shadow,
 }
 
 impl<C> Default for Front<C> {
     fn default() -> Self {
-        Self { points: Vec::new(), settled: 0 }
+        Self { points: Vec::new(), settled: 0, shadow: Shadow::default() }
     }
 }
 
 impl<C: Copy> Front<C> {
+    /// Whether a point with these figures is certainly dominated. Where only bounds are known (no figure of a set of
+    /// points is better than these), so is every point of the set, and none of them needs a look.
+    #[inline]
+    pub fn dominates(&self, interval: f64, latency: f64, right: u32) -> bool {
+        self.shadow.covers(interval, latency, right)
+    }
+
     pub fn add(&mut self, point: Point<C>) {
+        self.shadow.add(point.interval, point.latency, point.right);
         self.points.push(point);
         // Reducing costs a sort, so it waits until the fresh points outnumber the settled ones.
         if self.points.len() > 2 * self.settled + 16_384 {
@@ -43,21 +57,17 @@ impl<C: Copy> Front<C> {
     fn reduce(&mut self) {
         self.points.sort_by(|a, b| {
             let by_latency = || a.latency.total_cmp(&b.latency);
-            a.interval
-                .total_cmp(&b.interval)
-                .then_with(by_latency)
-                .then_with(|| b.accuracy.total_cmp(&a.accuracy))
+            a.interval.total_cmp(&b.interval).then_with(by_latency).then_with(|| b.right.cmp(&a.right))
         });
         // Rising latency and rising accuracy: a step with more latency and no more accuracy is never needed.
-        let mut stairs: Vec<(f64, f64)> = Vec::new();
+        let mut stairs: Vec<(f64, u32)> = Vec::new();
         self.points.retain(|point| {
             let end = stairs.partition_point(|&(latency, _)| latency <= point.latency);
-            if end > 0 && stairs[end - 1].1 >= point.accuracy {
+            if end > 0 && stairs[end - 1].1 >= point.right {
                 return false;
             }
-            let covered =
-                stairs[end..].iter().take_while(|&&(_, accuracy)| accuracy <= point.accuracy).count();
-            stairs.splice(end..end + covered, [(point.latency, point.accuracy)]);
+            let covered = stairs[end..].iter().take_while(|&&(_, right)| right <= point.right).count();
+            stairs.splice(end..end + covered, [(point.latency, point.right)]);
             if end > 0 && stairs[end - 1].0 == point.latency {
                 stairs.remove(end - 1);
             }
@@ -73,8 +83,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn dominates(a: &Point<usize>, b: &Point<usize>) -> bool {
-        let no_worse = a.interval <= b.interval && a.latency <= b.latency && a.accuracy >= b.accuracy;
-        no_worse && (a.interval < b.interval || a.latency < b.latency || a.accuracy > b.accuracy)
+        let no_worse = a.interval <= b.interval && a.latency <= b.latency && a.right >= b.right;
+        no_worse && (a.interval < b.interval || a.latency < b.latency || a.right > b.right)
     }
 
     proptest! {
@@ -83,12 +93,12 @@ mod tests {
             figures in proptest::collection::vec((0u8..8, 0u8..8, 0u8..8), 1..60)
         ) {
             let point = |(config, &(i, l, a)): (usize, &(u8, u8, u8))| Point {
-                interval: f64::from(i), latency: f64::from(l), accuracy: f64::from(a), config,
+                interval: f64::from(i), latency: f64::from(l), right: u32::from(a), config,
             };
             let points: Vec<_> = figures.iter().enumerate().map(point).collect();
             let mut front = Front::default();
             points.iter().for_each(|&point| front.add(point));
-            let key = |p: &Point<usize>| (p.interval as u8, p.latency as u8, p.accuracy as u8);
+            let key = |p: &Point<usize>| (p.interval as u8, p.latency as u8, p.right as u8);
             let mut found: Vec<_> = front.take().iter().map(key).collect();
             let undominated = points.iter().filter(|p| !points.iter().any(|q| dominates(q, p)));
             let mut expected: Vec<_> = undominated.map(key).collect();

@@ -1,16 +1,24 @@
-//! A scenario: all that the optimizer reads. Saved as one JSON document, so that a search can be repeated anywhere.
+//! A scenario: all that the optimizer reads. One JSON document, so that a search can be repeated anywhere, short enough to
+//! be written by hand: `complete.rs` fills in what it leaves out.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::layers::Trunk;
 use super::outcomes::Outcomes;
-use super::search::Objective;
+use super::select::Objective;
+use super::simulate::Arrival;
 use crate::codec::Encoding;
 use crate::error::{Error, Result};
 use crate::model::ModelHash;
 use crate::units::{BitRate, Micros, Share};
 
 /// The name and version of the scenario document.
-pub const SCHEMA: &str = "coprof.scenario/1";
+pub const SCHEMA: &str = "coprof.scenario/2";
+
+/// Nodes beyond this number would be a slip of the pen.
+const MAX_NODES: usize = 16;
 
 /// Which model a scenario is for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,15 +29,26 @@ pub struct ModelId {
     pub sha256: ModelHash,
 }
 
+impl Default for ModelId {
+    /// For scenarios without a model file.
+    fn default() -> Self {
+        Self { name: "unnamed".into(), sha256: ModelHash("0".repeat(64)) }
+    }
+}
+
 /// A layer of the trunk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrunkLayer {
     /// Unique in the scenario.
     pub name: String,
-    /// The layers that it reads; `input` is the network's input.
+    /// The layers that it reads; `input` is the network's input. Left out: the layer before, the first one the input.
+    #[serde(default)]
     pub inputs: Vec<String>,
     /// Its output as 32-bit floats.
     pub output_bytes: u64,
+    /// Its weights in memory. Left out: 0.
+    #[serde(default)]
+    pub weight_bytes: u64,
 }
 
 /// An exit; the last one in [`Scenario::exits`] is the final one.
@@ -37,12 +56,52 @@ pub struct TrunkLayer {
 pub struct ExitSite {
     /// Its name.
     pub name: String,
-    /// The tips of what must have run before its head.
+    /// The tips of what must have run before its head. Left out: the whole trunk.
+    #[serde(default)]
     pub after: Vec<String>,
+    /// Its head's weights in memory. Left out: 0.
+    #[serde(default)]
+    pub weight_bytes: u64,
+    /// What is known of its answers where there are no per-sample [`Scenario::outcomes`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marginal: Option<Marginal>,
 }
 
-/// What a node needs for each part of the network.
+/// What an exit answers, without the samples behind it. Weaker than per-sample outcomes: which samples leave at two exits
+/// is then an assumption (`marginal.rs`), not a count.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Marginal {
+    /// Share answered right when every sample is answered here.
+    pub accuracy: Share,
+    /// What leaves at each threshold, by rising threshold. Left out: only "never" and "always" can be chosen.
+    #[serde(default)]
+    pub steps: Vec<MarginalStep>,
+}
+
+/// One row of a marginal table.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MarginalStep {
+    /// The threshold on normalised entropy.
+    pub entropy: Share,
+    /// Share of all samples that pass it.
+    pub share: Share,
+    /// Share of those that are answered right.
+    pub accuracy: Share,
+}
+
+/// The measured time of a whole range of layers, for where a sum of layers misleads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Range {
+    /// The tips of the cut behind which it starts; empty: the input.
+    pub from: Vec<String>,
+    /// The tips of the cut with which it ends.
+    pub to: Vec<String>,
+    /// What it takes, without exit heads and codecs.
+    pub time_us: Micros,
+}
+
+/// What a node needs for each part of the network, and what it can hold.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Node {
     /// `device`, `edge`, or another tier.
     pub name: String,
@@ -51,38 +110,70 @@ pub struct Node {
     pub emulated_slowdown: Option<f64>,
     /// Time of each trunk layer, in the order of [`Scenario::layers`].
     pub layers_us: Vec<Micros>,
-    /// Time of each exit's head with its confidence, in the order of [`Scenario::exits`].
+    /// Time of each exit's head with its confidence, in the order of [`Scenario::exits`]. Left out: zeros.
+    #[serde(default)]
     pub exits_us: Vec<Micros>,
+    /// Measured times of whole ranges; they come before the sum of their layers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<Range>,
+    /// What it may hold at once: weights, live activations and messages in flight. Left out: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Layers that it may not run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub may_not_run: Vec<String>,
 }
 
 /// A link between two neighbouring nodes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Link {
     /// Whether the link's rate or delay is shaped in user space.
+    #[serde(default)]
     pub emulated: bool,
-    /// Time that each message occupies the link beyond its bytes.
+    /// Time that each message occupies the link beyond its bytes. Left out: 0.
+    #[serde(default)]
     pub overhead_us: Micros,
     /// Goodput towards the later node.
     pub bits_per_second: BitRate,
-    /// One-way propagation delay: adds to latency, not to the interval.
+    /// One-way propagation delay: adds to latency, not to the interval. Left out: 0.
+    #[serde(default)]
     pub delay_us: Micros,
-    /// Time that an answer needs on its way back, its delay included.
-    pub reply_us: Micros,
+    /// Time that an answer needs on its way back, its delay included. Left out: the delay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_us: Option<Micros>,
+}
+
+impl Link {
+    /// The answer's way back.
+    pub fn reply(&self) -> Micros {
+        self.reply_us.unwrap_or(self.delay_us)
+    }
+
+    /// What a message adds to latency without occupying the link.
+    pub fn transit(&self) -> Micros {
+        self.delay_us + self.reply()
+    }
 }
 
 /// A frontier under an encoding: its size, and the time to write it on the node before and to read it on the node after.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EncodedFrontier {
-    /// The tips of the cut.
+    /// The tips of the cut; empty: the input itself crosses.
     pub cut: Vec<String>,
     /// How it is written.
     pub encoding: Encoding,
     /// Mean size of a message: payload and task header, without the frame header that every message has.
     pub bytes: f64,
-    /// Time to write it, per node.
+    /// Time to write it, per node. Left out: zeros.
+    #[serde(default)]
     pub encode_us: Vec<Micros>,
-    /// Time to read it, per node.
+    /// Time to read it, per node. Left out: zeros.
+    #[serde(default)]
     pub decode_us: Vec<Micros>,
+    /// Accuracy of exits behind it when every sample goes there, by name, for lossy encodings without per-sample
+    /// [`Scenario::lossy_outcomes`]. Weaker than these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<BTreeMap<String, Share>>,
 }
 
 /// What the exits behind a cut answer when its frontier crossed under a lossy element type.
@@ -94,6 +185,19 @@ pub struct LossyOutcomes {
     pub element: Encoding,
     /// One per exit of the scenario; `None` where the exit lies before the cut.
     pub exits: Vec<Option<Outcomes>>,
+}
+
+/// Where a scenario's accuracies come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccuracyBasis {
+    /// Counts of per-sample outcomes.
+    #[default]
+    Samples,
+    /// Tables without samples: weaker, since they do not tell which samples leave where.
+    Marginals,
+    /// Nothing was given: the uncut model counts as always right.
+    Relative,
 }
 
 /// What is asked of a plan.
@@ -111,6 +215,12 @@ pub struct Constraints {
     /// Rate floor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_rate_per_s: Option<f64>,
+    /// How tasks arrive; absent: as fast as the pipeline takes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrival: Option<Arrival>,
+    /// Ceiling of the 99th percentile of latency under `arrival`, found by simulation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99_below_us: Option<Micros>,
 }
 
 /// All that the optimizer reads.
@@ -118,37 +228,71 @@ pub struct Constraints {
 pub struct Scenario {
     /// [`SCHEMA`].
     pub schema: String,
-    /// The model.
+    /// The model. Left out: an unnamed one.
+    #[serde(default)]
     pub model: ModelId,
+    /// Size of the network's input where it crosses a link as it is. Left out: only its [`Scenario::encodings`] cross.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_bytes: Option<u64>,
     /// The trunk in topological order.
     pub layers: Vec<TrunkLayer>,
-    /// The exits in order, the last one final.
+    /// The exits in order, the last one final. Left out: the final one alone.
+    #[serde(default)]
     pub exits: Vec<ExitSite>,
-    /// Device and edge.
+    /// The nodes in order; node 0 holds the input.
     pub nodes: Vec<Node>,
-    /// The link between them.
+    /// The links between them, one fewer.
     pub links: Vec<Link>,
-    /// Every encoding of every cut that may be used.
+    /// Every encoding of every cut that may be used. Left out: every frontier as 32-bit floats, written and read in no time.
+    #[serde(default)]
     pub encodings: Vec<EncodedFrontier>,
     /// Per exit what it answers for each validation sample, uncut.
+    #[serde(default)]
     pub outcomes: Vec<Outcomes>,
     /// The same behind lossy cuts.
+    #[serde(default)]
     pub lossy_outcomes: Vec<LossyOutcomes>,
+    /// What accuracies are.
+    #[serde(default)]
+    pub accuracy_basis: AccuracyBasis,
+    /// Whether the cuts of `encodings` are all that the graph has, where coprof listed them.
+    #[serde(default = "all")]
+    pub all_cuts: bool,
+    /// Steps of the threshold grid of each exit, in even shares of the samples.
+    #[serde(default = "threshold_steps")]
+    pub threshold_steps: usize,
+    /// Messages that a node may have to hold on each of its links.
+    #[serde(default = "in_flight")]
+    pub in_flight: usize,
     /// What is asked of the plan.
     #[serde(default)]
     pub constraints: Constraints,
 }
 
+fn all() -> bool {
+    true
+}
+
+/// The default of [`Scenario::threshold_steps`].
+pub fn threshold_steps() -> usize {
+    50
+}
+
+/// The default of [`Scenario::in_flight`].
+pub fn in_flight() -> usize {
+    4
+}
+
 impl Scenario {
-    /// Reads and checks a scenario document.
+    /// Reads a scenario document, fills in what it leaves out, and checks it.
     pub fn from_json(text: &str) -> Result<Self> {
         let scenario: Self = serde_json::from_str(text).map_err(|error| {
             Error::failed(format!(
-                "not a scenario of schema {SCHEMA}: {error}\n`coprof optimize` writes such a file under reports/"
+                "not a scenario of schema {SCHEMA}: {error}\ndocs/formats.md shows one; `coprof optimize` writes such \
+                 a file under reports/"
             ))
         })?;
-        scenario.check()?;
-        Ok(scenario)
+        scenario.completed()
     }
 
     /// How many validation samples its outcomes hold.
@@ -166,40 +310,56 @@ impl Scenario {
         self.constraints.min_accuracy.unwrap_or(Share(self.uncut_accuracy().0 - 0.01))
     }
 
-    /// Checks that all its tables fit together and every figure makes sense.
+    /// The name of a stage of the pipeline: node, link, node, and so on. A link is called `link`, with its number where
+    /// there are several.
+    pub fn stage_name(&self, stage: usize) -> String {
+        match (stage % 2, self.links.len()) {
+            (0, _) => self.nodes[stage / 2].name.clone(),
+            (_, 1) => "link".into(),
+            _ => format!("link {}", stage / 2 + 1),
+        }
+    }
+
+    /// Checks that all its tables are there, fit together, and that every figure makes sense.
     pub fn check(&self) -> Result<()> {
-        let wrong = |what: String| {
-            Err(Error::failed(format!("scenario: {what}; `coprof optimize` writes a valid one")))
-        };
+        self.check_shape()
+            .and_then(|()| self.check_nodes())
+            .and_then(|()| self.check_links())
+            .and_then(|()| self.check_tables())
+            .map_err(|what| Error::failed(format!("scenario: {what}; docs/formats.md shows a valid one")))
+    }
+
+    pub(super) fn check_shape(&self) -> Result<(), String> {
         if self.schema != SCHEMA {
-            return wrong(format!("schema {SCHEMA} was expected, found '{}'", self.schema));
+            return Err(format!("schema {SCHEMA} was expected, found '{}'", self.schema));
         }
-        if self.layers.is_empty() || self.exits.is_empty() || self.samples() == 0 {
-            return wrong("layers, exits and outcomes must not be empty".into());
+        if self.layers.is_empty() {
+            return Err("at least one layer was expected, found none".into());
         }
-        if self.nodes.len() != 2 || self.links.len() != 1 {
-            return wrong(format!(
-                "two nodes and one link were expected, found {} and {}",
-                self.nodes.len(),
+        let nodes = self.nodes.len();
+        if !(2..=MAX_NODES).contains(&nodes) || self.links.len() + 1 != nodes {
+            return Err(format!(
+                "2 to {MAX_NODES} nodes and one link fewer were expected, found {nodes} and {}",
                 self.links.len()
             ));
         }
-        for (index, layer) in self.layers.iter().enumerate() {
-            let known =
-                |name: &String| name == "input" || self.layers[..index].iter().any(|l| l.name == *name);
-            if let Some(name) = layer.inputs.iter().find(|name| !known(name)) {
-                return wrong(format!(
-                    "layer '{}' reads '{name}', which does not come before it",
-                    layer.name
-                ));
-            }
-            if layer.name == "input" || self.layers[..index].iter().any(|l| l.name == layer.name) {
-                return wrong(format!("layer name '{}' is taken", layer.name));
+        if !(1..=1000).contains(&self.threshold_steps) {
+            return Err(format!("1 to 1000 threshold_steps were expected, found {}", self.threshold_steps));
+        }
+        let mut names = std::collections::HashSet::new();
+        let all = self.nodes.iter().map(|node| ("node", &node.name));
+        for (kind, name) in all.chain(self.exits.iter().map(|exit| ("exit", &exit.name))) {
+            if !names.insert((kind, name)) {
+                return Err(format!("{kind} name '{name}' is taken"));
             }
         }
+        Trunk::new(&self.layers).map(|_| ())
+    }
+
+    fn check_nodes(&self) -> Result<(), String> {
         for node in &self.nodes {
             if node.layers_us.len() != self.layers.len() || node.exits_us.len() != self.exits.len() {
-                return wrong(format!(
+                return Err(format!(
                     "node '{}' needs {} layer times and {} exit times, found {} and {}",
                     node.name,
                     self.layers.len(),
@@ -208,33 +368,47 @@ impl Scenario {
                     node.exits_us.len()
                 ));
             }
-            if !node.layers_us.iter().chain(&node.exits_us).all(|time| is_span(*time)) {
-                return wrong(format!("every time of node '{}' must be zero or more", node.name));
+            let ranges = node.ranges.iter().map(|range| &range.time_us);
+            if !node.layers_us.iter().chain(&node.exits_us).chain(ranges).all(|time| is_span(*time)) {
+                return Err(format!("every time of node '{}' must be zero or more", node.name));
+            }
+            let unknown =
+                node.may_not_run.iter().find(|name| !self.layers.iter().any(|layer| layer.name == **name));
+            if let Some(name) = unknown {
+                return Err(format!("node '{}' may not run '{name}', which is no layer", node.name));
             }
         }
-        self.check_links_and_tables().or_else(wrong)
+        Ok(())
     }
 
-    fn check_links_and_tables(&self) -> Result<(), String> {
+    fn check_links(&self) -> Result<(), String> {
         for link in &self.links {
             let rate = link.bits_per_second.0;
             if !(rate.is_finite()
                 && rate > 0.0
-                && [link.overhead_us, link.delay_us, link.reply_us].into_iter().all(is_span))
+                && [link.overhead_us, link.delay_us, link.reply()].into_iter().all(is_span))
             {
                 return Err("a link needs a positive bits_per_second and times of zero or more".into());
             }
         }
+        let nodes = self.nodes.len();
         for row in &self.encodings {
             let times = row.encode_us.iter().chain(&row.decode_us);
             let sizes = (row.encode_us.len(), row.decode_us.len());
-            if sizes != (2, 2) || !times.copied().all(is_span) || !(row.bytes.is_finite() && row.bytes >= 0.0)
-            {
+            let bytes_make_sense = row.bytes.is_finite() && row.bytes >= 0.0;
+            if sizes != (nodes, nodes) || !times.copied().all(is_span) || !bytes_make_sense {
                 return Err(format!(
-                    "encoding {} at cut {:?} needs bytes and two times each way",
+                    "encoding {} at cut {:?} needs bytes and {nodes} times each way, a node's each, none below zero",
                     row.encoding, row.cut
                 ));
             }
+        }
+        Ok(())
+    }
+
+    fn check_tables(&self) -> Result<(), String> {
+        if self.exits.is_empty() || self.samples() == 0 {
+            return Err("exits and outcomes must not be empty".into());
         }
         let lossy = self.lossy_outcomes.iter().flat_map(|row| row.exits.iter().flatten());
         if self.outcomes.iter().chain(lossy).any(|outcomes| outcomes.len() != self.samples()) {

@@ -1,91 +1,127 @@
 //! Which point is best: objective, ties and constraints.
 
+use serde::{Deserialize, Serialize};
+
 use super::pareto::Point;
 use super::scenario::Scenario;
-use super::search::Objective;
 use crate::units::Micros;
 
+/// What to optimize; the others may be constrained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// Lowest interval; within 1 % of it, lowest latency.
+    #[default]
+    Rate,
+    /// Lowest latency; within 1 % of it, lowest interval.
+    Latency,
+    /// Highest accuracy; then lowest interval.
+    Accuracy,
+}
+
 /// Points within this factor of the best count as ties, to be broken by the second figure.
-const TIE: f64 = 1.01;
-
-pub(super) enum Pick<C> {
-    Best(Point<C>),
-    /// Names the constraint that stands in the way and the nearest plan's figures.
-    Infeasible(String),
-}
-
-/// The best of `points` under the scenario's objective and constraints. Objective, ties and constraints only ever favour
-/// a lower interval, a lower latency or a higher accuracy, so the best of a Pareto front is the best of all.
-pub(super) fn pick<C: Copy>(scenario: &Scenario, points: &[Point<C>]) -> Pick<C> {
-    let feasible: Vec<&Point<C>> = points.iter().filter(|point| excess(scenario, point) <= 0.0).collect();
-    let Some(first) = feasible.iter().map(|point| figures(scenario, point).0).min_by(f64::total_cmp) else {
-        return infeasible(scenario, points);
-    };
-    let limit = if scenario.constraints.objective == Objective::Accuracy { first } else { first * TIE };
-    let tied = feasible.into_iter().filter(|point| figures(scenario, point).0 <= limit);
-    let order = |a: &&Point<C>, b: &&Point<C>| {
-        let (a, b) = (figures(scenario, a), figures(scenario, b));
-        a.1.total_cmp(&b.1).then_with(|| a.2.total_cmp(&b.2)).then_with(|| a.0.total_cmp(&b.0))
-    };
-    tied.min_by(order).map_or_else(|| infeasible(scenario, points), |point| Pick::Best(*point))
-}
-
-/// Whether `a` comes before `b` when only one of a kind can be kept: constraints first, then the figures in order.
-pub(super) fn beats<C>(scenario: &Scenario, a: &Point<C>, b: &Point<C>) -> bool {
-    let key = |point: &Point<C>| {
-        let (first, second, third) = figures(scenario, point);
-        [excess(scenario, point), first, second, third]
-    };
-    key(a).partial_cmp(&key(b)) == Some(std::cmp::Ordering::Less)
-}
-
-/// The figures to minimise, most important first.
-fn figures<C>(scenario: &Scenario, point: &Point<C>) -> (f64, f64, f64) {
-    match scenario.constraints.objective {
-        Objective::Rate => (point.interval, point.latency, -point.accuracy),
-        Objective::Latency => (point.latency, point.interval, -point.accuracy),
-        Objective::Accuracy => (-point.accuracy, point.interval, point.latency),
-    }
-}
-
-/// By how much a point misses its constraints, as a sum of shares; zero where it meets them all.
-fn excess<C>(scenario: &Scenario, point: &Point<C>) -> f64 {
-    misses(scenario, point).map(|(_, miss)| miss.max(0.0)).into_iter().sum()
-}
+pub(super) const TIE: f64 = 1.01;
 
 /// Rounding must not turn "exactly the floor" into a miss.
 const ROUNDING: f64 = 1e-12;
 
-fn misses<C>(scenario: &Scenario, point: &Point<C>) -> [(String, f64); 3] {
-    let constraints = &scenario.constraints;
-    let floor = scenario.accuracy_floor();
-    let latency = constraints.max_latency_us.unwrap_or(Micros(f64::INFINITY));
-    let interval = constraints.min_rate_per_s.map_or(f64::INFINITY, |rate| 1e6 / rate);
-    [
-        (format!("accuracy of at least {floor}"), floor.0 - point.accuracy - ROUNDING),
-        (format!("latency of at most {latency}"), point.latency / latency.0 - 1.0 - ROUNDING),
-        (
-            format!("rate of at least {:.1}/s", constraints.min_rate_per_s.unwrap_or(0.0)),
-            point.interval / interval - 1.0 - ROUNDING,
-        ),
-    ]
+/// A scenario's objective and constraints, in the figures of points.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish {
+    pub objective: Objective,
+    /// Samples that must be right at least.
+    pub min_right: u32,
+    pub max_latency: f64,
+    pub max_interval: f64,
 }
 
-fn infeasible<C>(scenario: &Scenario, points: &[Point<C>]) -> Pick<C> {
-    let nearest = points.iter().min_by(|a, b| excess(scenario, a).total_cmp(&excess(scenario, b)));
-    let Some(nearest) = nearest else {
-        return Pick::Infeasible(
-            "the scenario allows no plan at all: it has neither encodings nor exits".into(),
-        );
+impl Wish {
+    pub fn of(scenario: &Scenario) -> Self {
+        let samples = scenario.samples() as f64;
+        let constraints = &scenario.constraints;
+        let above = 1.0 + ROUNDING;
+        Self {
+            objective: constraints.objective,
+            min_right: ((scenario.accuracy_floor().0 - ROUNDING) * samples).ceil().max(0.0) as u32,
+            max_latency: constraints.max_latency_us.map_or(f64::INFINITY, |most| most.0 * above),
+            max_interval: constraints.min_rate_per_s.map_or(f64::INFINITY, |least| 1e6 / least * above),
+        }
+    }
+
+    pub fn is_met(&self, interval: f64, latency: f64, right: u32) -> bool {
+        right >= self.min_right && latency <= self.max_latency && interval <= self.max_interval
+    }
+
+    /// The figures to minimise, most important first.
+    pub fn figures(&self, interval: f64, latency: f64, right: u32) -> [f64; 3] {
+        let wrong = -f64::from(right);
+        match self.objective {
+            Objective::Rate => [interval, latency, wrong],
+            Objective::Latency => [latency, interval, wrong],
+            Objective::Accuracy => [wrong, interval, latency],
+        }
+    }
+
+    /// How far the first figure may lie above the least one: ties beside an objective that is a time.
+    pub fn tied_with(&self, least: f64) -> f64 {
+        if self.objective == Objective::Accuracy { least } else { least * TIE }
+    }
+
+    fn of_point<C>(&self, point: &Point<C>) -> [f64; 3] {
+        self.figures(point.interval, point.latency, point.right)
+    }
+
+    /// The best of these points, if one meets the constraints. Objective, ties and constraints only ever favour a lower
+    /// interval, a lower latency or a higher accuracy, so the best of a Pareto front is the best of all.
+    pub fn pick<C: Copy>(&self, points: &[Point<C>]) -> Option<Point<C>> {
+        let meets = |point: &&Point<C>| self.is_met(point.interval, point.latency, point.right);
+        let feasible: Vec<&Point<C>> = points.iter().filter(meets).collect();
+        let least = feasible.iter().map(|point| self.of_point(point)[0]).min_by(f64::total_cmp)?;
+        let limit = self.tied_with(least);
+        let tied = feasible.into_iter().filter(|point| self.of_point(point)[0] <= limit);
+        let order = |a: &&Point<C>, b: &&Point<C>| {
+            let (a, b) = (self.of_point(a), self.of_point(b));
+            a[1].total_cmp(&b[1]).then_with(|| a[2].total_cmp(&b[2])).then_with(|| a[0].total_cmp(&b[0]))
+        };
+        tied.min_by(order).copied()
+    }
+}
+
+/// Says which constraints stand in the way, and the figures of the nearest plan: the one that misses them by the least sum of
+/// shares.
+pub(super) fn unmet<C>(scenario: &Scenario, front: &[Point<C>]) -> String {
+    let excess =
+        |point: &Point<C>| -> f64 { misses(scenario, point).iter().map(|(_, miss)| miss.max(0.0)).sum() };
+    let Some(nearest) = front.iter().min_by(|a, b| excess(a).total_cmp(&excess(b))) else {
+        return "the scenario allows no plan at all: nothing may cross its links, and no node may run all layers".into();
     };
-    let missed: Vec<String> =
-        misses(scenario, nearest).into_iter().filter(|(_, miss)| *miss > 0.0).map(|(what, _)| what).collect();
-    Pick::Infeasible(format!(
+    let missed = misses(scenario, nearest).into_iter().filter(|(_, miss)| *miss > 0.0);
+    let missed: Vec<String> = missed.map(|(what, _)| what).collect();
+    format!(
         "no plan has the {} that was asked for together with the other constraints\nthe nearest plan: {:.1}/s, latency {}, \
          accuracy {:.2} %",
         missed.join(" and the "),
         1e6 / nearest.interval,
         Micros(nearest.latency),
-        nearest.accuracy * 100.0
-    ))
+        f64::from(nearest.right) / scenario.samples() as f64 * 100.0
+    )
+}
+
+fn misses<C>(scenario: &Scenario, point: &Point<C>) -> [(String, f64); 3] {
+    let (wish, constraints) = (Wish::of(scenario), &scenario.constraints);
+    let short = f64::from(wish.min_right) - f64::from(point.right);
+    let latency = constraints.max_latency_us.unwrap_or(Micros(f64::INFINITY));
+    [
+        (format!("accuracy of at least {}", scenario.accuracy_floor()), short / scenario.samples() as f64),
+        (format!("latency of at most {latency}"), over(point.latency, wish.max_latency)),
+        (
+            format!("rate of at least {:.1}/s", constraints.min_rate_per_s.unwrap_or(0.0)),
+            over(point.interval, wish.max_interval),
+        ),
+    ]
+}
+
+/// By which share of `most` a figure lies above it.
+fn over(figure: f64, most: f64) -> f64 {
+    if figure <= most { 0.0 } else { figure / most - 1.0 }
 }

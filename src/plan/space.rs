@@ -1,167 +1,313 @@
-//! A scenario turned into indices: positions along the trunk, prefix sums of times, and tables found once.
+//! A scenario turned into indices: cuts interned, prefix sums of times, and tables found once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
+use super::layers::{LayerSet, Trunk};
 use super::outcomes::Outcomes;
 use super::plan::{ExitPlan, LinkPlan, NodePlan, Plan, Threshold};
 use super::scenario::{EncodedFrontier, Scenario};
 use crate::codec::Encoding;
 use crate::error::{Error, Result};
-use crate::units::Micros;
 
-/// How far along the trunk: the number of layers that have run.
-pub(super) type Position = usize;
+/// A cut of [`Space`].
+pub(super) type CutId = usize;
+
+/// The cut before the first layer.
+pub(super) const EMPTY: CutId = 0;
+
+/// A cut behind which a node may take over, joined with what exits need.
+pub(super) struct Resume {
+    /// `with[exits]`: the cut together with all that the first `exits` exits need; `with[0]` is the cut itself.
+    pub with: Vec<CutId>,
+    /// Per exit whether its head can be run from what crosses.
+    pub can_try: Vec<bool>,
+}
+
+impl Resume {
+    pub fn cut(&self) -> CutId {
+        self.with[0]
+    }
+}
 
 /// What the exits behind a cut answer under one element type; every lossless coder shares it.
 pub(super) struct Path<'a> {
-    pub resume: Position,
-    /// One per exit; `None` where the exit cannot be tried behind this cut.
-    pub outcomes: Vec<Option<&'a Outcomes>>,
+    /// Index into [`Space::resumes`].
+    pub resume: usize,
+    /// Where answers behind it are not the uncut model's: one per exit, `None` where the exit cannot be tried there.
+    pub lossy: Option<Vec<Option<&'a Outcomes>>>,
     /// The rows of [`Scenario::encodings`] that take this path.
     pub rows: Vec<usize>,
+}
+
+impl<'a> Path<'a> {
+    /// What an exit behind this path answers.
+    pub fn outcomes(&self, scenario: &'a Scenario, exit: usize) -> Option<&'a Outcomes> {
+        self.lossy.as_ref().map_or(Some(&scenario.outcomes[exit]), |lossy| lossy[exit])
+    }
 }
 
 /// A scenario with its names resolved.
 pub(super) struct Space<'a> {
     pub scenario: &'a Scenario,
-    /// `run[node][position]`: time of the first `position` trunk layers.
-    run: Vec<Vec<Micros>>,
-    /// Per exit the position from which it can be tried.
-    pub needs: Vec<Position>,
+    pub trunk: Trunk,
+    /// Per exit the cut that it needs; each covers the one before.
+    pub needs: Vec<CutId>,
+    pub resumes: Vec<Resume>,
     pub paths: Vec<Path<'a>>,
-    /// Per position the tips of that cut.
-    tips: Vec<Vec<String>>,
+    sets: Vec<LayerSet>,
+    sizes: Vec<usize>,
+    ids: HashMap<LayerSet, CutId>,
+    /// `run[node][cut]`: time of all layers in the cut.
+    run: Vec<Vec<f64>>,
+    ranges: Vec<HashMap<(CutId, CutId), f64>>,
+    /// `forbidden[node][cut]`: how many of the cut's layers the node may not run.
+    forbidden: Vec<Vec<u32>>,
 }
 
 impl<'a> Space<'a> {
     pub fn new(scenario: &'a Scenario) -> Result<Self> {
-        let tips: Vec<Vec<String>> = (0..=scenario.layers.len()).map(|end| tips_at(scenario, end)).collect();
-        let run = scenario.nodes.iter().map(|node| prefix_sums(&node.layers_us)).collect();
-        let mut space = Self { scenario, run, needs: Vec::new(), paths: Vec::new(), tips };
-        for exit in &scenario.exits {
-            let after = exit.after.iter().map(|name| space.layer_end(name)).collect::<Result<Vec<_>>>()?;
-            space.needs.push(after.into_iter().max().unwrap_or(0));
-        }
-        if space.needs.last() != Some(&scenario.layers.len()) || !space.needs.is_sorted() {
-            return Err(Error::failed(
-                "scenario: exits must be listed in the order of the trunk, the final one after its last layer",
-            ));
-        }
+        let trunk =
+            Trunk::new(&scenario.layers).map_err(|what| Error::failed(format!("scenario: {what}")))?;
+        let nodes = scenario.nodes.len();
+        let mut space = Self {
+            scenario,
+            trunk,
+            needs: Vec::new(),
+            resumes: Vec::new(),
+            paths: Vec::new(),
+            sets: Vec::new(),
+            sizes: Vec::new(),
+            ids: HashMap::new(),
+            run: vec![Vec::new(); nodes],
+            ranges: vec![HashMap::new(); nodes],
+            forbidden: vec![Vec::new(); nodes],
+        };
+        space.find_needs()?;
         space.find_paths()?;
+        space.find_ranges()?;
         Ok(space)
     }
 
-    fn find_paths(&mut self) -> Result<()> {
-        let mut found: BTreeMap<(Position, Encoding), Vec<usize>> = BTreeMap::new();
-        for (index, row) in self.scenario.encodings.iter().enumerate() {
-            found.entry((self.position(&row.cut)?, row.encoding.without_coder())).or_default().push(index);
+    fn find_needs(&mut self) -> Result<()> {
+        let mut before = self.trunk.empty();
+        self.intern(before.clone());
+        for exit in &self.scenario.exits {
+            let needs = self.cut(&exit.after)?;
+            if !needs.covers(&before) {
+                return Err(Error::failed(format!(
+                    "scenario: exit '{}' must need all that the exits before it need; list exits in the order of the trunk",
+                    exit.name
+                )));
+            }
+            before = needs.clone();
+            let id = self.intern(needs);
+            self.needs.push(id);
         }
-        for ((resume, element), rows) in found {
-            let lossy = if element.is_lossless() { None } else { Some(self.lossy(resume, element)?) };
-            let outcomes = (0..self.needs.len())
-                .map(|exit| {
-                    let table = lossy.map_or(Some(&self.scenario.outcomes[exit]), |row| row[exit].as_ref());
-                    table.filter(|_| self.needs[exit] >= resume)
-                })
-                .collect();
-            self.paths.push(Path { resume, outcomes, rows });
+        if before != self.trunk.whole() {
+            return Err(Error::failed(
+                "scenario: the last exit must be the final one, after all layers of the trunk",
+            ));
         }
         Ok(())
     }
 
-    fn lossy(&self, resume: Position, element: Encoding) -> Result<&'a [Option<Outcomes>]> {
-        let tips = &self.tips[resume];
-        let row = self.scenario.lossy_outcomes.iter().find(|row| row.element == element && row.cut == *tips);
-        let row = row.filter(|row| row.exits.last().is_some_and(Option::is_some)).ok_or_else(|| {
+    fn find_paths(&mut self) -> Result<()> {
+        let whole = self.trunk.whole();
+        let mut found: BTreeMap<(LayerSet, Encoding), Vec<usize>> = BTreeMap::new();
+        for (index, row) in self.scenario.encodings.iter().enumerate() {
+            found.entry((self.cut(&row.cut)?, row.encoding.without_coder())).or_default().push(index);
+        }
+        let lossy: HashMap<(LayerSet, Encoding), &'a [Option<Outcomes>]> = (self.scenario.lossy_outcomes)
+            .iter()
+            .map(|row| Ok(((self.cut(&row.cut)?, row.element), row.exits.as_slice())))
+            .collect::<Result<_>>()?;
+        let mut resumes: HashMap<CutId, usize> = HashMap::new();
+        for (key, rows) in found.into_iter().filter(|((cut, _), _)| *cut != whole) {
+            let outcomes = if key.1.is_lossless() { None } else { Some(self.lossy(&lossy, &key)?) };
+            let id = self.intern(key.0);
+            let resume = *resumes.entry(id).or_insert(self.resumes.len());
+            if resume == self.resumes.len() {
+                let resume = self.resume(id);
+                self.resumes.push(resume);
+            }
+            self.paths.push(Path { resume, lossy: outcomes, rows });
+        }
+        Ok(())
+    }
+
+    fn lossy(
+        &self,
+        known: &HashMap<(LayerSet, Encoding), &'a [Option<Outcomes>]>,
+        key: &(LayerSet, Encoding),
+    ) -> Result<Vec<Option<&'a Outcomes>>> {
+        let row = known.get(key).filter(|row| row.last().is_some_and(Option::is_some)).ok_or_else(|| {
             Error::failed(format!(
-                "scenario: no outcomes for the lossy encoding {element} at cut [{}]; `coprof encodings` measures them",
-                tips.join(", ")
+                "scenario: no outcomes for the lossy encoding {} at cut [{}]; `coprof encodings` measures them, and a \
+                 hand-made row may give its `accuracy`",
+                key.1,
+                self.names(&key.0).join(", ")
             ))
         })?;
-        Ok(&row.exits)
+        Ok(row.iter().map(Option::as_ref).collect())
     }
 
-    /// Time of the trunk layers from one position to a later one.
-    pub fn run_time(&self, node: usize, from: Position, to: Position) -> Micros {
-        self.run[node][to] - self.run[node][from]
+    fn resume(&mut self, cut: CutId) -> Resume {
+        let set = self.sets[cut].clone();
+        let joined = |space: &mut Self, &need: &CutId| {
+            let union = set.union(&space.sets[need]);
+            space.intern(union)
+        };
+        let needs = self.needs.clone();
+        let with = std::iter::once(cut).chain(needs.iter().map(|need| joined(self, need))).collect();
+        let can_try = (0..needs.len()).map(|exit| self.can_try(&set, exit)).collect();
+        Resume { with, can_try }
     }
 
-    /// Time that one message under this row occupies the link.
-    pub fn link_time(&self, row: &EncodedFrontier) -> Micros {
-        let link = &self.scenario.links[0];
-        link.overhead_us + link.bits_per_second.time_for(row.bytes)
+    /// Whether an exit's head can be run on a node that takes over behind `resume`: what it reads is computed there or
+    /// crosses.
+    pub fn can_try(&self, resume: &LayerSet, exit: usize) -> bool {
+        let frontier = self.trunk.frontier(resume);
+        self.trunk
+            .tips(&self.sets[self.needs[exit]])
+            .into_iter()
+            .all(|tip| !resume.contains(tip) || frontier.contains(&Some(tip)))
     }
 
-    /// The position of the cut with these tips.
-    pub fn position(&self, tips: &[String]) -> Result<Position> {
-        let ends = tips.iter().map(|name| self.layer_end(name)).collect::<Result<Vec<_>>>()?;
-        let end = ends.into_iter().max().unwrap_or(0);
-        let same =
-            self.tips[end].len() == tips.len() && self.tips[end].iter().all(|name| tips.contains(name));
-        if same {
-            Ok(end)
-        } else {
-            Err(Error::failed(format!("[{}] is no cut along the trunk's order", tips.join(", "))))
+    fn find_ranges(&mut self) -> Result<()> {
+        for (node, spec) in self.scenario.nodes.iter().enumerate() {
+            for range in &spec.ranges {
+                let (from, to) = (self.cut(&range.from)?, self.cut(&range.to)?);
+                if !to.covers(&from) {
+                    return Err(Error::failed(format!(
+                        "scenario: a range of node '{}' ends before it starts",
+                        spec.name
+                    )));
+                }
+                let key = (self.intern(from), self.intern(to));
+                self.ranges[node].insert(key, range.time_us.0);
+            }
         }
+        Ok(())
     }
 
-    fn layer_end(&self, name: &str) -> Result<Position> {
-        let found = self.scenario.layers.iter().position(|layer| layer.name == name);
-        found
-            .map(|index| index + 1)
-            .ok_or_else(|| Error::failed(format!("no layer '{name}' in the scenario's trunk")))
+    fn intern(&mut self, set: LayerSet) -> CutId {
+        if let Some(&id) = self.ids.get(&set) {
+            return id;
+        }
+        for (node, spec) in self.scenario.nodes.iter().enumerate() {
+            self.run[node].push(set.iter().map(|layer| spec.layers_us[layer].0).sum());
+            let forbidden = |layer: &usize| {
+                spec.may_not_run.iter().any(|name| *name == self.scenario.layers[*layer].name)
+            };
+            let count = if spec.may_not_run.is_empty() { 0 } else { set.iter().filter(forbidden).count() };
+            self.forbidden[node].push(count as u32);
+        }
+        self.sizes.push(set.iter().count());
+        self.sets.push(set.clone());
+        self.ids.insert(set, self.sets.len() - 1);
+        self.sets.len() - 1
+    }
+
+    /// The cut with these tips.
+    pub fn cut(&self, tips: &[String]) -> Result<LayerSet> {
+        let find = |name: &String| {
+            self.trunk
+                .find(name)
+                .ok_or_else(|| Error::failed(format!("no layer '{name}' in the scenario's trunk")))
+        };
+        Ok(self.trunk.up_to(tips.iter().map(find).collect::<Result<Vec<_>>>()?))
+    }
+
+    /// How many layers a cut has.
+    pub fn size(&self, cut: CutId) -> usize {
+        self.sizes[cut]
+    }
+
+    pub fn set(&self, cut: CutId) -> &LayerSet {
+        &self.sets[cut]
+    }
+
+    /// The cut of these layers where it is one of the space's.
+    pub fn id(&self, set: &LayerSet) -> Option<CutId> {
+        self.ids.get(set).copied()
+    }
+
+    /// The names of a cut's tips.
+    pub fn names(&self, cut: &LayerSet) -> Vec<String> {
+        self.trunk.tips(cut).into_iter().map(|tip| self.scenario.layers[tip].name.clone()).collect()
+    }
+
+    /// Time of the layers between two cuts in microseconds: measured as a range, or their sum.
+    #[inline]
+    pub fn run_time(&self, node: usize, from: CutId, to: CutId) -> f64 {
+        let ranges = &self.ranges[node];
+        if !ranges.is_empty()
+            && let Some(&time) = ranges.get(&(from, to))
+        {
+            return time;
+        }
+        if from == to { 0.0 } else { (self.run[node][to] - self.run[node][from]).max(0.0) }
+    }
+
+    /// Whether a node may run the layers between two cuts.
+    pub fn may_run(&self, node: usize, from: CutId, to: CutId) -> bool {
+        self.forbidden[node][from] == self.forbidden[node][to]
+    }
+
+    /// Time in microseconds that one message under this row occupies a link.
+    pub fn link_time(&self, link: usize, row: &EncodedFrontier) -> f64 {
+        let link = &self.scenario.links[link];
+        (link.overhead_us + link.bits_per_second.time_for(row.bytes)).0
+    }
+
+    /// The rows of a path but `excluded` that no other one beats or equals in encoding, size and decoding on a link.
+    pub fn useful_rows(&self, link: usize, path: &Path<'_>, excluded: Option<usize>) -> Vec<usize> {
+        let costs = |row: usize| {
+            let row = &self.scenario.encodings[row];
+            [row.encode_us[link].0, row.bytes, row.decode_us[link + 1].0]
+        };
+        let rows: Vec<usize> = path.rows.iter().copied().filter(|row| Some(*row) != excluded).collect();
+        let beaten = |row: usize| {
+            rows.iter().any(|&other| {
+                let (a, b) = (costs(other), costs(row));
+                a.iter().zip(&b).all(|(a, b)| a <= b) && (a != b || other < row)
+            })
+        };
+        rows.iter().copied().filter(|&row| !beaten(row)).collect()
     }
 
     /// The path and row of a cut under an encoding.
-    pub fn find_row(&self, resume: Position, encoding: Encoding) -> Result<(&Path<'a>, &'a EncodedFrontier)> {
-        let rows = |path: &Path<'a>| {
-            path.rows.iter().map(|&row| &self.scenario.encodings[row]).find(|row| row.encoding == encoding)
+    pub fn find_row(&self, resume: &LayerSet, encoding: Encoding) -> Result<(&Path<'a>, usize)> {
+        let of_cut = |path: &&Path<'a>| *resume == self.sets[self.resumes[path.resume].cut()];
+        let row = |path: &Path<'a>| {
+            path.rows.iter().copied().find(|&row| self.scenario.encodings[row].encoding == encoding)
         };
-        let mut paths = self.paths.iter().filter(|path| path.resume == resume);
-        paths.find_map(|path| rows(path).map(|row| (path, row))).ok_or_else(|| {
+        let found = self.paths.iter().filter(of_cut).find_map(|path| Some((path, row(path)?)));
+        found.ok_or_else(|| {
             Error::failed(format!(
                 "the scenario has no encoding {encoding} at cut [{}]",
-                self.tips[resume].join(", ")
+                self.names(resume).join(", ")
             ))
         })
     }
 
-    /// A plan in names. `crossing` is the resume cut and the encoding; `exits` gives each exit's threshold and node.
-    pub fn plan(
-        &self,
-        cut: Position,
-        crossing: Option<(Position, Encoding)>,
-        exits: &[(Threshold, usize)],
-    ) -> Plan {
-        let last = if crossing.is_some() { self.scenario.layers.len() } else { cut };
-        let link =
-            crossing.map(|(resume, encoding)| LinkPlan { resume: self.tips[resume].clone(), encoding });
-        let names = self.scenario.exits.iter().map(|exit| exit.name.clone());
+    /// A plan in names. `cuts` holds a cut per node, `links` a row of the encoding table per link, `exits` each exit's
+    /// threshold and node.
+    pub fn plan(&self, cuts: &[CutId], links: &[Option<usize>], exits: &[(Threshold, usize)]) -> Plan {
+        let link = |row: &Option<usize>| {
+            row.map(|row| &self.scenario.encodings[row])
+                .map(|row| LinkPlan { resume: row.cut.clone(), encoding: row.encoding })
+        };
+        let exit = |(site, &(threshold, node)): (&super::scenario::ExitSite, &(Threshold, usize))| ExitPlan {
+            name: site.name.clone(),
+            threshold,
+            node,
+        };
         Plan {
             model: self.scenario.model.sha256.clone(),
-            nodes: vec![NodePlan { cut: self.tips[cut].clone() }, NodePlan { cut: self.tips[last].clone() }],
-            links: vec![link],
-            exits: names
-                .zip(exits)
-                .map(|(name, &(threshold, node))| ExitPlan { name, threshold, node })
-                .collect(),
+            nodes: cuts.iter().map(|&cut| NodePlan { cut: self.names(&self.sets[cut]) }).collect(),
+            links: links.iter().map(link).collect(),
+            exits: self.scenario.exits.iter().zip(exits).map(exit).collect(),
         }
     }
-}
-
-fn prefix_sums(times: &[Micros]) -> Vec<Micros> {
-    let mut sums = vec![Micros::ZERO];
-    let mut sum = Micros::ZERO;
-    for &time in times {
-        sum += time;
-        sums.push(sum);
-    }
-    sums
-}
-
-/// The first `end` layers that no other of them reads.
-fn tips_at(scenario: &Scenario, end: Position) -> Vec<String> {
-    let inside = &scenario.layers[..end];
-    let unread = inside.iter().filter(|layer| !inside.iter().any(|other| other.inputs.contains(&layer.name)));
-    unread.map(|layer| layer.name.clone()).collect()
 }

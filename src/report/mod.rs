@@ -14,7 +14,9 @@ pub use document::{Emulation, Envelope, ModelFacts, timestamp};
 pub use exits::{ExitAccuracy, ExitsDocument, SweepRow, exits_view};
 pub use layers::{ExitRow, LayerRow, LayersDocument, Timing, input_names, layers_view};
 pub use link::{LinkDocument, link_view};
-pub use optimize::{OptimizeDocument, PlanDocument, PolicyChoice, SearchFacts, optimize_view};
+pub use optimize::{
+    Arrivals, LoadedPlan, OptimizeDocument, PlanDocument, PolicyChoice, SearchFacts, optimize_view,
+};
 pub use plans::{Latency, Measured, PlanRow, crossing, plan_table};
 pub use replay::{Agreement, ErrorShares, ReplayDocument, replay_view};
 pub use store::Store;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::document::Envelope;
 use super::plans::{PlanRow, crossing, plan_table};
 use super::table::{bar, new_table};
-use crate::plan::{Constraints, FrontPlan, Plan, Policy, Predicted, Prediction};
+use crate::plan::{AccuracyBasis, Constraints, FrontPlan, Plan, Policy, Predicted, Prediction, UnderLoad};
 use crate::units::{Micros, Share};
 
 /// Rows that the table of the Pareto front shows at most; the document and the CSV file hold all.
@@ -43,6 +43,29 @@ pub struct SearchFacts {
     pub configurations: u64,
     /// How long it took.
     pub time_us: Micros,
+    /// How many cuts can be crossed.
+    pub cuts: usize,
+    /// Whether these are all cuts that the graph has.
+    pub all_cuts: bool,
+}
+
+/// Plans under arrivals, by simulation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Arrivals {
+    /// Where a ceiling of the 99th percentile was asked for: how many leaders of the exact search were simulated for it.
+    pub decided_among: Option<usize>,
+    /// Ours first, then the rivals'.
+    pub plans: Vec<LoadedPlan>,
+}
+
+/// One plan under arrivals.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadedPlan {
+    /// Whose plan it is.
+    pub name: String,
+    /// What the simulation found.
+    #[serde(flatten)]
+    pub load: UnderLoad,
 }
 
 /// The document of `coprof optimize`.
@@ -73,6 +96,10 @@ pub struct OptimizeDocument {
     pub pareto: Vec<FrontPlan>,
     /// How the search went.
     pub search: SearchFacts,
+    /// Where accuracies come from.
+    pub accuracy_basis: AccuracyBasis,
+    /// Plans under arrivals, where the constraints name some.
+    pub arrivals: Option<Arrivals>,
 }
 
 /// The tables of `coprof optimize`: the front, why, and our plan beside its rivals.
@@ -86,15 +113,57 @@ pub fn optimize_view(document: &OptimizeDocument) -> String {
         predicted: &choice.predicted.prediction,
         measured: None,
     }));
+    let load = document
+        .arrivals
+        .as_ref()
+        .map_or_else(String::new, |arrivals| format!("\n\n{}", load_view(arrivals)));
     format!(
-        "{}\n\n{}\n\n{}\n\n◀ marks the stage that sets the rate. Accuracy: {} validation images; floor {}, uncut model {}.",
+        "{}\n\n{}{load}\n\n{}\n\n◀ marks the stage that sets the rate. {}",
         front_table(&document.pareto),
         why(document),
         plan_table(&rows),
-        document.samples,
-        document.accuracy_floor,
-        document.uncut_accuracy
+        accuracy_note(document)
     )
+}
+
+fn accuracy_note(document: &OptimizeDocument) -> String {
+    let (floor, uncut) = (document.accuracy_floor, document.uncut_accuracy);
+    match document.accuracy_basis {
+        AccuracyBasis::Samples => {
+            format!("Accuracy: {} validation samples; floor {floor}, uncut model {uncut}.", document.samples)
+        }
+        AccuracyBasis::Marginals => format!(
+            "Accuracy: from tables without samples, which\nis weaker; floor {floor}, uncut model {uncut}."
+        ),
+        AccuracyBasis::Relative => "Accuracy: unknown;\nthe uncut model counts as always right.".into(),
+    }
+}
+
+/// Queues under arrivals.
+fn load_view(arrivals: &Arrivals) -> String {
+    let Some(first) = arrivals.plans.first() else { return String::new() };
+    let title = format!("under {}", first.load.arrival);
+    let mut table =
+        new_table([&title, "rate /s", "latency p50", "p90", "p99", "waiting, most", "sustains /s"]);
+    for plan in &arrivals.plans {
+        let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
+        let simulated = &plan.load.simulated;
+        let latency = simulated.latency_us.map_or_else(
+            || ["grows".to_owned(), "without".into(), "end".into()],
+            |latency| [latency.median, latency.p90, latency.p99].map(|time| time.to_string()),
+        );
+        let busiest = simulated.stages.iter().max_by_key(|stage| stage.max_waiting);
+        let waiting =
+            busiest.map_or_else(String::new, |stage| format!("{} ({})", stage.max_waiting, stage.name));
+        let mut row = vec![Cell::new(&plan.name), right(format!("{:.1}", simulated.rate_per_s))];
+        row.extend(latency.map(right));
+        row.extend([right(waiting), right(format!("{:.1}", plan.load.sustained_rate_per_s))]);
+        table.add_row(row);
+    }
+    let decided = arrivals.decided_among.map_or_else(String::new, |leaders| {
+        format!("\nThe exact search ranked the plans; simulating {leaders} of its leaders decided for the 99th percentile.")
+    });
+    format!("{table}\nBy simulation of the validation samples.{decided}")
 }
 
 fn why(document: &OptimizeDocument) -> String {
@@ -125,8 +194,15 @@ fn why(document: &OptimizeDocument) -> String {
         },
     );
     format!(
-        "{table}\n{next}\nSearched {} configurations exactly in {}.",
-        search.configurations, search.time_us
+        "{table}\n{next}\nSearched {} configurations over {} cuts exactly in {}.{}",
+        search.configurations,
+        search.cuts,
+        search.time_us,
+        if search.all_cuts {
+            ""
+        } else {
+            "\nThe graph has more cuts than were listed: the best of those listed was found."
+        }
     )
 }
 

@@ -54,13 +54,15 @@ pub struct PlanRow<'a> {
 
 /// The table of plans. Times in milliseconds; the bottleneck's is marked with `◀`.
 pub fn plan_table(rows: &[PlanRow<'_>]) -> Table {
+    let many = rows.iter().any(|row| row.predicted.stages.len() > 3);
+    let stages = if many { ["nodes\nms", "links\nms", ""] } else { ["device\nms", "link\nms", "edge\nms"] };
     let header = [
         "plan",
         "cut, encoding",
         "exits",
-        "device\nms",
-        "link\nms",
-        "edge\nms",
+        stages[0],
+        stages[1],
+        stages[2],
         "rate\n/s",
         "latency\nms",
         "accuracy\n%",
@@ -79,12 +81,17 @@ pub fn plan_table(rows: &[PlanRow<'_>]) -> Table {
             let before = cell(&predicted.stages, &predicted.bottleneck).unwrap_or_default();
             beside(before, measured.and_then(|m| cell(&m.stages, &m.bottleneck)))
         };
+        // Nodes lie at even places, links at odd ones.
+        let list = |first: usize| {
+            let cells: Vec<String> = (first..predicted.stages.len()).step_by(2).map(stage).collect();
+            cells.join("\n")
+        };
         let accuracy = |share: Share| format!("{:.2}", share.0 * 100.0);
         let text = [row.name.to_owned(), crossing(row.plan), exits(row.plan)].map(Cell::new);
         let figures = [
-            stage(0),
-            stage(1),
-            stage(2),
+            if many { list(0) } else { stage(0) },
+            if many { list(1) } else { stage(1) },
+            if many { String::new() } else { stage(2) },
             beside(rate(predicted.rate_per_s), measured.map(|m| rate(m.rate_per_s))),
             beside(millis(predicted.latency_us), measured.map(|m| millis(m.latency_us.mean))),
             beside(accuracy(predicted.accuracy), measured.and_then(|m| m.accuracy).map(accuracy)),
@@ -112,9 +119,18 @@ fn rate(per_s: f64) -> String {
     format!("{per_s:.0$}", if per_s < 1000.0 { 1 } else { 0 })
 }
 
-/// Where a plan cuts and what crosses, in one or two lines.
+/// Where a plan cuts and what crosses, in one or two lines; with more than two nodes a line per link.
 pub fn crossing(plan: &Plan) -> String {
     let after = |tips: &[String]| if tips.is_empty() { "input".to_owned() } else { tips.join(" + ") };
+    if plan.links.len() > 1 {
+        let links = plan.links.iter().flatten().enumerate();
+        let lines: Vec<String> = links
+            .map(|(link, crossing)| {
+                format!("{}: {}, {}", link + 1, after(&crossing.resume), crossing.encoding)
+            })
+            .collect();
+        return if lines.is_empty() { "all on the first node".into() } else { lines.join("\n") };
+    }
     let device = plan.nodes.first().map(|node| after(&node.cut)).unwrap_or_default();
     match plan.links.first().and_then(Option::as_ref) {
         None => "all on the device".into(),
@@ -134,7 +150,12 @@ fn exits(plan: &Plan) -> String {
     });
     let lines: Vec<String> = on
         .map(|(_, exit)| {
-            format!("{} {}{}", exit.name, exit.threshold, if exit.node == 0 { "" } else { " (edge)" })
+            let node = match (exit.node, plan.nodes.len()) {
+                (0, _) => String::new(),
+                (_, 2) => " (edge)".into(),
+                (node, _) => format!(" (node {})", node + 1),
+            };
+            format!("{} {}{node}", exit.name, exit.threshold)
         })
         .collect();
     if lines.is_empty() { "none".into() } else { lines.join("\n") }

@@ -79,8 +79,8 @@ fn scenarios_that_are_none() {
     };
     workplace.fail(&["optimize", "--scenario", "nothing.json"], 1, &["nothing.json", "coprof optimize"]);
     for (name, contents, says) in [
-        ("half.json", half(text.as_bytes()).to_vec(), "coprof.scenario/1"),
-        ("foreign.json", b"{\"schema\": \"other/1\"}".to_vec(), "coprof.scenario/1"),
+        ("half.json", half(text.as_bytes()).to_vec(), "coprof.scenario/2"),
+        ("foreign.json", b"{\"schema\": \"other/1\"}".to_vec(), "coprof.scenario/2"),
         ("binary.json", vec![0, 159, 146, 150], "UTF-8"),
         ("newer.json", with("/schema", json!("coprof.scenario/9")).into_bytes(), "'coprof.scenario/9'"),
         ("negative.json", with("/nodes/0/layers_us/1", json!(-1.0)).into_bytes(), "'device'"),

@@ -1,0 +1,250 @@
+//! Fills in what a scenario leaves out, so that the planner sees complete tables only.
+
+use super::layers::{LayerSet, Trunk};
+use super::marginal;
+use super::outcomes::Outcomes;
+use super::scenario::{AccuracyBasis, EncodedFrontier, ExitSite, LossyOutcomes, Scenario};
+use crate::codec::{Coder, Element, Encoding};
+use crate::error::{Error, Result};
+use crate::units::Micros;
+
+/// Cuts beyond this number are not all listed.
+const MOST_CUTS: usize = 20_000;
+
+/// A frontier as it is: no codec, no loss.
+const AS_IT_IS: Encoding = Encoding { element: Element::F32, coder: Coder::Raw };
+
+impl Scenario {
+    /// The scenario with every default written out, checked.
+    pub fn completed(mut self) -> Result<Self> {
+        self.fill_in()
+            .map_err(|what| Error::failed(format!("scenario: {what}; docs/formats.md shows a valid one")))?;
+        self.check()?;
+        Ok(self)
+    }
+
+    fn fill_in(&mut self) -> Result<(), String> {
+        let mut before = "input".to_owned();
+        for layer in &mut self.layers {
+            if layer.inputs.is_empty() {
+                layer.inputs = vec![before];
+            }
+            before = layer.name.clone();
+        }
+        self.check_shape()?;
+        let trunk = Trunk::new(&self.layers)?;
+        let names = |tips: Vec<usize>| tips.into_iter().map(|tip| self.layers[tip].name.clone()).collect();
+        if self.exits.is_empty() {
+            self.exits.push(ExitSite {
+                name: "final".into(),
+                after: Vec::new(),
+                weight_bytes: 0,
+                marginal: None,
+            });
+        }
+        for exit in self.exits.iter_mut().filter(|exit| exit.after.is_empty()) {
+            exit.after = names(trunk.tips(&trunk.whole()));
+        }
+        for node in self.nodes.iter_mut().filter(|node| node.exits_us.is_empty()) {
+            node.exits_us = vec![Micros::ZERO; self.exits.len()];
+        }
+        if self.encodings.is_empty() {
+            self.list_frontiers(&trunk);
+        }
+        for row in &mut self.encodings {
+            for times in [&mut row.encode_us, &mut row.decode_us] {
+                if times.is_empty() {
+                    *times = vec![Micros::ZERO; self.nodes.len()];
+                }
+            }
+        }
+        self.fill_in_outcomes(&trunk)
+    }
+
+    /// Every cut whose frontier has a known size, as 32-bit floats.
+    fn list_frontiers(&mut self, trunk: &Trunk) {
+        let (cuts, complete) = trunk.cuts(MOST_CUTS);
+        self.all_cuts = complete;
+        let whole = trunk.whole();
+        for cut in cuts.iter().filter(|cut| **cut != whole) {
+            if let Some(bytes) = self.frontier_bytes(trunk, cut) {
+                self.encodings.push(EncodedFrontier {
+                    cut: trunk.tips(cut).into_iter().map(|tip| self.layers[tip].name.clone()).collect(),
+                    encoding: AS_IT_IS,
+                    bytes: bytes as f64,
+                    encode_us: Vec::new(),
+                    decode_us: Vec::new(),
+                    accuracy: None,
+                });
+            }
+        }
+    }
+
+    fn frontier_bytes(&self, trunk: &Trunk, cut: &LayerSet) -> Option<u64> {
+        let size = |tensor: Option<usize>| {
+            tensor.map_or(self.input_bytes, |layer| Some(self.layers[layer].output_bytes))
+        };
+        trunk.frontier(cut).into_iter().map(size).sum()
+    }
+
+    fn fill_in_outcomes(&mut self, trunk: &Trunk) -> Result<(), String> {
+        let given = self.exits.iter().filter(|exit| exit.marginal.is_some()).count();
+        match (self.outcomes.is_empty(), given) {
+            (false, 0) => (),
+            (false, _) => return Err("exits have outcomes or marginal tables, not both".into()),
+            (true, 0) if self.exits.len() == 1 => {
+                self.accuracy_basis = AccuracyBasis::Relative;
+                self.outcomes = vec![marginal::always_right()];
+            }
+            (true, given) if given == self.exits.len() => {
+                self.accuracy_basis = AccuracyBasis::Marginals;
+                let tables = self.exits.iter().filter_map(|exit| Some((&exit.name, exit.marginal.as_ref()?)));
+                let outcomes = tables.map(|(name, table)| {
+                    marginal::outcomes(table).map_err(|what| format!("exit '{name}': {what}"))
+                });
+                self.outcomes = outcomes.collect::<Result<_, _>>()?;
+                // They now stand in `outcomes`, in which form the search reads them again.
+                self.exits.iter_mut().for_each(|exit| exit.marginal = None);
+            }
+            (true, _) => {
+                return Err(
+                    "with side exits, `outcomes` or a `marginal` table for every exit was expected".into()
+                );
+            }
+        }
+        self.fill_in_lossy(trunk)
+    }
+
+    /// Outcomes behind lossy encodings that only tell an accuracy.
+    fn fill_in_lossy(&mut self, trunk: &Trunk) -> Result<(), String> {
+        for index in 0..self.encodings.len() {
+            let row = &self.encodings[index];
+            let element = row.encoding.without_coder();
+            let known = |lossy: &LossyOutcomes| lossy.element == element && lossy.cut == row.cut;
+            let Some(accuracy) = &row.accuracy else { continue };
+            if self.lossy_outcomes.iter().any(known) {
+                continue;
+            }
+            let of_exit = |(exit, site): (&Outcomes, &ExitSite)| {
+                let share = accuracy.get(&site.name)?;
+                Some(marginal::with_accuracy(exit, *share))
+            };
+            let exits: Vec<_> = self.outcomes.iter().zip(&self.exits).map(of_exit).collect();
+            let site = row.cut.iter().all(|name| trunk.find(name).is_some());
+            if !site || exits.last().is_none_or(Option::is_none) {
+                return Err(format!(
+                    "encoding {} at cut {:?} needs a cut of layers and an accuracy of the final exit",
+                    row.encoding, row.cut
+                ));
+            }
+            self.accuracy_basis = AccuracyBasis::Marginals;
+            self.lossy_outcomes.push(LossyOutcomes { cut: row.cut.clone(), element, exits });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Plan, Policy, search};
+    use super::*;
+    use crate::units::Share;
+
+    /// What a person would write: layers, times and one link.
+    const BY_HAND: &str = r#"{
+        "schema": "coprof.scenario/2",
+        "layers": [
+            {"name": "conv1", "output_bytes": 65536},
+            {"name": "conv2", "output_bytes": 4096},
+            {"name": "fc", "output_bytes": 40}
+        ],
+        "nodes": [
+            {"name": "phone", "layers_us": [2000, 8000, 4000]},
+            {"name": "server", "layers_us": [100, 400, 200]}
+        ],
+        "links": [{"bits_per_second": 1e7}]
+    }"#;
+
+    #[test]
+    fn layers_times_and_a_link_are_enough() {
+        let scenario = Scenario::from_json(BY_HAND).unwrap();
+        assert_eq!(scenario.layers[0].inputs, ["input"]);
+        assert_eq!(scenario.layers[2].inputs, ["conv2"]);
+        assert_eq!(scenario.exits[0].after, ["fc"]);
+        // The input's size is unknown, so it does not cross; nor does the whole network's output.
+        let cuts: Vec<_> = scenario.encodings.iter().map(|row| row.cut.concat()).collect();
+        assert_eq!(cuts, ["conv1", "conv2"]);
+        assert_eq!(scenario.accuracy_basis, AccuracyBasis::Relative);
+        let best = search(&scenario).unwrap().best;
+        // 4,096 bytes at 10 Mbit/s take 3.3 ms: less than conv1 and conv2 on the phone.
+        assert_eq!(best.plan.nodes[0].cut, ["conv2"]);
+        assert_eq!(best.prediction.interval_us, Micros(10_000.0));
+        assert_eq!(best.prediction.latency_us, Micros(10_000.0 + 3276.8 + 200.0));
+        assert_eq!(best.prediction.accuracy, Share(1.0));
+        assert!(Policy::EdgeOnly.choose(&scenario).is_err());
+    }
+
+    #[test]
+    fn a_completed_scenario_stays_as_it_is() {
+        let scenario = Scenario::from_json(BY_HAND).unwrap();
+        let again = Scenario::from_json(&serde_json::to_string(&scenario).unwrap()).unwrap();
+        assert_eq!(again, scenario);
+    }
+
+    fn with(changes: serde_json::Value) -> Result<Scenario> {
+        let mut document: serde_json::Value = serde_json::from_str(BY_HAND).unwrap();
+        for (key, value) in changes.as_object().unwrap() {
+            document[key] = value.clone();
+        }
+        Scenario::from_json(&document.to_string())
+    }
+
+    #[test]
+    fn marginal_tables_stand_in_for_samples() {
+        let exits = serde_json::json!([
+            {"name": "early", "after": ["conv1"], "marginal": {
+                "accuracy": 0.6,
+                "steps": [
+                    {"entropy": 0.1, "share": 0.3, "accuracy": 0.9},
+                    {"entropy": 0.5, "share": 0.7, "accuracy": 0.8}
+                ]
+            }},
+            {"name": "final", "marginal": {"accuracy": 0.9}}
+        ]);
+        let scenario = with(serde_json::json!({"exits": exits, "input_bytes": 3072})).unwrap();
+        assert_eq!(scenario.accuracy_basis, AccuracyBasis::Marginals);
+        let best = search(&scenario).unwrap();
+        let early = |plan: &Plan| plan.exits[0].threshold;
+        let tried = best.front.iter().map(|point| early(&point.plan)).collect::<Vec<_>>();
+        assert!(tried.iter().any(|threshold| threshold.is_on()), "{tried:?}");
+        let wrong = with(serde_json::json!({"exits": [exits[0], {"name": "final"}]})).unwrap_err();
+        assert!(wrong.to_string().contains("marginal"), "{wrong}");
+    }
+
+    #[test]
+    fn an_accuracy_stands_in_for_lossy_samples() {
+        let row = |accuracy| {
+            serde_json::json!({"encodings": [
+                {"cut": ["conv1"], "encoding": "q4", "bytes": 500, "accuracy": accuracy}
+            ]})
+        };
+        let scenario = with(row(serde_json::json!({"final": 1.0}))).unwrap();
+        assert_eq!(search(&scenario).unwrap().best.plan.nodes[0].cut, ["conv1"]);
+        assert_eq!(scenario.accuracy_basis, AccuracyBasis::Marginals);
+        assert!(with(row(serde_json::json!({"other": 1.0}))).unwrap_err().to_string().contains("final exit"));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        for (changes, expected) in [
+            (serde_json::json!({"schema": "coprof.scenario/1"}), "coprof.scenario/2"),
+            (serde_json::json!({"nodes": []}), "nodes"),
+            (serde_json::json!({"links": [{"bits_per_second": 0}]}), "positive bits_per_second"),
+            (serde_json::json!({"layers": []}), "at least one layer"),
+            (serde_json::json!({"threshold_steps": 0}), "threshold_steps"),
+        ] {
+            let found = with(changes).unwrap_err().to_string();
+            assert!(found.contains(expected), "{found}");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! JALAD (H. Li, C. Hu, J. Jiang, Z. Wang, Y. Wen, W. Zhu: "JALAD: Joint Accuracy- and Latency-Aware Deep Structure
+//! Decoupling for Edge-Cloud Execution", ICPADS 2018).
+//!
+//! The rule: over all pairs of a cut and a bit width, features being quantized uniformly and entropy-coded, the least
+//! latency with an accuracy loss of at most Δ; no early exit. The paper solves an integer linear program, which has one
+//! choice among these pairs and so is the same as looking at each.
+//!
+//! Interpreted: Δ is what lies between the uncut model's accuracy and the floor in force. Any lossless coder of the scenario
+//! stands for the paper's. The input crosses exactly, and the device may keep all layers. Where nothing is as accurate as
+//! asked, the most accurate plan is taken, of these the quickest.
+
+use super::super::plan::Plan;
+use super::super::scenario::EncodedFrontier;
+use super::super::select::Wish;
+use super::super::space::Space;
+use super::one_way::{OneWay, crossing, is_exact_input, plans};
+use crate::codec::{Coder, Element};
+
+pub(super) fn choose(space: &Space<'_>) -> Option<Plan> {
+    let wanted = Wish::of(space.scenario).min_right as usize;
+    // What is right beyond the wanted number counts for nothing.
+    let short = |plan: &OneWay| wanted.saturating_sub(right(space, &plan.plan));
+    let all = plans(space, space.needs.len() - 1, knows);
+    let allowed = all.into_iter().filter_map(|plan| OneWay::new(space, plan));
+    let order =
+        |a: &OneWay, b: &OneWay| short(a).cmp(&short(b)).then_with(|| a.latency().total_cmp(&b.latency()));
+    allowed.min_by(order).map(|best| best.plan)
+}
+
+fn knows(row: &EncodedFrontier) -> bool {
+    if row.cut.is_empty() {
+        return is_exact_input(row.encoding);
+    }
+    matches!(row.encoding.element, Element::Quantized(_)) && row.encoding.coder != Coder::Raw
+}
+
+/// How many samples the final exit has right behind what crosses.
+fn right(space: &Space<'_>, plan: &Plan) -> usize {
+    let last = space.needs.len() - 1;
+    let lossy = crossing(plan).and_then(|link| {
+        let (path, _) = space.find_row(&space.cut(&link.resume).ok()?, link.encoding).ok()?;
+        path.outcomes(space.scenario, last)
+    });
+    lossy.unwrap_or(&space.scenario.outcomes[last]).right_count()
+}
