@@ -182,7 +182,7 @@ impl<'s> Answers<'s> {
         let (always, steps) = (self.grids.thresholds[exit].len() - 1, self.steps(exit));
         for step in 0..=always {
             let leaves = |&&sample: &&u32| usize::from(steps[sample as usize]) <= step;
-            let (gone, stay): (Vec<u32>, Vec<u32>) = samples.iter().partition(|sample| leaves(&sample));
+            let (gone, stay): (Vec<u32>, Vec<u32>) = samples.iter().partition(|sample| leaves(sample));
             let mut next = *state;
             next.setting[exit] = step as u16;
             next.alive[exit + 1] = stay.len() as u32;

@@ -6,18 +6,31 @@ use super::layers::{LayerSet, Tensor};
 use super::space::{CutId, Space};
 
 /// Which stretches fit into the nodes' memory, worked out once each.
+#[derive(Clone)]
 pub(super) struct Memory<'s, 'a> {
     space: &'s Space<'a>,
     /// Bytes of weights and live activations, by the cuts between which a node runs and the one that it sends.
     known: HashMap<(CutId, CutId, Option<CutId>), f64>,
     /// Whether each layer reads just the one before: then what is alive at a layer is what it reads and writes.
     is_chain: bool,
+    /// The same by first and last cut, for stretches that send nothing and those that send their end; NaN: not worked out.
+    direct: Vec<f64>,
+    cuts: usize,
 }
+
+/// With more cuts than this a table of all pairs would be too large.
+const MOST_CUTS: usize = 1500;
 
 impl<'s, 'a> Memory<'s, 'a> {
     pub fn new(space: &'s Space<'a>) -> Self {
         let reads_before = |layer: usize| space.trunk.inputs(layer) == [layer.checked_sub(1)];
-        Self { space, known: HashMap::new(), is_chain: (0..space.trunk.len()).all(reads_before) }
+        Self {
+            space,
+            known: HashMap::new(),
+            is_chain: (0..space.trunk.len()).all(reads_before),
+            direct: Vec::new(),
+            cuts: space.cuts(),
+        }
     }
 
     /// Whether a node may hold what it needs to run from one cut to another and to send a third, `heads` bytes of exit
@@ -31,25 +44,48 @@ impl<'s, 'a> Memory<'s, 'a> {
         heads: u64,
         messages: f64,
     ) -> bool {
-        let limit = self.space.scenario.nodes[node].memory_bytes;
-        limit.is_none_or(|limit| self.bytes(run, sends) + self.extra(heads, messages) <= limit as f64)
+        let room = self.room(node, run, sends);
+        self.holds(room, heads, messages)
     }
 
-    fn extra(&self, heads: u64, messages: f64) -> f64 {
-        heads as f64 + messages * self.space.scenario.in_flight as f64
+    /// Bytes that a node has left for exit heads and messages beside weights and live activations.
+    #[inline]
+    pub fn room(&mut self, node: usize, run: [CutId; 2], sends: Option<CutId>) -> f64 {
+        let limit = self.space.scenario.nodes[node].memory_bytes;
+        limit.map_or(f64::INFINITY, |limit| limit as f64 - self.bytes(run, sends))
+    }
+
+    /// Whether so much room holds them.
+    #[inline]
+    pub fn holds(&self, room: f64, heads: u64, messages: f64) -> bool {
+        heads as f64 + messages * self.space.scenario.in_flight as f64 <= room
     }
 
     /// Weights and live activations.
     fn bytes(&mut self, [from, to]: [CutId; 2], sends: Option<CutId>) -> f64 {
-        let (space, is_chain) = (self.space, self.is_chain);
-        *self.known.entry((from, to, sends)).or_insert_with(|| {
-            if is_chain && sends.is_none_or(|sends| sends == to) {
-                return in_chain(space, from, to);
-            }
-            let sends = sends.map(|cut| space.set(cut));
-            Holds { from: space.set(from), to: space.set(to), sends, messages: 0.0 }.bytes(space)
-        })
+        // Nearly all stretches send their own end or nothing: these stand in a table.
+        if sends.is_some_and(|sends| sends != to) || self.cuts > MOST_CUTS {
+            let space = self.space;
+            let work_out = || bytes(space, self.is_chain, from, to, sends);
+            return *self.known.entry((from, to, sends)).or_insert_with(work_out);
+        }
+        if self.direct.is_empty() {
+            self.direct = vec![f64::NAN; 2 * self.cuts * self.cuts];
+        }
+        let known = &mut self.direct[(from * self.cuts + to) * 2 + usize::from(sends.is_some())];
+        if known.is_nan() {
+            *known = bytes(self.space, self.is_chain, from, to, sends);
+        }
+        *known
     }
+}
+
+fn bytes(space: &Space<'_>, is_chain: bool, from: CutId, to: CutId, sends: Option<CutId>) -> f64 {
+    if is_chain && sends.is_none_or(|sends| sends == to) {
+        return in_chain(space, from, to);
+    }
+    let sends = sends.map(|cut| space.set(cut));
+    Holds { from: space.set(from), to: space.set(to), sends, messages: 0.0 }.bytes(space)
 }
 
 /// [`Holds::bytes`] in a chain, where the cut that is sent is the last one reached.

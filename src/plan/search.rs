@@ -75,15 +75,14 @@ fn two_nodes(space: &Space<'_>, grids: &Grids) -> Result<Found> {
 }
 
 fn tiers(space: &Space<'_>, grids: &Grids) -> Result<Found> {
-    let mut walk = Tiers::new(space, grids, None);
+    let mut walk = Tiers::new(space, grids);
     let mut front = Front::default();
     walk.walk(&mut front);
     let front = front.take();
     let (wish, best) = best_of(space, &front)?;
     let mut others: Vec<Tiers<'_, '_>> = Vec::new();
     let mut points = Vec::new();
-    for part in walk.others(&best.config) {
-        let mut other = Tiers::new(space, grids, Some(part));
+    for mut other in walk.others(&best.config) {
         let mut second = Best::new(wish);
         other.walk(&mut second);
         let here = others.len();

@@ -218,6 +218,11 @@ impl<'a> Space<'a> {
         Ok(self.trunk.up_to(tips.iter().map(find).collect::<Result<Vec<_>>>()?))
     }
 
+    /// How many cuts it has: the greatest id is one less.
+    pub fn cuts(&self) -> usize {
+        self.sets.len()
+    }
+
     /// How many layers a cut has.
     pub fn size(&self, cut: CutId) -> usize {
         self.sizes[cut]

@@ -74,7 +74,7 @@ struct Finished {
 }
 
 /// A part of the configurations: those whose first crossings are these, the one behind them another.
-pub(super) struct Part {
+struct Part {
     same: Vec<Option<usize>>,
     but_not: Option<usize>,
 }
@@ -101,14 +101,11 @@ pub(super) struct Tiers<'s, 'a> {
 }
 
 impl<'s, 'a> Tiers<'s, 'a> {
-    pub fn new(space: &'s Space<'a>, grids: &'s Grids, part: Option<Part>) -> Self {
+    pub fn new(space: &'s Space<'a>, grids: &'s Grids) -> Self {
         let resumes = space.resumes.len();
         let covers =
             |a: usize, b: usize| space.set(space.resumes[a].cut()).covers(space.set(space.resumes[b].cut()));
-        let of_link = |link: usize| {
-            let excluded = part.as_ref().filter(|part| part.same.len() == link).and_then(|part| part.but_not);
-            space.paths.iter().map(|path| space.useful_rows(link, path, excluded)).collect()
-        };
+        let of_link = |link| space.paths.iter().map(|path| space.useful_rows(link, path, None)).collect();
         let exact = |resume| {
             let here =
                 |path: &usize| space.paths[*path].resume == resume && space.paths[*path].lossy.is_none();
@@ -126,16 +123,36 @@ impl<'s, 'a> Tiers<'s, 'a> {
             memory: Memory::new(space),
             limited: space.scenario.nodes.iter().any(|node| node.memory_bytes.is_some()),
             finished: Vec::new(),
-            part,
+            part: None,
             ways: Vec::new(),
             configurations: 0,
         }
     }
 
-    /// All configurations that cross otherwise than this one, as parts that do not overlap.
-    pub fn others(&self, config: &Config) -> Vec<Part> {
+    /// Walks through all configurations that cross otherwise than this one, in parts that do not overlap.
+    pub fn others(&self, config: &Config) -> Vec<Self> {
         let rows = &self.finished[config.place as usize].rows;
-        (0..rows.len()).map(|link| Part { same: rows[..link].to_vec(), but_not: rows[link] }).collect()
+        (0..rows.len())
+            .map(|link| self.part(Part { same: rows[..link].to_vec(), but_not: rows[link] }))
+            .collect()
+    }
+
+    /// A walk through a part, with all that was worked out so far.
+    fn part(&self, part: Part) -> Self {
+        let mut rows = self.rows.clone();
+        let space = self.space;
+        let link = part.same.len();
+        rows[link] = space.paths.iter().map(|path| space.useful_rows(link, path, part.but_not)).collect();
+        Self {
+            rows,
+            onward: self.onward.clone(),
+            exact: self.exact.clone(),
+            memory: self.memory.clone(),
+            finished: Vec::new(),
+            part: Some(part),
+            ways: Vec::new(),
+            ..*self
+        }
     }
 
     /// Shows `sink` every configuration that it does not call hopeless and that no other way beats.
@@ -353,13 +370,14 @@ impl<'s, 'a> Tiers<'s, 'a> {
             let link = reach * space.link_time(node, row);
             let reading = reach * row.decode_us[node + 1].0;
             let travel = reach * space.scenario.links[node].transit().0;
+            let sends = Some(space.resumes[crossing.to].cut());
+            let room = self.memory.room(node, [leg.begin, crossing.cut], sends);
+            if !self.memory.holds(room, leg.heads, row.bytes) || !self.wanted_part(node, Some(row_id)) {
+                continue;
+            }
             for &index in ways {
                 let before = self.ways[index];
-                let sends = Some(space.resumes[crossing.to].cut());
-                let messages = before.message + row.bytes;
-                if !self.wanted_part(node, Some(row_id))
-                    || !self.memory.fits(node, [leg.begin, crossing.cut], sends, leg.heads, messages)
-                {
+                if !self.memory.holds(room, leg.heads, before.message + row.bytes) {
                     continue;
                 }
                 let way = Way {
