@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::error::{Error, Result};
 use crate::pipeline::{LinkShape, Pace};
+use crate::plan::Policy;
 use crate::report::Emulation;
 use crate::runtime::TorchDevice;
 use crate::units::{BitRate, Micros};
@@ -96,6 +97,11 @@ impl EmulationArgs {
             link_delay_us: self.link_delay.map(Micros::from),
         }
     }
+}
+
+/// A rival by name.
+pub fn policy(name: &str) -> Result<Policy, String> {
+    name.parse().map_err(|error: Error| error.to_string())
 }
 
 /// How slow the device is to be.

@@ -18,7 +18,8 @@ use super::scenario::{Measured, ScenarioDocument, emulation_of};
 use super::{rows, stop, store};
 use crate::error::{Error, Result};
 use crate::plan::{
-    Arrival, Constraints, ModelId, Objective, Policy, Predicted, Scenario, decide, search, under_load,
+    Arrival, Constraints, ModelId, Objective, Policy, Predicted, Scenario, decide, search, stays_best,
+    under_load,
 };
 use crate::report::{
     Arrivals, Emulation, Envelope, LayersDocument, LoadedPlan, ModelFacts, OptimizeDocument, PlanDocument,
@@ -52,6 +53,10 @@ pub struct Args {
     /// Measure the stages of up to N leading plans whole on the real nodes, and rank all plans again
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "scenario", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub refine: u8,
+    /// Save a rival's plan instead of ours: device-only, edge-only, neurosurgeon, edgent, jalad, branchynet, dads-light,
+    /// dads-heavy or pipeline
+    #[arg(long, value_name = "NAME", value_parser = args::policy)]
+    pub policy: Option<Policy>,
     /// Write the Pareto front as CSV, too
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
@@ -138,7 +143,7 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
             measure_scenario(&model, &device, &route, emulation, (&args.wishes, refine), output)?
         }
     };
-    let document = optimize(&problem, output)?;
+    let document = optimize(&problem, args.policy, output)?;
     if let Some(csv) = &args.csv {
         rows::write_csv(csv, &csv_rows(&document))?;
     }
@@ -236,8 +241,8 @@ fn profile_edge(model: &Model, route: &Route, output: Output) -> Result<NodeProf
     })
 }
 
-/// Searches, asks the rivals, and saves the result and the plan.
-pub fn optimize(problem: &Problem, output: Output) -> Result<OptimizeDocument> {
+/// Searches, asks the rivals, and saves the result and the plan, ours or that of `policy`.
+pub fn optimize(problem: &Problem, policy: Option<Policy>, output: Output) -> Result<OptimizeDocument> {
     let scenario = &problem.scenario;
     Wishes::check(&scenario.constraints)?;
     let start = Instant::now();
@@ -250,6 +255,8 @@ pub fn optimize(problem: &Problem, output: Output) -> Result<OptimizeDocument> {
     };
     let decided = decide(scenario, &found)?;
     let decided_among = decided.as_ref().map(|decided| decided.simulated);
+    let overruled = decided.as_ref().is_some_and(|decided| decided.best.plan != found.best.plan);
+    let stability = if overruled { None } else { stays_best(scenario, &found)? };
     if let Some(decided) = decided {
         found.best = decided.best;
     }
@@ -270,13 +277,20 @@ pub fn optimize(problem: &Problem, output: Output) -> Result<OptimizeDocument> {
         pareto: found.front,
         search: facts,
         accuracy_basis: scenario.accuracy_basis,
+        stability,
         arrivals,
+    };
+    let chosen = match policy {
+        None => &document.best,
+        Some(name) => document.choice(name).ok_or_else(|| {
+            Error::unmet(format!("policy '{name}' finds no plan for this scenario, so none is saved"))
+        })?,
     };
     let plan = PlanDocument {
         envelope: document.envelope.renewed("plan"),
         peer: document.peer.clone(),
-        plan: document.best.plan.clone(),
-        prediction: document.best.prediction.clone(),
+        plan: chosen.plan.clone(),
+        prediction: chosen.prediction.clone(),
     };
     output.say(format!("saved {}", store().save("plan", &plan)?.display()));
     output.say(format!("saved {}", store().save("optimize", &document)?.display()));

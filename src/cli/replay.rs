@@ -14,10 +14,10 @@ use super::{rows, stop, store};
 use crate::error::{Error, Result};
 use crate::measure::{Samples, Watch, enough_samples};
 use crate::pipeline::{Answer, FrameSource, Peer, ReplayOptions, Trace, replay, run_in_process};
-use crate::plan::{Plan, Policy, Predicted, Prediction, Route};
+use crate::plan::{Plan, Policy, Prediction, Route};
 use crate::report::{
-    Agreement, Emulation, ErrorShares, Latency, Measured, OptimizeDocument, PlanDocument, PolicyChoice,
-    ReplayDocument, replay_view,
+    Agreement, Emulation, ErrorShares, Latency, Measured, OptimizeDocument, PlanDocument, ReplayDocument,
+    replay_view,
 };
 use crate::runtime::Backend;
 use crate::units::{Micros, Share};
@@ -49,7 +49,7 @@ pub struct Args {
     plan: Option<PathBuf>,
     /// Run a rival's plan from the newest `coprof optimize`: device-only, edge-only, neurosurgeon, edgent, jalad,
     /// branchynet, dads-light, dads-heavy or pipeline
-    #[arg(long, value_name = "NAME", conflicts_with = "plan", value_parser = policy)]
+    #[arg(long, value_name = "NAME", conflicts_with = "plan", value_parser = args::policy)]
     policy: Option<Policy>,
     /// Tasks with the pipeline full; half as many run one at a time
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
@@ -57,10 +57,6 @@ pub struct Args {
     /// Write every task of the full run as CSV, too
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
-}
-
-fn policy(name: &str) -> Result<Policy, String> {
-    name.parse().map_err(|error: Error| error.to_string())
 }
 
 /// A plan to run, with the name that tables give it.
@@ -155,7 +151,12 @@ fn newest_plan(
         ));
         let predicted = match policy {
             None => document.best,
-            Some(name) => rivals_plan(document.policies, name)?,
+            Some(name) => document.choice(name).cloned().ok_or_else(|| {
+                Error::failed(format!(
+                    "policy '{name}' found no plan in {}; `coprof optimize` says why",
+                    path.display()
+                ))
+            })?,
         };
         let (plan, prediction) = (predicted.plan, predicted.prediction);
         return Ok(PlanDocument { envelope: document.envelope, peer: document.peer, plan, prediction });
@@ -173,15 +174,6 @@ fn newest_plan(
         model.graph.name,
         emulation.describe().map_or_else(String::new, |emulated| format!(", {emulated}")),
     )))
-}
-
-fn rivals_plan(policies: Vec<PolicyChoice>, name: Policy) -> Result<Predicted> {
-    let choice = policies.into_iter().find(|choice| choice.name == name);
-    choice.map(|choice| choice.predicted).ok_or_else(|| {
-        Error::failed(format!(
-            "policy '{name}' found no plan in the newest `coprof optimize`, which says why"
-        ))
-    })
 }
 
 impl Stage<'_> {

@@ -123,7 +123,7 @@ fn random_constraints(rng: &mut StdRng) -> Constraints {
 }
 
 /// A chain or another small graph on so many nodes.
-fn random_scenario(seed: u64, nodes: usize) -> Scenario {
+pub(super) fn random_scenario(seed: u64, nodes: usize) -> Scenario {
     let rng = &mut StdRng::seed_from_u64(seed);
     let small = nodes > 2;
     let count = rng.random_range(1..if small { 4 } else { 6 });

@@ -8,8 +8,9 @@ use crate::codec::{Coder, Element, Encoding};
 use crate::error::{Error, Result};
 use crate::units::Micros;
 
-/// Cuts beyond this number are not all listed.
+/// Cuts beyond these numbers are not all listed: with two nodes, and with more, where pairs of cuts count.
 const MOST_CUTS: usize = 20_000;
+const MOST_CUTS_OF_TIERS: usize = 2000;
 
 /// A frontier as it is: no codec, no loss.
 const AS_IT_IS: Encoding = Encoding { element: Element::F32, coder: Coder::Raw };
@@ -63,7 +64,8 @@ impl Scenario {
 
     /// Every cut whose frontier has a known size, as 32-bit floats.
     fn list_frontiers(&mut self, trunk: &Trunk) {
-        let (cuts, complete) = trunk.cuts(MOST_CUTS);
+        let most = if self.nodes.len() == 2 { MOST_CUTS } else { MOST_CUTS_OF_TIERS };
+        let (cuts, complete) = trunk.cuts(most);
         self.all_cuts = complete;
         let whole = trunk.whole();
         for cut in cuts.iter().filter(|cut| **cut != whole) {
@@ -232,6 +234,21 @@ mod tests {
         assert_eq!(search(&scenario).unwrap().best.plan.nodes[0].cut, ["conv1"]);
         assert_eq!(scenario.accuracy_basis, AccuracyBasis::Marginals);
         assert!(with(row(serde_json::json!({"other": 1.0}))).unwrap_err().to_string().contains("final exit"));
+    }
+
+    #[test]
+    fn a_grid_that_would_take_hours_is_refused() {
+        let table = serde_json::json!({"accuracy": 0.5});
+        let exits: Vec<_> = (0..8)
+            .map(|exit| serde_json::json!({"name": format!("e{exit}"), "after": ["conv1"], "marginal": table}))
+            .chain([serde_json::json!({"name": "final", "marginal": table})])
+            .collect();
+        let too_many = with(serde_json::json!({"exits": exits})).unwrap();
+        assert!(search(&too_many).unwrap_err().to_string().contains("at most 8 exits"));
+        let many = with(serde_json::json!({"exits": exits[1..]})).unwrap();
+        assert!(search(&many).unwrap_err().to_string().contains("lower threshold_steps to 5"));
+        let few = with(serde_json::json!({"exits": exits[1..], "threshold_steps": 5})).unwrap();
+        assert!(search(&few).is_ok());
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod shadow;
 mod simulate;
 mod sink;
 mod space;
+mod stability;
 mod tiers;
 mod two_nodes;
 
@@ -43,3 +44,4 @@ pub use simulate::{
     Arrival, Class, Latencies, Simulated, Spacing, StageLoad, Workload, highest_rate_with_p99_below,
     simulate, sustained_rate,
 };
+pub use stability::{Stability, Within, stays_best};

@@ -331,7 +331,10 @@ impl Scenario {
 
     pub(super) fn check_shape(&self) -> Result<(), String> {
         if self.schema != SCHEMA {
-            return Err(format!("schema {SCHEMA} was expected, found '{}'", self.schema));
+            return Err(format!(
+                "schema {SCHEMA} was expected, found '{}'; `coprof optimize` writes such files",
+                self.schema
+            ));
         }
         if self.layers.is_empty() {
             return Err("at least one layer was expected, found none".into());

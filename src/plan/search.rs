@@ -51,6 +51,7 @@ pub struct Found {
     pub configurations: u64,
     /// How many cuts can be crossed.
     pub cuts: usize,
+    pub(super) best_point: Point<Config>,
 }
 
 /// Finds the best plan for `scenario` under its constraints, exactly.
@@ -75,6 +76,12 @@ fn two_nodes(space: &Space<'_>, grids: &Grids) -> Result<Found> {
 }
 
 fn tiers(space: &Space<'_>, grids: &Grids) -> Result<Found> {
+    if space.resumes.len() > MOST_CUTS_OF_TIERS {
+        return Err(Error::failed(format!(
+            "at most {MOST_CUTS_OF_TIERS} cuts can be searched for more than two nodes, found {}; list fewer in `encodings`",
+            space.resumes.len()
+        )));
+    }
     let mut walk = Tiers::new(space, grids);
     let mut front = Front::default();
     walk.walk(&mut front);
@@ -165,14 +172,32 @@ fn found(
         front: front.iter().map(in_names).collect(),
         configurations,
         cuts: space.resumes.len(),
+        best_point: *best,
     })
 }
+
+/// More settings of the exits before the last two side exits would take hours.
+const MOST_OUTER_SETTINGS: f64 = 1e4;
+
+/// With more than two nodes, more cuts than this would make too many pairs.
+const MOST_CUTS_OF_TIERS: usize = 4000;
 
 pub(super) fn check_size(scenario: &Scenario) -> Result<()> {
     if scenario.exits.len() > MAX_EXITS {
         return Err(Error::failed(format!(
             "at most {MAX_EXITS} exits can be searched, found {}; leave the least useful ones out",
             scenario.exits.len()
+        )));
+    }
+    let outer = scenario.exits.len().saturating_sub(3) as i32;
+    let settings = (scenario.threshold_steps as f64 + 1.0).powi(outer);
+    if settings > MOST_OUTER_SETTINGS {
+        return Err(Error::failed(format!(
+            "{} exits with {} threshold_steps make too many settings to search whole; lower threshold_steps to {} or leave \
+             exits out",
+            scenario.exits.len(),
+            scenario.threshold_steps,
+            MOST_OUTER_SETTINGS.powf(1.0 / f64::from(outer)) as usize - 1
         )));
     }
     let most = 1 << COUNT_BITS;

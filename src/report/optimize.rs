@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::document::Envelope;
 use super::plans::{PlanRow, crossing, plan_table};
 use super::table::{bar, new_table};
-use crate::plan::{AccuracyBasis, Constraints, FrontPlan, Plan, Policy, Predicted, Prediction, UnderLoad};
+use crate::plan::{
+    AccuracyBasis, Constraints, FrontPlan, Plan, Policy, Predicted, Prediction, Stability, UnderLoad, Within,
+};
 use crate::units::{Micros, Share};
 
 /// Rows that the table of the Pareto front shows at most; the document and the CSV file hold all.
@@ -98,8 +100,18 @@ pub struct OptimizeDocument {
     pub search: SearchFacts,
     /// Where accuracies come from.
     pub accuracy_basis: AccuracyBasis,
+    /// Where the best plan stays the best; `null` for more than two nodes, and where a simulation decided otherwise than
+    /// the search.
+    pub stability: Option<Stability>,
     /// Plans under arrivals, where the constraints name some.
     pub arrivals: Option<Arrivals>,
+}
+
+impl OptimizeDocument {
+    /// A rival's choice, if it has one.
+    pub fn choice(&self, name: Policy) -> Option<&Predicted> {
+        self.policies.iter().find(|choice| choice.name == name).map(|choice| &choice.predicted)
+    }
 }
 
 /// The tables of `coprof optimize`: the front, why, and our plan beside its rivals.
@@ -137,6 +149,23 @@ fn accuracy_note(document: &OptimizeDocument) -> String {
         ),
         AccuracyBasis::Relative => "Accuracy: unknown;\nthe uncut model counts as always right.".into(),
     }
+}
+
+/// Where the plan stays the best, in two lines.
+fn stays_best(stability: &Stability) -> String {
+    fn within<T: Copy>(range: &Within<T>, text: impl Fn(T) -> String) -> String {
+        match (range.from, range.to) {
+            (Some(from), Some(to)) => format!("from {} to {}", text(from), text(to)),
+            (Some(from), None) => format!("from {} on", text(from)),
+            (None, Some(to)) => format!("up to {}", text(to)),
+            (None, None) => "whatever it is".into(),
+        }
+    }
+    format!(
+        "It stays the best with a link of {},\nand with a device slowed down {}.",
+        within(&stability.link_bits_per_second, |rate| rate.to_string()),
+        within(&stability.device_slowdown, |factor| format!("{factor:.2}×"))
+    )
 }
 
 /// Queues under arrivals.
@@ -193,8 +222,12 @@ fn why(document: &OptimizeDocument) -> String {
             )
         },
     );
+    let range = document
+        .stability
+        .as_ref()
+        .map_or_else(String::new, |stability| format!("{}\n", stays_best(stability)));
     format!(
-        "{table}\n{next}\nSearched {} configurations over {} cuts exactly in {}.{}",
+        "{table}\n{next}\n{range}Searched {} configurations over {} cuts exactly in {}.{}",
         search.configurations,
         search.cuts,
         search.time_us,
