@@ -256,7 +256,7 @@ pub fn optimize(problem: &Problem, policy: Option<Policy>, output: Output) -> Re
     let decided = decide(scenario, &found)?;
     let decided_among = decided.as_ref().map(|decided| decided.simulated);
     let overruled = decided.as_ref().is_some_and(|decided| decided.best.plan != found.best.plan);
-    let stability = if overruled { None } else { stays_best(scenario, &found)? };
+    let stability = if overruled { None } else { Some(stays_best(scenario, &found)?) };
     if let Some(decided) = decided {
         found.best = decided.best;
     }

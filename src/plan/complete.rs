@@ -18,8 +18,11 @@ const AS_IT_IS: Encoding = Encoding { element: Element::F32, coder: Coder::Raw }
 impl Scenario {
     /// The scenario with every default written out, checked.
     pub fn completed(mut self) -> Result<Self> {
-        self.fill_in()
-            .map_err(|what| Error::failed(format!("scenario: {what}; docs/formats.md shows a valid one")))?;
+        self.fill_in().map_err(|what| {
+            Error::failed(format!(
+                "scenario: {what}; docs/formats.md shows a valid one, `coprof optimize` writes such"
+            ))
+        })?;
         self.check()?;
         Ok(self)
     }
@@ -240,7 +243,9 @@ mod tests {
     fn a_grid_that_would_take_hours_is_refused() {
         let table = serde_json::json!({"accuracy": 0.5});
         let exits: Vec<_> = (0..8)
-            .map(|exit| serde_json::json!({"name": format!("e{exit}"), "after": ["conv1"], "marginal": table}))
+            .map(
+                |exit| serde_json::json!({"name": format!("e{exit}"), "after": ["conv1"], "marginal": table}),
+            )
             .chain([serde_json::json!({"name": "final", "marginal": table})])
             .collect();
         let too_many = with(serde_json::json!({"exits": exits})).unwrap();

@@ -326,15 +326,16 @@ impl Scenario {
             .and_then(|()| self.check_nodes())
             .and_then(|()| self.check_links())
             .and_then(|()| self.check_tables())
-            .map_err(|what| Error::failed(format!("scenario: {what}; docs/formats.md shows a valid one")))
+            .map_err(|what| {
+                Error::failed(format!(
+                    "scenario: {what}; docs/formats.md shows a valid one, `coprof optimize` writes such"
+                ))
+            })
     }
 
     pub(super) fn check_shape(&self) -> Result<(), String> {
         if self.schema != SCHEMA {
-            return Err(format!(
-                "schema {SCHEMA} was expected, found '{}'; `coprof optimize` writes such files",
-                self.schema
-            ));
+            return Err(format!("schema {SCHEMA} was expected, found '{}'", self.schema));
         }
         if self.layers.is_empty() {
             return Err("at least one layer was expected, found none".into());

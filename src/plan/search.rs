@@ -51,7 +51,8 @@ pub struct Found {
     pub configurations: u64,
     /// How many cuts can be crossed.
     pub cuts: usize,
-    pub(super) best_point: Point<Config>,
+    /// How many samples the best plan answers right.
+    pub(super) best_right: u32,
 }
 
 /// Finds the best plan for `scenario` under its constraints, exactly.
@@ -172,7 +173,7 @@ fn found(
         front: front.iter().map(in_names).collect(),
         configurations,
         cuts: space.resumes.len(),
-        best_point: *best,
+        best_right: best.right,
     })
 }
 

@@ -5,7 +5,8 @@
 //! a resume cut that covers the one before, with so many exits tried so far. Ways that meet in the same resume cut with
 //! the same exits tried have the same future, whatever lies behind them: interval and latency of any continuation
 //! grow with the way's own interval, latency, the reading that the next node still has to do, and the message that it
-//! has to hold. So a way that another one beats or equals in all four needs no continuation, and all that remain are gone
+//! has to hold (and, where a quantity is varied, with what that makes of the interval). So a way that another one beats or
+//! equals in all of these needs no continuation, and all that remain are gone
 //! through to the end: no configuration that could be best is missed.
 //!
 //! At most one crossing may be lossy: what two do together has not been measured.
@@ -14,7 +15,7 @@ use super::answers::{Answers, Block, Grids, MAX_EXITS};
 use super::memory::Memory;
 use super::pareto::Point;
 use super::plan::{Plan, Threshold};
-use super::sink::{Config, Motion, Sink};
+use super::sink::{Config, Motion, Sink, Varied};
 use super::space::{CutId, EMPTY, Space};
 
 /// A lossy path that is crossed, exits from `edge_from` on lying behind it.
@@ -47,6 +48,8 @@ struct Way {
     before: Option<usize>,
     row: Option<usize>,
     tried: usize,
+    /// How the interval moves; zero where nothing is varied.
+    motion: Motion,
 }
 
 impl Way {
@@ -55,6 +58,9 @@ impl Way {
             && self.latency <= other.latency
             && self.reading <= other.reading
             && self.message <= other.message
+            && self.motion.others <= other.motion.others
+            && self.motion.fixed <= other.motion.fixed
+            && self.motion.slope <= other.motion.slope
     }
 }
 
@@ -92,6 +98,7 @@ pub(super) struct Tiers<'s, 'a> {
     exact: Vec<Vec<usize>>,
     memory: Memory<'s, 'a>,
     limited: bool,
+    varied: Option<Varied>,
     finished: Vec<Finished>,
     part: Option<Part>,
     /// Every way under the present setting that was kept.
@@ -122,6 +129,7 @@ impl<'s, 'a> Tiers<'s, 'a> {
             exact: (0..resumes).map(exact).collect(),
             memory: Memory::new(space),
             limited: space.scenario.nodes.iter().any(|node| node.memory_bytes.is_some()),
+            varied: None,
             finished: Vec::new(),
             part: None,
             ways: Vec::new(),
@@ -158,6 +166,7 @@ impl<'s, 'a> Tiers<'s, 'a> {
     /// Shows `sink` every configuration that it does not call hopeless and that no other way beats.
     pub fn walk(&mut self, sink: &mut impl Sink) {
         let (space, grids, side) = (self.space, self.grids, self.side);
+        self.varied = sink.varied();
         if let Some(answers) = Answers::new(space.scenario, grids, None, side) {
             answers.blocks(&mut |block| self.block(block, None, sink));
         }
@@ -219,6 +228,7 @@ impl<'s, 'a> Tiers<'s, 'a> {
             before: None,
             row: None,
             tried: 0,
+            motion: Motion::default(),
         };
         self.ways.push(start);
         let origin = Meeting { resume: None, tried: 0, crossed: false };
@@ -305,7 +315,13 @@ impl<'s, 'a> Tiers<'s, 'a> {
             if !sink.hopeless(interval, latency, wanted.right) {
                 self.finished.push(self.trace(index, wanted));
                 let config = Config { place: self.finished.len() as u32 - 1, ..wanted.config };
-                sink.take(Point { interval, latency, right: wanted.right, config }, Motion::default());
+                let motion = self.motion(&way, node, way.reading + time, None);
+                let mean = Motion {
+                    others: motion.others / samples,
+                    fixed: motion.fixed / samples,
+                    slope: motion.slope / samples,
+                };
+                sink.take(Point { interval, latency, right: wanted.right, config }, mean);
             }
         }
         self.configurations += ways.len() as u64;
@@ -388,6 +404,12 @@ impl<'s, 'a> Tiers<'s, 'a> {
                     before: Some(index),
                     row: Some(row_id),
                     tried: leg.from.tried,
+                    motion: self.motion(
+                        &before,
+                        node,
+                        before.reading + stage,
+                        Some((link, reach * row.bytes)),
+                    ),
                 };
                 if sink.hopeless(way.interval.max(reading) / samples, way.latency / samples, wanted.right) {
                     continue;
@@ -395,6 +417,26 @@ impl<'s, 'a> Tiers<'s, 'a> {
                 self.keep(way, &mut there[slot]);
             }
         }
+    }
+
+    /// How a way's interval moves after a node's stage, and after the link behind it with its time and bytes.
+    fn motion(&self, before: &Way, node: usize, stage: f64, link: Option<(f64, f64)>) -> Motion {
+        let mut motion = before.motion;
+        let Some(varied) = self.varied else { return motion };
+        if varied == Varied::Device && node == 0 {
+            motion.slope = stage;
+        } else {
+            motion.others = motion.others.max(stage);
+        }
+        match link {
+            Some((time, bytes)) if varied == Varied::Link(node) => {
+                motion.slope = self.space.scenario.links[node].bits_per_second.time_for(bytes).0;
+                motion.fixed = time - motion.slope;
+            }
+            Some((time, _)) => motion.others = motion.others.max(time),
+            None => (),
+        }
+        motion
     }
 
     /// Keeps a way unless one that meets it is no worse; ways that it makes useless go.

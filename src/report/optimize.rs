@@ -100,8 +100,7 @@ pub struct OptimizeDocument {
     pub search: SearchFacts,
     /// Where accuracies come from.
     pub accuracy_basis: AccuracyBasis,
-    /// Where the best plan stays the best; `null` for more than two nodes, and where a simulation decided otherwise than
-    /// the search.
+    /// Where the best plan stays the best; `null` where a simulation decided otherwise than the search.
     pub stability: Option<Stability>,
     /// Plans under arrivals, where the constraints name some.
     pub arrivals: Option<Arrivals>,
@@ -158,14 +157,23 @@ fn stays_best(stability: &Stability) -> String {
             (Some(from), Some(to)) => format!("from {} to {}", text(from), text(to)),
             (Some(from), None) => format!("from {} on", text(from)),
             (None, Some(to)) => format!("up to {}", text(to)),
-            (None, None) => "whatever it is".into(),
+            (None, None) => "whatever it has".into(),
         }
     }
-    format!(
-        "It stays the best with a link of {},\nand with a device slowed down {}.",
-        within(&stability.link_bits_per_second, |rate| rate.to_string()),
+    let links = &stability.links_bits_per_second;
+    let mut lines: Vec<String> = links
+        .iter()
+        .enumerate()
+        .map(|(link, range)| {
+            let number = if links.len() > 1 { format!(" {}", link + 1) } else { String::new() };
+            format!("It stays the best with link{number} {},", within(range, |rate| rate.to_string()))
+        })
+        .collect();
+    lines.push(format!(
+        "and with a device slowed down {}.",
         within(&stability.device_slowdown, |factor| format!("{factor:.2}×"))
-    )
+    ));
+    lines.join("\n")
 }
 
 /// Queues under arrivals.

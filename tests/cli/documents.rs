@@ -242,3 +242,62 @@ fn a_scenario_made_by_hand_gives_the_plan_found_by_hand() {
     check("optimize", &optimized);
     assert_eq!(optimized["emulated"], emulated);
 }
+
+/// What a person would write: layers, times and links.
+fn three_nodes() -> Value {
+    let layer = |name: &str, output_bytes: u64| json!({ "name": name, "output_bytes": output_bytes, "weight_bytes": 1000 });
+    let node = |name: &str, times: [f64; 3]| json!({ "name": name, "layers_us": times });
+    json!({
+        "schema": "coprof.scenario/2",
+        "layers": [layer("conv1", 1250), layer("conv2", 125), layer("fc", 40)],
+        "nodes": [
+            node("camera", [1000.0, 9000.0, 9000.0]),
+            node("gateway", [300.0, 800.0, 3000.0]),
+            node("cloud", [10.0, 20.0, 100.0])
+        ],
+        // Bytes take a microsecond each on the first link, eight on the second.
+        "links": [{ "bits_per_second": 8e6 }, { "bits_per_second": 1e6, "delay_us": 2000 }]
+    })
+}
+
+/// The camera runs conv1 and sends 1,250 bytes, the gateway conv2 and sends 125, the cloud the rest.
+#[test]
+fn three_nodes_by_hand_give_the_plan_found_by_hand() {
+    let workplace = Workplace::new();
+    let file = workplace.write("three.json", three_nodes().to_string());
+    let arrivals = ["--arrival", "rate:500", "--p99-below", "10ms"];
+    let (optimized, _) = workplace.document(&[&["optimize", "--scenario", &file][..], &arrivals].concat());
+    check("optimize", &optimized);
+    let best = &optimized["best"];
+    let cuts = json!([{ "cut": ["conv1"] }, { "cut": ["conv2"] }, { "cut": ["fc"] }]);
+    assert_eq!(best["plan"]["nodes"], cuts);
+    let stages = best["prediction"]["stages"].as_array().unwrap();
+    let found: Vec<(&str, f64)> =
+        stages.iter().map(|s| (s["name"].as_str().unwrap(), s["time_us"].as_f64().unwrap())).collect();
+    let expected =
+        [("camera", 1000.0), ("link 1", 1250.0), ("gateway", 800.0), ("link 2", 1000.0), ("cloud", 100.0)];
+    assert_eq!(found, expected);
+    assert_eq!(best["prediction"]["latency_us"], 1000.0 + 1250.0 + 800.0 + 1000.0 + 100.0 + 2.0 * 2000.0);
+    assert_eq!(optimized["accuracy_basis"], "relative");
+    let load = &optimized["arrivals"]["plans"][0];
+    assert_eq!((&load["name"], &load["simulated"]["latency_us"]["p99"]), (&json!("coprof"), &json!(8150.0)));
+    assert_eq!(load["sustained_rate_per_s"], 800.0);
+    assert_eq!(optimized["stability"]["links_bits_per_second"].as_array().unwrap().len(), 2);
+    let rivals: Vec<&Value> = optimized["policies"].as_array().unwrap().iter().map(|p| &p["name"]).collect();
+    // The input's size is unknown, so it cannot cross to the cloud.
+    assert_eq!(rivals, ["device-only"]);
+    workplace.succeed(&["optimize", "--scenario", &file]);
+}
+
+#[test]
+fn what_no_node_can_hold_is_told() {
+    let workplace = Workplace::new();
+    let mut scenario = three_nodes();
+    for node in scenario["nodes"].as_array_mut().unwrap() {
+        node["memory_bytes"] = json!(1500);
+    }
+    let file = workplace.write("small.json", scenario.to_string());
+    workplace.fail(&["optimize", "--scenario", &file], 4, &["memory", "needs", "memory_bytes are 1500"]);
+    let ceiling = ["optimize", "--scenario", &file, "--p99-below", "1ms"];
+    workplace.fail(&ceiling, 2, &["--p99-below needs --arrival"]);
+}
