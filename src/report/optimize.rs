@@ -150,30 +150,26 @@ fn accuracy_note(document: &OptimizeDocument) -> String {
     }
 }
 
-/// Where the plan stays the best, in two lines.
+/// Where the plan stays the best.
 fn stays_best(stability: &Stability) -> String {
     fn within<T: Copy>(range: &Within<T>, text: impl Fn(T) -> String) -> String {
         match (range.from, range.to) {
-            (Some(from), Some(to)) => format!("from {} to {}", text(from), text(to)),
-            (Some(from), None) => format!("from {} on", text(from)),
+            (Some(from), Some(to)) => format!("between {} and {}", text(from), text(to)),
+            (Some(from), None) => format!("from {} up", text(from)),
             (None, Some(to)) => format!("up to {}", text(to)),
-            (None, None) => "whatever it has".into(),
+            (None, None) => "whatever it is".into(),
         }
     }
     let links = &stability.links_bits_per_second;
-    let mut lines: Vec<String> = links
-        .iter()
-        .enumerate()
-        .map(|(link, range)| {
-            let number = if links.len() > 1 { format!(" {}", link + 1) } else { String::new() };
-            format!("It stays the best with link{number} {},", within(range, |rate| rate.to_string()))
-        })
-        .collect();
-    lines.push(format!(
-        "and with a device slowed down {}.",
-        within(&stability.device_slowdown, |factor| format!("{factor:.2}×"))
-    ));
-    lines.join("\n")
+    let rates = links.iter().enumerate().map(|(link, range)| {
+        let number = if links.len() > 1 { format!(" {}", link + 1) } else { String::new() };
+        format!("  rate of link{number}: {}\n", within(range, |rate| rate.to_string()))
+    });
+    let slowdown = within(&stability.device_slowdown, |factor| format!("{factor:.2}×"));
+    format!(
+        "It stays the best, one of these being varied at a time:\n{}  slowdown of the device: {slowdown}",
+        rates.collect::<String>()
+    )
 }
 
 /// Queues under arrivals.
