@@ -1,33 +1,82 @@
 //! The codec of one link: frontiers to payloads and back, with buffers that are reused from frame to frame.
 
-use super::coder::Deflate;
-use super::{Coder, Element, Encoding};
+use std::fmt;
+
+use super::huffman::Huffman;
+use super::packer::Packer;
+use super::picture::Picture;
+use super::stream::Stream;
+use super::zero::ZeroPacker;
+use super::{Calibration, Coder, Element, Encoding, TensorCalibration, TensorSpec};
 use crate::error::{Error, Result};
 
-/// Writes and reads the payloads of one link: an encoding and the lengths of the tensors that cross. After the first
-/// frame it allocates nothing, if the caller keeps `out`.
-#[derive(Debug)]
+/// Writes and reads the payloads of one link: an encoding and the tensors that cross. After the first frame it allocates
+/// nothing, if the caller keeps `out`, but for `jpeg`, whose libraries take memory for each picture.
 pub struct Codec {
     encoding: Encoding,
-    /// Values per tensor.
-    lens: Vec<usize>,
-    /// The payload's size before the coder.
-    raw_bytes: usize,
-    deflate: Option<Deflate>,
+    tensors: Vec<Tensor>,
+    /// Of all tensors together, where the coder is one.
+    stream: Option<Stream>,
+    /// The most bytes that a payload has.
+    max_bytes: usize,
+    /// The channels that cross, and units that are not packed; as long as the longest tensor needs.
+    gathered: Vec<f32>,
+    units: Vec<u8>,
+}
+
+/// One tensor of the frontier.
+struct Tensor {
+    spec: TensorSpec,
+    pruning: Option<Pruning>,
+    writer: Writer,
+}
+
+/// Which channels cross, and what stands in for the others.
+struct Pruning {
+    kept: Vec<bool>,
+    means: Vec<f32>,
+}
+
+enum Writer {
+    Packed(Packer),
+    Zero(Packer, ZeroPacker),
+    Huffman(Packer, Huffman),
+    Picture(Picture),
 }
 
 impl Codec {
-    /// For tensors of `lens` values each.
-    ///
-    /// # Panics
-    /// On `Element::Quantized` with other bits than 8, 6, 4 and 2, which no name stands for.
-    pub fn new(encoding: Encoding, lens: &[usize]) -> Self {
-        if let Element::Quantized(bits) = encoding.element {
-            assert!(matches!(bits, 2 | 4 | 6 | 8), "quantization to 2, 4, 6 or 8 bits, not {bits}");
+    /// For tensors of these shapes. Fails on an encoding without a name, and where it needs a calibration and gets none
+    /// that fits.
+    pub fn new(
+        encoding: Encoding,
+        tensors: &[TensorSpec],
+        calibration: Option<&Calibration>,
+    ) -> Result<Self> {
+        if !encoding.is_valid() {
+            return Err(Error::usage(format!("there is no such encoding: {encoding:?}")));
         }
-        let raw_bytes = lens.iter().map(|&len| encoding.element.packed_bytes(len)).sum();
-        let deflate = (encoding.coder == Coder::Deflate).then(|| Deflate::new(raw_bytes));
-        Self { encoding, lens: lens.to_vec(), raw_bytes, deflate }
+        let known = match calibration {
+            _ if !encoding.needs_calibration() => &[],
+            Some(calibration) => calibration.checked(encoding, tensors)?,
+            None => {
+                return Err(Error::failed(format!(
+                    "encoding '{encoding}' needs a calibration of this cut, found none; make one or use another encoding"
+                )));
+            }
+        };
+        let known = known.iter().map(Some).chain(std::iter::repeat(None));
+        let tensors = tensors
+            .iter()
+            .zip(known)
+            .map(|(&spec, known)| Tensor::new(encoding, spec, known))
+            .collect::<Result<Vec<_>>>()?;
+        let raw_bytes = tensors.iter().map(Tensor::max_bytes).sum();
+        let stream = Stream::new(encoding.coder, raw_bytes)?;
+        let max_bytes = stream.as_ref().map_or(raw_bytes, Stream::max_bytes);
+        let gathered = tensors.iter().filter(|tensor| tensor.pruning.is_some()).map(Tensor::crossing_values);
+        let gathered = vec![0.0; gathered.max().unwrap_or(0)];
+        let units = vec![0; tensors.iter().map(Tensor::units_bytes).max().unwrap_or(0)];
+        Ok(Self { encoding, tensors, stream, max_bytes, gathered, units })
     }
 
     /// The encoding that it was made for.
@@ -35,9 +84,9 @@ impl Codec {
         self.encoding
     }
 
-    /// The most bytes that a valid payload has; without a coder every payload has exactly as many.
+    /// The most bytes that a valid payload has; without a coder every payload but a picture has exactly as many.
     pub fn max_payload_bytes(&self) -> usize {
-        self.deflate.as_ref().map_or(self.raw_bytes, Deflate::max_bytes)
+        self.max_bytes
     }
 
     /// Overwrites `out` with the payload of these tensors.
@@ -46,246 +95,263 @@ impl Codec {
     /// When the tensors' lengths are not those that it was made for.
     pub fn encode(&mut self, tensors: &[&[f32]], out: &mut Vec<u8>) {
         assert!(
-            tensors.iter().map(|tensor| tensor.len()).eq(self.lens.iter().copied()),
-            "tensors of {:?} values each",
-            self.lens
+            tensors
+                .iter()
+                .map(|tensor| tensor.len())
+                .eq(self.tensors.iter().map(|tensor| tensor.spec.values())),
+            "a frontier of other tensors"
         );
-        match &mut self.deflate {
-            None => {
-                out.resize(self.raw_bytes, 0);
-                pack_all(self.encoding.element, tensors, out);
-            }
-            Some(deflate) => {
-                pack_all(self.encoding.element, tensors, deflate.data_mut());
-                deflate.encode(out);
+        if let Some(stream) = &mut self.stream {
+            pack_all(&mut self.tensors, tensors, &mut self.gathered, stream.data_mut());
+            stream.encode(out);
+        } else if self.encoding.coder == Coder::Raw && !matches!(self.encoding.element, Element::Jpeg(_)) {
+            out.resize(self.max_bytes, 0);
+            pack_all(&mut self.tensors, tensors, &mut self.gathered, out);
+        } else {
+            out.clear();
+            // At once, so that no later frame that is longer takes more.
+            out.reserve(self.max_bytes);
+            for (tensor, values) in self.tensors.iter_mut().zip(tensors) {
+                tensor.append(values, &mut self.gathered, &mut self.units, out);
             }
         }
     }
 
-    /// Reads a payload into `out`, one vector per tensor, each brought to its tensor's length. Any bytes may come in. A
-    /// wrong length, a broken or overlong deflate stream and a header without a finite range are errors, after which
-    /// `out` holds nothing of use.
+    /// Reads a payload into `out`, one vector per tensor, each brought to its tensor's length. Any bytes may come in.
+    /// What no encoder writes (a wrong length, a broken or overlong stream, a grid without a finite range, a picture of
+    /// another size) is an error, after which `out` holds nothing of use.
     ///
     /// # Panics
     /// When `out` has another number of tensors than it was made for.
     pub fn decode(&mut self, payload: &[u8], out: &mut [Vec<f32>]) -> Result<()> {
-        assert_eq!(out.len(), self.lens.len(), "one vector per tensor");
-        let mut rest = match &mut self.deflate {
-            Some(deflate) => deflate.decode(payload)?,
-            None if payload.len() == self.raw_bytes => payload,
-            None => {
-                return Err(Error::peer(format!(
-                    "expected a {} payload of {} bytes, found {}; do both sides run the same plan?",
-                    self.encoding,
-                    self.raw_bytes,
-                    payload.len()
-                )));
-            }
+        assert_eq!(out.len(), self.tensors.len(), "one vector per tensor");
+        let mut rest = match &mut self.stream {
+            Some(stream) => stream.decode(payload)?,
+            None if payload.len() <= self.max_bytes => payload,
+            None => return Err(wrong_length(self.encoding, self.max_bytes, payload.len())),
         };
-        for (&len, values) in self.lens.iter().zip(out) {
-            let (bytes, tail) = rest.split_at(self.encoding.element.packed_bytes(len));
-            values.resize(len, 0.0);
-            self.encoding.element.unpack(bytes, values)?;
-            rest = tail;
+        for (tensor, values) in self.tensors.iter_mut().zip(out) {
+            values.resize(tensor.spec.values(), 0.0);
+            let before = rest.len();
+            rest = match &tensor.pruning {
+                None => tensor.writer.read(rest, &mut self.units, values)?,
+                Some(pruning) => {
+                    let crossing = tensor.spec.channel_values() * pruning.kept_channels();
+                    let gathered = &mut self.gathered[..crossing];
+                    let behind = tensor.writer.read(rest, &mut self.units, gathered)?;
+                    pruning.scatter(gathered, values);
+                    behind
+                }
+            }
+            .ok_or_else(|| wrong_length(self.encoding, self.max_bytes, payload.len()))?;
+            debug_assert!(rest.len() <= before);
         }
-        Ok(())
+        if rest.is_empty() {
+            return Ok(());
+        }
+        Err(wrong_length(self.encoding, self.max_bytes, payload.len()))
     }
 }
 
+impl fmt::Debug for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let specs: Vec<TensorSpec> = self.tensors.iter().map(|tensor| tensor.spec).collect();
+        f.debug_struct("Codec")
+            .field("encoding", &self.encoding)
+            .field("tensors", &specs)
+            .finish_non_exhaustive()
+    }
+}
+
+fn wrong_length(encoding: Encoding, expected: usize, found: usize) -> Error {
+    Error::peer(format!(
+        "expected a whole {encoding} payload of at most {expected} bytes, found {found}; do both sides run the same plan?"
+    ))
+}
+
 /// Writes the tensors one behind the other over `bytes`, which they fill.
-fn pack_all(element: Element, tensors: &[&[f32]], bytes: &mut [u8]) {
+fn pack_all(tensors: &mut [Tensor], values: &[&[f32]], gathered: &mut [f32], bytes: &mut [u8]) {
     let mut rest = bytes;
-    for tensor in tensors {
-        let (bytes, tail) = rest.split_at_mut(element.packed_bytes(tensor.len()));
-        element.pack(tensor, bytes);
+    for (tensor, values) in tensors.iter_mut().zip(values) {
+        let (bytes, tail) = rest.split_at_mut(tensor.max_bytes());
+        let values = crossing(tensor.pruning.as_ref(), values, gathered);
+        if let Writer::Packed(packer) = &mut tensor.writer {
+            packer.pack(values, bytes);
+        }
         rest = tail;
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+/// The values that cross: all, or those gathered.
+fn crossing<'a>(pruning: Option<&Pruning>, values: &'a [f32], gathered: &'a mut [f32]) -> &'a [f32] {
+    match pruning {
+        None => values,
+        Some(pruning) => pruning.gather(values, gathered),
+    }
+}
 
-    use super::*;
-
-    fn codec(name: &str, lens: &[usize]) -> Codec {
-        Codec::new(name.parse().unwrap(), lens)
+impl Tensor {
+    fn new(encoding: Encoding, spec: TensorSpec, known: Option<&TensorCalibration>) -> Result<Self> {
+        let pruning = encoding.kept_percent.zip(known).map(|(percent, known)| {
+            Pruning::new(percent, &known.channels_by_importance, &known.channel_means)
+        });
+        let kept_channels = pruning.as_ref().map_or(spec.channels(), Pruning::kept_channels);
+        let sent = spec.with_channels(kept_channels);
+        let packer = match encoding.element {
+            Element::Jpeg(quality) => {
+                let writer = Writer::Picture(Picture::new(sent, quality)?);
+                return Ok(Self { spec, pruning, writer });
+            }
+            Element::Pixels => Packer::pixels(sent),
+            Element::F32 => Packer::f32(sent),
+            Element::F16 => Packer::f16(sent),
+            Element::Bf16 => Packer::bf16(sent),
+            Element::Quantized(quantization) => {
+                let ranges = known
+                    .filter(|_| quantization.clipped)
+                    .and_then(|known| known.ranges_for(quantization.bits, quantization.per_channel));
+                let ranges = ranges.map(|ranges| match &pruning {
+                    Some(pruning) if quantization.per_channel => pruning.of_kept(ranges),
+                    _ => ranges.to_vec(),
+                });
+                Packer::quantized(sent, quantization, ranges)
+            }
+        };
+        let (unit_bytes, bits) = packer.unit();
+        let units = packer.units_bytes() / unit_bytes;
+        let writer = match encoding.coder {
+            Coder::Zero => Writer::Zero(packer, ZeroPacker::new(units, (unit_bytes, bits))),
+            Coder::Huffman => Writer::Huffman(packer, Huffman::new(units, bits)),
+            _ => Writer::Packed(packer),
+        };
+        Ok(Self { spec, pruning, writer })
     }
 
-    fn refs(tensors: &[Vec<f32>]) -> Vec<&[f32]> {
-        tensors.iter().map(Vec::as_slice).collect()
+    fn crossing_values(&self) -> usize {
+        let channels = self.pruning.as_ref().map_or(self.spec.channels(), Pruning::kept_channels);
+        channels * self.spec.channel_values()
     }
 
-    fn round_trip(encoding: Encoding, tensors: &[Vec<f32>]) -> Vec<Vec<f32>> {
-        let lens: Vec<usize> = tensors.iter().map(Vec::len).collect();
-        let (mut sender, mut receiver) = (Codec::new(encoding, &lens), Codec::new(encoding, &lens));
-        let mut payload = Vec::new();
-        sender.encode(&refs(tensors), &mut payload);
-        assert!(payload.len() <= receiver.max_payload_bytes());
-        let mut out = vec![Vec::new(); lens.len()];
-        receiver.decode(&payload, &mut out).unwrap();
-        out
-    }
-
-    fn tensors(value: impl Strategy<Value = f32> + 'static) -> impl Strategy<Value = Vec<Vec<f32>>> {
-        prop::collection::vec(prop::collection::vec(value.boxed(), 0..300), 0..4)
-    }
-
-    fn coders() -> impl Strategy<Value = Coder> {
-        prop_oneof![Just(Coder::Raw), Just(Coder::Deflate)]
-    }
-
-    fn encodings() -> impl Strategy<Value = Encoding> {
-        prop::sample::select(crate::codec::tests::all())
-    }
-
-    fn bit_widths() -> impl Strategy<Value = u8> {
-        prop::sample::select(vec![2_u8, 4, 6, 8])
-    }
-
-    /// The span between neighbouring codes, and a rounding error's worth at the tensor's greatest magnitude.
-    fn grid_of(tensor: &[f32], bits: u8) -> (f32, f32) {
-        let min = tensor.iter().copied().fold(f32::INFINITY, f32::min);
-        let max = tensor.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        (
-            (max - min) / f32::from((1_u16 << bits) - 1),
-            min.abs().max(max.abs()) * 2.0 * f32::EPSILON + 256.0 * f32::MIN_POSITIVE,
-        )
-    }
-
-    fn bits_of(tensors: &[Vec<f32>]) -> Vec<Vec<u32>> {
-        tensors.iter().map(|tensor| tensor.iter().map(|value| value.to_bits()).collect()).collect()
-    }
-
-    proptest! {
-        // Every case builds compressors anew, which takes most of its time.
-        #![proptest_config(ProptestConfig::with_cases(100))]
-
-        #[test]
-        fn f32_keeps_every_bit(tensors in tensors(any::<u32>().prop_map(f32::from_bits)), coder in coders()) {
-            let back = round_trip(Encoding { element: Element::F32, coder }, &tensors);
-            prop_assert_eq!(bits_of(&back), bits_of(&tensors));
+    fn units_bytes(&self) -> usize {
+        match &self.writer {
+            Writer::Zero(packer, _) | Writer::Huffman(packer, _) => packer.units_bytes(),
+            Writer::Packed(_) | Writer::Picture(_) => 0,
         }
+    }
 
-        #[test]
-        fn pixels_keep_every_pixel(tensors in tensors(any::<u8>().prop_map(f32::from)), coder in coders()) {
-            prop_assert_eq!(round_trip(Encoding { element: Element::Pixels, coder }, &tensors), tensors);
+    /// The most bytes that it takes; exact where it is merely packed.
+    fn max_bytes(&self) -> usize {
+        match &self.writer {
+            Writer::Packed(packer) => packer.packed_bytes(),
+            Writer::Zero(packer, zero) => packer.header_bytes() + zero.max_bytes(),
+            Writer::Huffman(packer, huffman) => packer.header_bytes() + huffman.max_bytes(),
+            Writer::Picture(picture) => picture.max_bytes(),
         }
+    }
 
-        #[test]
-        fn quantized_values_are_at_most_half_a_step_off(
-            tensors in tensors(prop_oneof![Just(0.0), -10.0_f32..10.0, -1e30_f32..1e30, 1e6_f32..1.001e6]),
-            bits in bit_widths(),
-            coder in coders(),
-        ) {
-            let back = round_trip(Encoding { element: Element::Quantized(bits), coder }, &tensors);
-            for (tensor, back) in tensors.iter().zip(&back) {
-                let (step, rounding) = grid_of(tensor, bits);
-                for (value, read) in tensor.iter().zip(back) {
-                    prop_assert!((value - read).abs() <= step / 2.0 * 1.0001 + rounding, "{} {}", value, read);
-                }
+    /// Appends a tensor whose length its values decide.
+    fn append(&mut self, values: &[f32], gathered: &mut [f32], units: &mut [u8], out: &mut Vec<u8>) {
+        let values = crossing(self.pruning.as_ref(), values, gathered);
+        let mut write_units = |packer: &Packer, out: &mut Vec<u8>| {
+            let start = out.len();
+            out.resize(start + packer.header_bytes(), 0);
+            packer.write_units(values, &mut out[start..], &mut units[..packer.units_bytes()]);
+        };
+        match &mut self.writer {
+            Writer::Packed(packer) => {
+                let start = out.len();
+                out.resize(start + packer.packed_bytes(), 0);
+                packer.pack(values, &mut out[start..]);
+            }
+            Writer::Zero(packer, zero) => {
+                write_units(packer, out);
+                zero.encode(&units[..packer.units_bytes()], out);
+            }
+            Writer::Huffman(packer, huffman) => {
+                write_units(packer, out);
+                huffman.encode(&units[..packer.units_bytes()], out);
+            }
+            Writer::Picture(picture) => picture.encode(values, out),
+        }
+    }
+}
+
+impl Writer {
+    /// Reads a tensor from the front of `payload`, and gives what is behind it; nothing where the payload is too short.
+    fn read<'a>(
+        &mut self,
+        payload: &'a [u8],
+        units: &mut [u8],
+        values: &mut [f32],
+    ) -> Result<Option<&'a [u8]>> {
+        let size = match self {
+            Self::Packed(packer) => packer.packed_bytes(),
+            Self::Zero(packer, _) | Self::Huffman(packer, _) => packer.header_bytes(),
+            Self::Picture(_) => 0,
+        };
+        let Some((front, rest)) = payload.split_at_checked(size) else { return Ok(None) };
+        let rest = match self {
+            Self::Packed(packer) => {
+                packer.unpack(front, values)?;
+                rest
+            }
+            Self::Zero(packer, zero) => {
+                let units = &mut units[..packer.units_bytes()];
+                let rest = zero.decode(rest, units)?;
+                packer.read_units(front, units, values)?;
+                rest
+            }
+            Self::Huffman(packer, huffman) => {
+                let units = &mut units[..packer.units_bytes()];
+                let rest = huffman.decode(rest, units)?;
+                packer.read_units(front, units, values)?;
+                rest
+            }
+            Self::Picture(picture) => picture.decode(rest, values)?,
+        };
+        Ok(Some(rest))
+    }
+}
+
+impl Pruning {
+    /// Keeps so many percent of the channels, rounded up, from the front of this order.
+    fn new(percent: u8, channels_by_importance: &[u32], means: &[f32]) -> Self {
+        let channels = channels_by_importance.len();
+        let mut kept = vec![false; channels];
+        for &channel in &channels_by_importance[..(channels * usize::from(percent)).div_ceil(100)] {
+            kept[channel as usize] = true;
+        }
+        Self { kept, means: means.to_vec() }
+    }
+
+    fn kept_channels(&self) -> usize {
+        self.kept.iter().filter(|kept| **kept).count()
+    }
+
+    fn of_kept<T: Copy>(&self, by_channel: &[T]) -> Vec<T> {
+        self.kept.iter().zip(by_channel).filter(|(kept, _)| **kept).map(|(_, of)| *of).collect()
+    }
+
+    fn gather<'a>(&self, values: &[f32], gathered: &'a mut [f32]) -> &'a [f32] {
+        let channel_values = values.len() / self.kept.len().max(1);
+        let mut crossing = 0;
+        // Of tensors without values there are no chunks at all.
+        let channels = values.chunks(channel_values.max(1)).zip(&self.kept);
+        for (channel, _) in channels.filter(|(_, kept)| **kept) {
+            gathered[crossing..crossing + channel_values].copy_from_slice(channel);
+            crossing += channel_values;
+        }
+        &gathered[..crossing]
+    }
+
+    fn scatter(&self, gathered: &[f32], values: &mut [f32]) {
+        let channel_values = (values.len() / self.kept.len().max(1)).max(1);
+        let mut crossed = gathered.chunks(channel_values);
+        for ((channel, kept), &mean) in values.chunks_mut(channel_values).zip(&self.kept).zip(&self.means) {
+            match kept.then(|| crossed.next()).flatten() {
+                Some(crossed) => channel.copy_from_slice(crossed),
+                None => channel.fill(mean),
             }
         }
-
-        #[test]
-        fn a_second_round_trip_changes_nothing(
-            tensors in tensors(prop_oneof![Just(0.0), -10.0_f32..10.0, 1e6_f32..1.001e6, any::<f32>()]),
-            encoding in encodings(),
-        ) {
-            let once = round_trip(encoding, &tensors);
-            let twice = round_trip(encoding, &once);
-            let Element::Quantized(bits) = encoding.element else {
-                prop_assert_eq!(bits_of(&once), bits_of(&twice));
-                return Ok(());
-            };
-            // The greatest value is rounded when it is read, and with it the scale by as much.
-            for (once, twice) in once.iter().zip(&twice) {
-                let (_, rounding) = grid_of(once, bits);
-                for (first, second) in once.iter().zip(twice) {
-                    prop_assert!((first - second).abs() <= 2.0 * rounding, "{} {}", first, second);
-                }
-            }
-        }
-
-        #[test]
-        fn values_in_any_state_encode_to_finite_ones(
-            tensors in tensors(any::<u32>().prop_map(f32::from_bits)),
-            bits in bit_widths(),
-            coder in coders(),
-        ) {
-            let back = round_trip(Encoding { element: Element::Quantized(bits), coder }, &tensors);
-            prop_assert!(back.iter().flatten().all(|value| value.is_finite()));
-        }
-
-        #[test]
-        fn any_bytes_decode_or_are_refused(
-            payload in prop::collection::vec(any::<u8>(), 0..200),
-            lens in prop::collection::vec(0_usize..40, 0..4),
-            encoding in encodings(),
-        ) {
-            let mut out = vec![Vec::new(); lens.len()];
-            let _ = Codec::new(encoding, &lens).decode(&payload, &mut out);
-            prop_assert!(out.iter().zip(&lens).all(|(tensor, &len)| tensor.len() <= len));
-        }
-
-        #[test]
-        fn damaged_payloads_decode_or_are_refused(
-            tensor in prop::collection::vec(prop_oneof![Just(0.0), -1.0_f32..1.0], 1..300),
-            (at, flip) in (any::<prop::sample::Index>(), 1..=255_u8),
-            encoding in encodings(),
-        ) {
-            let mut codec = Codec::new(encoding, &[tensor.len()]);
-            let mut payload = Vec::new();
-            codec.encode(&[&tensor], &mut payload);
-            let at = at.index(payload.len());
-            payload[at] ^= flip;
-            let mut out = [Vec::new()];
-            let damaged = codec.decode(&payload, &mut out);
-            prop_assert!(damaged.is_err() || out[0].len() == tensor.len());
-            prop_assert!(out[0].capacity() <= 2 * tensor.len().max(4));
-        }
-    }
-
-    #[test]
-    fn payloads_have_the_documented_size() {
-        let lens = [5, 0, 3];
-        let sizes = [("f32", 32), ("f16", 16), ("pixels", 8), ("q8", 32), ("q6", 31), ("q4", 29), ("q2", 27)];
-        for (name, size) in sizes {
-            let mut payload = vec![9; 100];
-            let mut codec = codec(name, &lens);
-            codec.encode(&[&[1.0; 5], &[], &[2.0; 3]], &mut payload);
-            assert_eq!((payload.len(), codec.max_payload_bytes()), (size, size), "{name}");
-        }
-    }
-
-    #[test]
-    fn payloads_of_another_length_are_refused() {
-        for encoding in crate::codec::tests::all() {
-            let mut codec = Codec::new(encoding, &[7, 2]);
-            let mut payload = Vec::new();
-            codec.encode(&[&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], &[0.5, 0.25]], &mut payload);
-            let mut out = vec![Vec::new(); 2];
-            assert!(codec.decode(&payload[..payload.len() - 1], &mut out).is_err(), "{encoding}");
-            assert!(codec.decode(&[&payload[..], &[0]].concat(), &mut out).is_err(), "{encoding}");
-            assert!(codec.decode(&[], &mut out).is_err(), "{encoding}");
-            assert!(codec.decode(&payload, &mut out).is_ok(), "{encoding}");
-        }
-    }
-
-    #[test]
-    fn buffers_are_reused_and_frames_independent() {
-        let mut codec = codec("q4+deflate", &[1000]);
-        let (mut payload, mut out) = (Vec::new(), vec![Vec::new()]);
-        let frames: Vec<Vec<f32>> =
-            (0..4).map(|k| (0..1000).map(|i| ((i ^ k) % 16) as f32).collect()).collect();
-        codec.encode(&[&frames[0]], &mut payload);
-        codec.decode(&payload, &mut out).unwrap();
-        let places = (payload.as_ptr(), out[0].as_ptr());
-        for frame in &frames {
-            codec.encode(&[frame], &mut payload);
-            codec.decode(&payload, &mut out).unwrap();
-            assert_eq!(&out[0], frame);
-        }
-        assert_eq!(places, (payload.as_ptr(), out[0].as_ptr()));
     }
 }

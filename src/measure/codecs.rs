@@ -7,7 +7,7 @@ use super::budget::Budget;
 use super::stats::Samples;
 use super::watch::Watch;
 use crate::clock::Clock;
-use crate::codec::{Codec, Encoding};
+use crate::codec::{Codec, Encoding, TensorSpec};
 use crate::error::{Error, Result};
 use crate::model::Source;
 use crate::runtime::Backend;
@@ -50,7 +50,8 @@ pub fn profile_codecs(
         return Err(Error::failed("profiling needs at least one input"));
     }
     let kept = run_all(backend, requests, inputs, watch)?;
-    let mut benches: Vec<Bench<'_>> = requests.iter().map(|request| Bench::new(backend, request)).collect();
+    let mut benches =
+        requests.iter().map(|request| Bench::new(backend, request)).collect::<Result<Vec<_>>>()?;
     for bench in &mut benches {
         bench.round(backend, clock, &kept[0])?;
         bench.forget();
@@ -114,19 +115,18 @@ struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    fn new(backend: &dyn Backend, request: &'a CodecRequest) -> Self {
-        let lens: Vec<usize> =
-            request.frontier.iter().map(|&source| backend.graph().shape(source).elements()).collect();
-        Self {
+    fn new(backend: &dyn Backend, request: &'a CodecRequest) -> Result<Self> {
+        let specs = TensorSpec::of_frontier(backend.graph(), &request.frontier)?;
+        Ok(Self {
             request,
-            codec: Codec::new(request.encoding, &lens),
-            tensors: vec![Vec::new(); lens.len()],
+            codec: Codec::new(request.encoding, &specs, None)?,
+            tensors: vec![Vec::new(); specs.len()],
             payload: Vec::new(),
             encode: Vec::new(),
             decode: Vec::new(),
             bytes: 0,
             spent: Duration::ZERO,
-        }
+        })
     }
 
     /// One encoding and one decoding. The exact tensors go in first, untimed, since decoding leaves lossy ones behind.

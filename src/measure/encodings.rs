@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::exits::label_of;
 use super::watch::Watch;
-use crate::codec::{Codec, Coder, Encoding};
+use crate::codec::{Codec, Encoding, TensorSpec};
 use crate::data::{EncodingRow, ExitEffect, Images, cut_name};
 use crate::error::{Error, Result};
 use crate::model::{Cut, ExitId, Graph, LayerId, Source, confidence};
@@ -56,7 +56,8 @@ pub fn record_encodings(
     watch: &mut Watch<'_>,
 ) -> Result<Vec<EncodingRow>> {
     let graph = backend.graph().clone();
-    let mut sites: Vec<Site> = cuts.iter().filter_map(|cut| Site::new(&graph, cut, encodings)).collect();
+    let sites = cuts.iter().filter_map(|cut| Site::new(&graph, cut, encodings).transpose());
+    let mut sites = sites.collect::<Result<Vec<_>>>()?;
     let wanted: BTreeSet<Source> =
         sites.iter().flat_map(|site| site.behind.frontier.iter().copied()).collect();
     let (trunk, mut pixels, mut exact) = (graph.trunk(), Vec::new(), BTreeMap::new());
@@ -101,12 +102,12 @@ struct Trial {
 }
 
 impl Site {
-    fn new(graph: &Graph, cut: &Cut, encodings: &[Encoding]) -> Option<Self> {
+    fn new(graph: &Graph, cut: &Cut, encodings: &[Encoding]) -> Result<Option<Self>> {
         let behind = Behind::new(graph, cut);
         if behind.frontier.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let lens: Vec<usize> = behind.frontier.iter().map(|&source| graph.shape(source).elements()).collect();
+        let specs = TensorSpec::of_frontier(graph, &behind.frontier)?;
         let exits: Vec<(String, LayerId)> = behind
             .exits
             .iter()
@@ -119,28 +120,28 @@ impl Site {
         };
         // The answers of a lossy element type stand in its row without a coder, so that row is always made.
         let lossy = encodings.iter().filter(|encoding| !encoding.is_lossless());
-        let raw = lossy.map(|&encoding| Encoding { coder: Coder::Raw, ..encoding });
+        let raw = lossy.map(|encoding| encoding.without_coder());
         let all: BTreeSet<Encoding> = encodings.iter().copied().chain(raw).collect();
         let fitting = all.into_iter().filter(|encoding| encoding.check_frontier(&behind.frontier).is_ok());
-        let trials = fitting.map(|encoding| Trial {
-            codec: Codec::new(encoding, &lens),
-            payload: Vec::new(),
-            bytes: Vec::new(),
-            effects: if encoding.is_lossless() || encoding.coder != Coder::Raw {
+        let trial = |encoding: Encoding| {
+            let effects = if encoding.is_lossless() || encoding != encoding.without_coder() {
                 Vec::new()
             } else {
                 exits.iter().map(new_effect).collect()
-            },
-        });
-        Some(Self {
+            };
+            let codec = Codec::new(encoding, &specs, None)?;
+            Ok(Trial { codec, payload: Vec::new(), bytes: Vec::new(), effects })
+        };
+        let trials = fitting.map(trial).collect::<Result<_>>()?;
+        Ok(Some(Self {
             name: cut_name(&cut.tip_names(graph)),
             layers: behind.layers(graph, cut),
-            trials: trials.collect(),
-            decoded: vec![Vec::new(); lens.len()],
+            trials,
+            decoded: vec![Vec::new(); specs.len()],
             logits: Vec::new(),
             behind,
             exits,
-        })
+        }))
     }
 
     fn measure(

@@ -145,7 +145,7 @@ fn stage_runner(backend: &dyn Backend, request: &RunRequest) -> Result<StageRunn
             "this edge cannot pass tasks on to node {next}; use a plan for two nodes"
         )));
     }
-    let runner = StageRunner::new(graph, node);
+    let runner = StageRunner::new(graph, node)?;
     match runner.max_payload_bytes() {
         bytes if bytes > MAX_PAYLOAD_BYTES => Err(Error::peer(format!(
             "the plan's frontier takes up to {bytes} bytes, {MAX_PAYLOAD_BYTES} are taken at most; choose another cut"

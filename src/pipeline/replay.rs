@@ -69,6 +69,7 @@ pub fn replay(
 ) -> Result<Trace> {
     let clock = SystemClock::default();
     let first = check(route, frames, options)?;
+    let runner = StageRunner::new(local.graph(), first)?;
     let link = match (&first.send, peer) {
         (None, _) => None,
         (Some(_), None) => return Err(Error::usage("this plan crosses the link; name the edge with --peer")),
@@ -87,8 +88,7 @@ pub fn replay(
         error: Mutex::new(None),
         answered: AtomicUsize::new(0),
     };
-    let device =
-        Device { runner: StageRunner::new(local.graph(), first), backend: local, frames, options, run: &run };
+    let device = Device { runner, backend: local, frames, options, run: &run };
     let parts = run.threads(device, options, progress);
     if let Some(error) = run.error.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(match link {

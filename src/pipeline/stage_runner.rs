@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::Codec;
+use crate::codec::{Codec, TensorSpec};
 use crate::error::{Error, Result};
 use crate::model::{ExitId, Graph, Source, confidence};
 use crate::plan::{Crossing, NodeRoute, Route, Step, Threshold};
@@ -58,23 +58,24 @@ struct Port {
 }
 
 impl Port {
-    fn new(graph: &Graph, crossing: &Crossing) -> Self {
-        let lens: Vec<usize> =
-            crossing.frontier.iter().map(|&tensor| graph.shape(tensor).elements()).collect();
-        Self {
+    fn new(graph: &Graph, crossing: &Crossing) -> Result<Self> {
+        let specs = TensorSpec::of_frontier(graph, &crossing.frontier)?;
+        Ok(Self {
             frontier: crossing.frontier.clone(),
-            codec: Codec::new(crossing.encoding, &lens),
-            tensors: lens.iter().map(|_| Vec::new()).collect(),
-        }
+            codec: Codec::new(crossing.encoding, &specs, None)?,
+            tensors: vec![Vec::new(); specs.len()],
+        })
     }
 }
 
 impl StageRunner {
-    /// For one node of a route through `graph`.
-    pub fn new(graph: &Graph, node: &NodeRoute) -> Self {
-        let port = |crossing: &Option<Crossing>| crossing.as_ref().map(|crossing| Port::new(graph, crossing));
-        let (receive, send) = (port(&node.receive), port(&node.send));
-        Self { steps: node.steps.clone(), receive, send, logits: Vec::new() }
+    /// For one node of a route through `graph`. Fails where an encoding needs a calibration, which no plan carries.
+    pub fn new(graph: &Graph, node: &NodeRoute) -> Result<Self> {
+        let port = |crossing: &Option<Crossing>| {
+            crossing.as_ref().map(|crossing| Port::new(graph, crossing)).transpose()
+        };
+        let (receive, send) = (port(&node.receive)?, port(&node.send)?);
+        Ok(Self { steps: node.steps.clone(), receive, send, logits: Vec::new() })
     }
 
     /// The most bytes that a payload for this node has; 0 for the first node.
@@ -169,7 +170,7 @@ pub fn run_in_process(
         .iter()
         .zip(&*backends)
         .map(|(node, backend)| StageRunner::new(backend.graph(), node))
-        .collect();
+        .collect::<Result<_>>()?;
     let (mut pixels, mut payload) = (Vec::new(), Vec::new());
     let mut answers = Vec::with_capacity(frames.len());
     for frame in 0..frames.len() {

@@ -4,7 +4,7 @@ use super::layers::{LayerSet, Trunk};
 use super::marginal;
 use super::outcomes::Outcomes;
 use super::scenario::{AccuracyBasis, EncodedFrontier, ExitSite, LossyOutcomes, Scenario};
-use crate::codec::{Coder, Element, Encoding};
+use crate::codec::{Element, Encoding};
 use crate::error::{Error, Result};
 use crate::units::Micros;
 
@@ -13,7 +13,7 @@ const MOST_CUTS: usize = 20_000;
 const MOST_CUTS_OF_TIERS: usize = 2000;
 
 /// A frontier as it is: no codec, no loss.
-const AS_IT_IS: Encoding = Encoding { element: Element::F32, coder: Coder::Raw };
+const AS_IT_IS: Encoding = Encoding::plain(Element::F32);
 
 impl Scenario {
     /// The scenario with every default written out, checked.

@@ -68,3 +68,32 @@ fn schemas_are_valid_and_refuse_what_is_not_a_document() {
         assert!(!faults(name, &serde_json::json!({})).is_empty(), "{name}");
     }
 }
+
+/// The schemas and the program know the same names of encodings.
+#[test]
+fn encodings_have_a_schema() {
+    let right = [
+        "pixels+deflate",
+        "f32",
+        "bf16+lz4",
+        "q8",
+        "q3ck+zstd19",
+        "jalad4",
+        "jpeg100",
+        "prune50",
+        "prune50+zero",
+        "prune7-q4k+deflate9",
+        "prune99-jpeg75",
+    ];
+    let wrong =
+        ["", "q5", "q4kc", "jalad4+zstd", "jpeg0", "jpeg101", "q8+zstd23", "prune0-q8", "prune50-pixels"];
+    for document in ["encodings", "optimize", "plan", "replay", "scenario"] {
+        let encoding = jsonschema::validator_for(&schema(document)["$defs"]["encoding"]).unwrap();
+        for (names, known) in [(&right[..], true), (&wrong[..], false)] {
+            for name in names {
+                assert_eq!(encoding.is_valid(&Value::from(*name)), known, "{document}: {name}");
+                assert_eq!(name.parse::<coprof::codec::Encoding>().is_ok(), known, "{name}");
+            }
+        }
+    }
+}

@@ -25,6 +25,10 @@ fn a_replay_agrees_with_one_process_sample_by_sample() {
             (&chain, plan(&chain, &[], &[], "pixels", &[(HALF, 1), (ALWAYS, 1)])),
             (&chain, plan(&chain, &["pool2"], &["pool2"], "q4", &[(NEVER, 0), (ALWAYS, 1)])),
             (&residual, plan(&residual, &["conv2a"], &["conv2a"], "f32+deflate", &[(ALWAYS, 1)])),
+            (&residual, plan(&residual, &["conv2a"], &["conv2a"], "jalad6", &[(ALWAYS, 1)])),
+            (&residual, plan(&residual, &["conv2a"], &["conv2a"], "f16+zero", &[(ALWAYS, 1)])),
+            (&chain, plan(&chain, &["conv2"], &["conv1"], "q3c+zstd", &[(HALF, 0), (ALWAYS, 1)])),
+            (&chain, plan(&chain, &["conv2"], &["conv1"], "jpeg90", &[(HALF, 0), (ALWAYS, 1)])),
             (&residual, plan(&residual, &[], &[], "pixels+deflate", &[(ALWAYS, 1)])),
         ];
         for (graph, plan) in plans {

@@ -1,6 +1,7 @@
 //! Requests on one connection, good and bad.
 
 use super::*;
+use crate::pipeline::messages::RunRequest;
 
 #[test]
 fn one_connection_serves_one_request_after_another() {
@@ -53,6 +54,16 @@ fn bad_requests_end_their_connection_with_a_reason_and_nothing_else() {
         assert!(error.to_string().contains("the plan is for model"), "{error}");
         let mut peer = edge.connect();
         peer.offer_model(&graph.name, &graph.hash, graph.name.as_bytes()).unwrap();
+        let calibrated = plan(&graph, &["conv2"], &["conv1"], "q4ck+zstd", &[(HALF, 0), (ALWAYS, 1)]);
+        let request = RunRequest { plan: calibrated.clone(), node: 1, in_flight: 1 };
+        let error = peer.start_run(&request).unwrap_err();
+        assert_eq!(error.kind(), Kind::Peer);
+        assert!(error.to_string().contains("'q4ck+zstd' needs a calibration"), "{error}");
+        let mut peer = edge.connect();
+        peer.offer_model(&graph.name, &graph.hash, graph.name.as_bytes()).unwrap();
+        // This device finds it out before it asks.
+        let error = run_over(Some(&mut peer), &graph, &calibrated, &frames_for(&graph)).unwrap_err();
+        assert!(error.to_string().contains("'q4ck+zstd' needs a calibration"), "{error}");
         let error = peer.profile(&serde_json::json!({ "panic": true }), &mut |_| {}).unwrap_err();
         assert!(error.to_string().contains("edge says"), "{error}");
         assert!(edge.connect().stream_up(1 << 20, 1 << 20).is_err());

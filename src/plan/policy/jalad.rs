@@ -5,16 +5,16 @@
 //! latency with an accuracy loss of at most Δ; no early exit. The paper solves an integer linear program, which has one
 //! choice among these pairs and so is the same as looking at each.
 //!
-//! Interpreted: Δ is what lies between the uncut model's accuracy and the floor in force. Any lossless coder of the scenario
-//! stands for the paper's. The input crosses exactly, and the device may keep all layers. Where nothing is as accurate as
-//! asked, the most accurate plan is taken, of these the quickest.
+//! Interpreted: Δ is what lies between the uncut model's accuracy and the floor in force. The paper's Huffman codes are
+//! `jalad4` and the like; any other lossless coder of the scenario stands for them too. The input crosses exactly, and the
+//! device may keep all layers. Where nothing is as accurate as asked, the most accurate plan is taken, of these the quickest.
 
 use super::super::plan::Plan;
 use super::super::scenario::EncodedFrontier;
 use super::super::select::Wish;
 use super::super::space::Space;
 use super::one_way::{OneWay, crossing, is_exact_input, plans};
-use crate::codec::{Coder, Element};
+use crate::codec::{Coder, Element, Encoding, Quantization};
 
 pub(super) fn choose(space: &Space<'_>) -> Option<Plan> {
     let wanted = Wish::of(space.scenario).min_right as usize;
@@ -31,7 +31,15 @@ fn knows(row: &EncodedFrontier) -> bool {
     if row.cut.is_empty() {
         return is_exact_input(row.encoding);
     }
-    matches!(row.encoding.element, Element::Quantized(_)) && row.encoding.coder != Coder::Raw
+    is_quantized_and_coded(row.encoding)
+}
+
+/// `jalad4`, `q4+zstd` and the like: what the paper has of the quantizations is one grid from least to greatest value.
+fn is_quantized_and_coded(encoding: Encoding) -> bool {
+    let Element::Quantized(quantization) = encoding.element else { return false };
+    quantization == Quantization::plain(quantization.bits)
+        && encoding.kept_percent.is_none()
+        && encoding.coder != Coder::Raw
 }
 
 /// How many samples the final exit has right behind what crosses.

@@ -4,7 +4,7 @@ use super::super::plan::{LinkPlan, Plan, Threshold};
 use super::super::scenario::EncodedFrontier;
 use super::super::script::Script;
 use super::super::space::{EMPTY, Space};
-use crate::codec::{Coder, Element, Encoding};
+use crate::codec::{Element, Encoding};
 
 /// A plan of one way, weighed. It respects every limit of the nodes.
 pub(super) struct OneWay {
@@ -69,11 +69,11 @@ pub(super) fn is_raw(row: &EncodedFrontier) -> bool {
     if row.cut.is_empty() { is_exact_input(row.encoding) } else { row.encoding == F32 }
 }
 
-const F32: Encoding = Encoding { element: Element::F32, coder: Coder::Raw };
+const F32: Encoding = Encoding::plain(Element::F32);
 
 /// Whether an encoding brings the input over as it came.
 pub(super) fn is_exact_input(encoding: Encoding) -> bool {
-    [Element::Pixels, Element::F32].contains(&encoding.element)
+    encoding.is_lossless()
 }
 
 /// The whole network on the last node; every link takes the input in the exact form that is over it soonest.

@@ -8,7 +8,7 @@ use super::super::*;
 use super::min_cut::min_cut;
 use super::random::{Extras, names, random_scenario};
 use super::*;
-use crate::codec::{Coder, Element, Encoding};
+use crate::codec::{Coder, Element, Encoding, Quantization};
 use crate::units::{Micros, Share};
 
 /// Every way to give each exit a threshold and a node: in order, ended by an "always", nothing on behind it.
@@ -100,8 +100,7 @@ fn splits(
 }
 
 fn raw(cut: &[String], encoding: Encoding) -> bool {
-    let exact = matches!(encoding.element, Element::Pixels | Element::F32);
-    exact && (cut.is_empty() || encoding.coder == Coder::Raw)
+    encoding.is_lossless() && (cut.is_empty() || encoding.coder == Coder::Raw)
 }
 
 fn least(figures: impl Iterator<Item = f64>) -> Option<f64> {
@@ -205,7 +204,9 @@ fn check_all(scenario: &Scenario) -> Result<(), TestCaseError> {
     agrees(Policy::Neurosurgeon, scenario, all, latency)?;
     check_edgent(scenario, &plans)?;
     let quantized = |cut: &[String], encoding: Encoding| match encoding.element {
-        Element::Quantized(_) => !cut.is_empty() && encoding.coder != Coder::Raw,
+        Element::Quantized(Quantization { per_channel: false, clipped: false, .. }) => {
+            !cut.is_empty() && encoding.coder != Coder::Raw && encoding.kept_percent.is_none()
+        }
         _ => cut.is_empty(),
     };
     let jalad: Vec<_> = plans.iter().filter(|(plan, _)| splits(scenario, plan, last, &quantized)).collect();
@@ -399,6 +400,21 @@ fn choices_worked_out_by_hand() {
     let branchy = choose(Policy::Branchynet);
     assert_eq!((branchy.prediction.latency_us.0, branchy.prediction.accuracy.0), (600.0, 0.75));
     assert_eq!(branchy.plan.exits[0].threshold, Threshold::Always);
+}
+
+#[test]
+fn jalad_takes_its_own_codes_and_no_quantization_beyond_the_paper() {
+    let chosen = |name: &str| {
+        let scenario = BY_HAND.replace("q8+deflate\", \"bytes\": 300", &format!("{name}\", \"bytes\": 200"));
+        assert_ne!(scenario, BY_HAND);
+        crosses(&Policy::Jalad.choose(&Scenario::from_json(&scenario).unwrap()).unwrap())
+    };
+    for name in ["jalad8", "q6+zstd", "q3+zero"] {
+        assert_eq!(chosen(name), at("conv1", name));
+    }
+    for name in ["q8", "q8c+zstd", "q8k+zstd", "prune50-jalad8", "jpeg75", "f16+zstd"] {
+        assert_eq!(chosen(name), at("", "pixels"), "{name}");
+    }
 }
 
 #[test]
