@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::error::{Error, Result};
 use crate::pipeline::{LinkShape, Pace};
@@ -99,9 +100,9 @@ impl EmulationArgs {
     }
 }
 
-/// A rival by name.
-pub fn policy(name: &str) -> Result<Policy, String> {
-    name.parse().map_err(|error: Error| error.to_string())
+/// A rival by name; the help lists them all.
+pub fn policy() -> impl TypedValueParser<Value = Policy> {
+    PossibleValuesParser::new(Policy::ALL.map(Policy::name)).try_map(|name| name.parse::<Policy>())
 }
 
 /// How slow the device is to be.

@@ -92,7 +92,7 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
     let exits = exits::document(&model, &device, &model.exit_record()?)?;
     show("exits, from the committed record of CIFAR-10", &|| exits_view(&exits))?;
     let problem =
-        optimize::measure_scenario(&model, &device, &route, emulation, (&Wishes::default(), 0), output)?;
+        optimize::measure_scenario(&model, &device, &route, emulation, &Wishes::default(), 0, output)?;
     let optimized = optimize::optimize(&problem, None, output)?;
     show(&format!("optimize, {described}"), &|| optimize_view(&optimized))?;
 

@@ -53,9 +53,8 @@ pub struct Args {
     /// Measure the stages of up to N leading plans whole on the real nodes, and rank all plans again
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "scenario", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub refine: u8,
-    /// Save a rival's plan instead of ours: device-only, edge-only, neurosurgeon, edgent, jalad, branchynet, dads-light,
-    /// dads-heavy or pipeline
-    #[arg(long, value_name = "NAME", value_parser = args::policy)]
+    /// Save a rival's plan instead of ours
+    #[arg(long, value_name = "NAME", value_parser = args::policy())]
     pub policy: Option<Policy>,
     /// Write the Pareto front as CSV, too
     #[arg(long, value_name = "FILE")]
@@ -140,7 +139,7 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
             let model = Model::load(&args.model.model)?;
             let route = Route::open(&args.peer, &args.runtime, &emulation, output)?;
             let refine = usize::from(args.refine);
-            measure_scenario(&model, &device, &route, emulation, (&args.wishes, refine), output)?
+            measure_scenario(&model, &device, &route, emulation, &args.wishes, refine, output)?
         }
     };
     let document = optimize(&problem, args.policy, output)?;
@@ -188,7 +187,8 @@ pub fn measure_scenario(
     device: &Device,
     route: &Route,
     emulation: Emulation,
-    (wishes, plans): (&Wishes, usize),
+    wishes: &Wishes,
+    plans: usize,
     output: Output,
 ) -> Result<Problem> {
     let (exits, encodings) = (model.exit_record()?, model.encoding_record()?);

@@ -41,6 +41,11 @@ pub fn refine(scenario: &mut Scenario, plans: usize, nodes: &Nodes<'_>) -> Resul
             scenario.nodes[node].ranges.extend(measured.ranges.into_iter().map(slowed));
         }
     }
+    if plans > 0 {
+        nodes
+            .output
+            .say(format!("refined: {plans} plans measured; the best may still rest on sums of layers"));
+    }
     Ok(())
 }
 

@@ -47,9 +47,8 @@ pub struct Args {
     /// The plan to run [default: that of the newest `coprof optimize` for this model, host and emulation]
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
-    /// Run a rival's plan from the newest `coprof optimize`: device-only, edge-only, neurosurgeon, edgent, jalad,
-    /// branchynet, dads-light, dads-heavy or pipeline
-    #[arg(long, value_name = "NAME", conflicts_with = "plan", value_parser = args::policy)]
+    /// Run a rival's plan from the newest `coprof optimize`
+    #[arg(long, value_name = "NAME", conflicts_with = "plan", value_parser = args::policy())]
     policy: Option<Policy>,
     /// Tasks with the pipeline full; half as many run one at a time
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]

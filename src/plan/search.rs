@@ -118,10 +118,10 @@ fn best_of(space: &Space<'_>, front: &[Point<Config>]) -> Result<(Wish, Point<Co
 
 /// Says which nodes cannot hold what they would have to, in the plan without memory limits that exceeds them the least.
 fn too_little_memory(scenario: &Scenario) -> Error {
+    let limited = scenario.nodes.iter().any(|node| node.memory_bytes.is_some());
     let mut free = scenario.clone();
     free.nodes.iter_mut().for_each(|node| node.memory_bytes = None);
     free.constraints = Constraints { min_accuracy: Some(Share(0.0)), ..Constraints::default() };
-    let limited = free != Scenario { constraints: free.constraints, ..scenario.clone() };
     let found = if limited { search(&free).ok() } else { None };
     let misses = |plan: &FrontPlan| -> Vec<(usize, f64, f64)> {
         let needs = predict(&free, &plan.plan).map(|prediction| prediction.memory_bytes).unwrap_or_default();

@@ -6,8 +6,8 @@
 //! the same exits tried have the same future, whatever lies behind them: interval and latency of any continuation
 //! grow with the way's own interval, latency, the reading that the next node still has to do, and the message that it
 //! has to hold (and, where a quantity is varied, with what that makes of the interval). So a way that another one beats or
-//! equals in all of these needs no continuation, and all that remain are gone
-//! through to the end: no configuration that could be best is missed.
+//! equals in all of these needs no continuation, and all that remain are gone through to the end: no configuration that
+//! could be best is missed.
 //!
 //! At most one crossing may be lossy: what two do together has not been measured.
 
@@ -103,7 +103,7 @@ pub(super) struct Tiers<'s, 'a> {
     part: Option<Part>,
     /// Every way under the present setting that was kept.
     ways: Vec<Way>,
-    /// How many configurations there are.
+    /// How many configurations were followed to their end.
     pub configurations: u64,
 }
 
