@@ -141,8 +141,10 @@ fn print_ratios(tensor: &Tensor) {
         let (mut payload, mut out) = (Vec::new(), vec![Vec::new()]);
         let mut both = || {
             let copy = copy(calls);
-            let encode =
-                time_of(|| codec.encode(&[black_box(values)], black_box(&mut payload)), calls / 2 + 1);
+            let encode = time_of(
+                || codec.encode(&[black_box(values)], black_box(&mut payload)).expect("memory"),
+                calls / 2 + 1,
+            );
             let decode = time_of(
                 || codec.decode(black_box(&payload), black_box(&mut out)).expect("its own payload"),
                 calls / 2 + 1,
@@ -169,11 +171,11 @@ fn both_ways(
 ) {
     let (encoding, values) = (codec.encoding(), &tensor.values);
     let mut payload = Vec::new();
-    codec.encode(&[values], &mut payload);
+    codec.encode(&[values], &mut payload).expect("memory");
     write!(sizes, " {encoding} {}", payload.len()).expect("a string takes all");
     let mut out = vec![Vec::new()];
     group.bench_function(format!("encode {encoding}"), |bencher| {
-        bencher.iter(|| codec.encode(&[black_box(values)], black_box(&mut payload)));
+        bencher.iter(|| codec.encode(&[black_box(values)], black_box(&mut payload)).expect("memory"));
     });
     group.bench_function(format!("decode {encoding}"), |bencher| {
         bencher.iter(|| codec.decode(black_box(&payload), black_box(&mut out)).expect("its own payload"));

@@ -89,11 +89,11 @@ impl Codec {
         self.max_bytes
     }
 
-    /// Overwrites `out` with the payload of these tensors.
+    /// Overwrites `out` with the payload of these tensors. Fails where a coder's library does, out of memory for one.
     ///
     /// # Panics
     /// When the tensors' lengths are not those that it was made for.
-    pub fn encode(&mut self, tensors: &[&[f32]], out: &mut Vec<u8>) {
+    pub fn encode(&mut self, tensors: &[&[f32]], out: &mut Vec<u8>) -> Result<()> {
         assert!(
             tensors
                 .iter()
@@ -103,7 +103,7 @@ impl Codec {
         );
         if let Some(stream) = &mut self.stream {
             pack_all(&mut self.tensors, tensors, &mut self.gathered, stream.data_mut());
-            stream.encode(out);
+            stream.encode(out)?;
         } else if self.encoding.coder == Coder::Raw && !matches!(self.encoding.element, Element::Jpeg(_)) {
             out.resize(self.max_bytes, 0);
             pack_all(&mut self.tensors, tensors, &mut self.gathered, out);
@@ -112,9 +112,10 @@ impl Codec {
             // At once, so that no later frame that is longer takes more.
             out.reserve(self.max_bytes);
             for (tensor, values) in self.tensors.iter_mut().zip(tensors) {
-                tensor.append(values, &mut self.gathered, &mut self.units, out);
+                tensor.append(values, &mut self.gathered, &mut self.units, out)?;
             }
         }
+        Ok(())
     }
 
     /// Reads a payload into `out`, one vector per tensor, each brought to its tensor's length. Any bytes may come in.
@@ -250,7 +251,13 @@ impl Tensor {
     }
 
     /// Appends a tensor whose length its values decide.
-    fn append(&mut self, values: &[f32], gathered: &mut [f32], units: &mut [u8], out: &mut Vec<u8>) {
+    fn append(
+        &mut self,
+        values: &[f32],
+        gathered: &mut [f32],
+        units: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
         let values = crossing(self.pruning.as_ref(), values, gathered);
         let mut write_units = |packer: &Packer, out: &mut Vec<u8>| {
             let start = out.len();
@@ -271,8 +278,9 @@ impl Tensor {
                 write_units(packer, out);
                 huffman.encode(&units[..packer.units_bytes()], out);
             }
-            Writer::Picture(picture) => picture.encode(values, out),
+            Writer::Picture(picture) => picture.encode(values, out)?,
         }
+        Ok(())
     }
 }
 

@@ -53,7 +53,7 @@ fn codec(encoding: Encoding, specs: &[TensorSpec], tensors: &[Vec<f32>]) -> Code
 fn round_trip(encoding: Encoding, specs: &[TensorSpec], tensors: &[Vec<f32>]) -> Vec<Vec<f32>> {
     let (mut sender, mut receiver) = (codec(encoding, specs, tensors), codec(encoding, specs, tensors));
     let mut payload = vec![1, 2, 3];
-    sender.encode(&refs(tensors), &mut payload);
+    sender.encode(&refs(tensors), &mut payload).unwrap();
     assert!(payload.len() <= receiver.max_payload_bytes(), "{encoding}");
     let mut out = vec![Vec::new(); specs.len()];
     receiver.decode(&payload, &mut out).unwrap();
@@ -136,7 +136,7 @@ proptest! {
         let mut codec = Codec::new(encoding, &specs, Some(&calibration)).unwrap();
         let wild: Vec<Vec<f32>> = seen.iter().map(|values| values.iter().map(|value| value * 100.0).collect()).collect();
         let (mut payload, mut out) = (Vec::new(), vec![Vec::new(); specs.len()]);
-        codec.encode(&refs(&wild), &mut payload);
+        codec.encode(&refs(&wild), &mut payload).unwrap();
         codec.decode(&payload, &mut out).unwrap();
         for ((back, spec), known) in out.iter().zip(&specs).zip(&calibration.tensors) {
             for (channel, values) in back.chunks(spec.channel_values().max(1)).enumerate() {
@@ -186,7 +186,7 @@ proptest! {
         for encoding in all() {
             let mut codec = codec(encoding, &specs, &tensors);
             let mut payload = Vec::new();
-            codec.encode(&refs(&tensors), &mut payload);
+            codec.encode(&refs(&tensors), &mut payload).unwrap();
             for (at, byte, how) in &damages {
                 let at = at.index(payload.len() + 1);
                 match how {
@@ -240,7 +240,7 @@ fn payloads_have_the_documented_size() {
     for (name, size) in sizes {
         let mut payload = vec![9; 100];
         let mut codec = codec(name.parse().unwrap(), &specs, &tensors);
-        codec.encode(&refs(&tensors), &mut payload);
+        codec.encode(&refs(&tensors), &mut payload).unwrap();
         assert_eq!((payload.len(), codec.max_payload_bytes()), (size, size), "{name}");
     }
 }
@@ -294,7 +294,7 @@ fn payloads_of_another_length_are_refused() {
     for encoding in all() {
         let mut codec = codec(encoding, &specs, &tensors);
         let mut payload = Vec::new();
-        codec.encode(&refs(&tensors), &mut payload);
+        codec.encode(&refs(&tensors), &mut payload).unwrap();
         let mut out = vec![Vec::new(); specs.len()];
         assert!(codec.decode(&payload[..payload.len() - 1], &mut out).is_err(), "{encoding}");
         assert!(codec.decode(&[&payload[..], &[0]].concat(), &mut out).is_err(), "{encoding}");
@@ -320,7 +320,7 @@ fn steady_frames_allocate_nothing() {
         let mut codec = Codec::new(encoding, &specs, Some(&calibration)).unwrap();
         let (mut payload, mut out) = (Vec::new(), vec![Vec::new(); specs.len()]);
         let mut run = |frame: &[&[f32]]| {
-            codec.encode(frame, &mut payload);
+            codec.encode(frame, &mut payload).unwrap();
             codec.decode(&payload, &mut out).unwrap();
         };
         run(&frames[0]);

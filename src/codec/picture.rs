@@ -67,8 +67,8 @@ impl Picture {
         HEADER + FILE_OVERHEAD + blocks * BLOCK_BYTES
     }
 
-    /// Appends a tensor.
-    pub(super) fn encode(&mut self, values: &[f32], out: &mut Vec<u8>) {
+    /// Appends a tensor. Fails where the JPEG library does.
+    pub(super) fn encode(&mut self, values: &[f32], out: &mut Vec<u8>) -> Result<()> {
         let (grid, scaling) = Grid::spanning(values, 8);
         lanes::quantize(values, &mut self.codes, &scaling);
         for (row, codes) in self.codes.chunks_exact(self.spec.width().max(1)).enumerate() {
@@ -84,10 +84,11 @@ impl Picture {
             encoder.set_optimized_huffman_tables(true);
             encoder
                 .encode(&self.pixels, self.width, self.height, ColorType::Luma)
-                .expect("the sides were checked, and a vector takes all");
+                .map_err(|error| Error::failed(format!("cannot write a frontier as JPEG: {error}")))?;
         }
         let len = (out.len() - start) as u32;
         out[start - 4..start].copy_from_slice(&len.to_le_bytes());
+        Ok(())
     }
 
     /// Reads a tensor from the front of `payload` over `values`, and gives what is behind it.
@@ -172,7 +173,7 @@ mod tests {
         let values: Vec<f32> = (0..5 * 16 * 16).map(|i| (i / 256 * 50 + i % 16) as f32).collect();
         let mut picture = picture(&[5, 16, 16], 95);
         let mut payload = Vec::new();
-        picture.encode(&values, &mut payload);
+        picture.encode(&values, &mut payload).unwrap();
         assert!(payload.len() <= picture.max_bytes());
         let mut back = vec![0.0; values.len()];
         assert_eq!(picture.decode(&payload, &mut back), Ok(&[][..]));
@@ -191,7 +192,7 @@ mod tests {
             .collect();
         let mut picture = picture(&[16, 8, 8], 100);
         let mut payload = Vec::new();
-        picture.encode(&values, &mut payload);
+        picture.encode(&values, &mut payload).unwrap();
         assert!(payload.len() <= picture.max_bytes(), "{} {}", payload.len(), picture.max_bytes());
     }
 

@@ -58,8 +58,9 @@ impl Stream {
         &mut self.unpacked[..len]
     }
 
-    /// Compresses the data put into [`Stream::data_mut`] and overwrites `out` with the stream.
-    pub(super) fn encode(&mut self, out: &mut Vec<u8>) {
+    /// Compresses the data put into [`Stream::data_mut`] and overwrites `out` with the stream. Fails where the coder's
+    /// library does, out of memory for one.
+    pub(super) fn encode(&mut self, out: &mut Vec<u8>) -> Result<()> {
         let data = &self.unpacked[..self.unpacked.len() - 1];
         out.resize(self.max_bytes(), 0);
         let written = match &mut self.format {
@@ -67,7 +68,11 @@ impl Stream {
             Format::Lz4(table) => block::compress_into_with_table(data, out, table).ok(),
             Format::Zstd(contexts) => contexts.0.compress_to_buffer(data, &mut out[..]).ok(),
         };
-        out.truncate(written.expect("a coder's bound holds for all data"));
+        let raw_bytes = data.len();
+        out.truncate(written.ok_or_else(|| {
+            Error::failed(format!("{raw_bytes} bytes could not be compressed; is there memory left?"))
+        })?);
+        Ok(())
     }
 
     /// Decompresses one stream that fills its whole `payload` and gives data of exactly the known size.
@@ -121,7 +126,7 @@ mod tests {
     fn encoded(stream: &mut Stream, data: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         stream.data_mut().copy_from_slice(data);
-        stream.encode(&mut out);
+        stream.encode(&mut out).unwrap();
         out
     }
 

@@ -140,7 +140,7 @@ impl<'a> Bench<'a> {
             backend.get(*source, tensor)?;
         }
         let views: Vec<&[f32]> = self.tensors.iter().map(Vec::as_slice).collect();
-        self.codec.encode(&views, &mut self.payload);
+        self.codec.encode(&views, &mut self.payload)?;
         let encoded = clock.now();
         self.codec.decode(&self.payload, &mut self.tensors)?;
         for (source, tensor) in frontier.iter().zip(&self.tensors) {

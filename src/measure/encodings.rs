@@ -153,7 +153,7 @@ impl Site {
         let frontier = &self.behind.frontier;
         let tensors: Vec<&[f32]> = frontier.iter().map(|source| exact[source].as_slice()).collect();
         for trial in &mut self.trials {
-            trial.codec.encode(&tensors, &mut trial.payload);
+            trial.codec.encode(&tensors, &mut trial.payload)?;
             trial.bytes.push(trial.payload.len() as u64);
             if trial.effects.is_empty() {
                 continue;

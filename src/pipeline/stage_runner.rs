@@ -140,10 +140,10 @@ impl StageRunner {
         }
         match port.tensors.as_slice() {
             // Nearly every cut has one tensor: no list of references is built for it.
-            [tensor] => port.codec.encode(&[tensor], payload),
+            [tensor] => port.codec.encode(&[tensor], payload)?,
             tensors => {
                 let tensors: Vec<&[f32]> = tensors.iter().map(Vec::as_slice).collect();
-                port.codec.encode(&tensors, payload);
+                port.codec.encode(&tensors, payload)?;
             }
         }
         Ok(())
