@@ -14,6 +14,8 @@ mod pareto;
 mod plan;
 mod policy;
 mod predict;
+#[cfg(test)]
+mod random;
 mod route;
 mod scenario;
 mod script;

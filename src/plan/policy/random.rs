@@ -3,7 +3,8 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::super::layers::{LayerSet, Trunk};
+use super::super::layers::Trunk;
+use super::super::random::{names, random_exits, random_layers};
 use super::super::*;
 use crate::model::ModelHash;
 use crate::units::{BitRate, Micros, Share};
@@ -22,37 +23,6 @@ fn outcomes(rng: &mut StdRng, samples: usize) -> Outcomes {
     Outcomes::new(&right, entropy).unwrap()
 }
 
-/// Layers that read one or two before them or the input, the last one all that nobody else reads.
-fn random_layers(rng: &mut StdRng, count: usize) -> Vec<TrunkLayer> {
-    let name = |tensor: usize| tensor.checked_sub(1).map_or("input".into(), |layer| format!("l{layer}"));
-    let chain = rng.random_bool(0.3);
-    let mut reads: Vec<Vec<usize>> = Vec::new();
-    for index in 0..count {
-        let mut inputs = vec![if chain { index } else { rng.random_range(0..=index) }];
-        let other = rng.random_range(0..=index);
-        if !chain && rng.random_bool(0.4) && other != inputs[0] {
-            inputs.push(other);
-        }
-        reads.push(inputs);
-    }
-    for tensor in 1..count {
-        if !reads.iter().any(|inputs| inputs.contains(&tensor)) {
-            reads[count - 1].push(tensor);
-        }
-    }
-    let layer = |(index, inputs): (usize, Vec<usize>)| TrunkLayer {
-        name: format!("l{index}"),
-        inputs: inputs.into_iter().map(name).collect(),
-        output_bytes: rng.random_range(0..60),
-        weight_bytes: rng.random_range(0..100),
-    };
-    reads.into_iter().enumerate().map(layer).collect()
-}
-
-pub(super) fn names(trunk: &Trunk, cut: &LayerSet) -> Vec<String> {
-    trunk.tips(cut).into_iter().map(|tip| format!("l{tip}")).collect()
-}
-
 /// What a random scenario may have beyond layers, exits, and every frontier as floats.
 #[derive(Clone, Copy)]
 pub(super) struct Extras {
@@ -61,24 +31,6 @@ pub(super) struct Extras {
     /// Memory limits, forbidden layers, measured ranges, and rows that are missing.
     pub limits: bool,
     pub layers: usize,
-}
-
-fn random_exits(rng: &mut StdRng, trunk: &Trunk) -> Vec<ExitSite> {
-    let mut sites: Vec<usize> = Vec::new();
-    for _ in 0..rng.random_range(0..=2) {
-        let site = rng.random_range(0..trunk.len());
-        if sites.iter().all(|&other| trunk.up_to([site]).covers(&trunk.up_to([other]))) {
-            sites.push(site);
-        }
-    }
-    sites.push(trunk.len() - 1);
-    let exit = |(index, site): (usize, usize)| ExitSite {
-        name: format!("e{index}"),
-        after: vec![format!("l{site}")],
-        weight_bytes: 5,
-        marginal: None,
-    };
-    sites.into_iter().enumerate().map(exit).collect()
 }
 
 fn random_node(rng: &mut StdRng, index: usize, layers: usize, exits: usize, extras: Extras) -> Node {
@@ -154,7 +106,7 @@ pub(super) fn random_scenario(seed: u64, extras: Extras) -> Scenario {
     let count = rng.random_range(1..=extras.layers);
     let layers = random_layers(rng, count);
     let trunk = Trunk::new(&layers).unwrap();
-    let exits = random_exits(rng, &trunk);
+    let exits = random_exits(rng, &trunk, 2);
     let samples = rng.random_range(1..30);
     // Floats; one byte a value where it crosses as pixels.
     let input_bytes = 4 * rng.random_range(0..20);

@@ -4,9 +4,10 @@
 use proptest::prelude::*;
 
 use super::super::layers::{LayerSet, Trunk};
+use super::super::random::names;
 use super::super::*;
 use super::min_cut::min_cut;
-use super::random::{Extras, names, random_scenario};
+use super::random::{Extras, random_scenario};
 use super::*;
 use crate::codec::{Coder, Element, Encoding, Quantization};
 use crate::units::{Micros, Share};
