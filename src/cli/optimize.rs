@@ -121,12 +121,13 @@ impl Wishes {
         }
     }
 
-    /// A ceiling needs arrivals.
-    fn check(saved: &Constraints) -> Result<()> {
-        if saved.p99_below_us.is_some() && saved.arrival.is_none() {
+    /// These wishes over those of `saved`, checked before anything is measured.
+    fn checked_over(&self, saved: Constraints) -> Result<Constraints> {
+        let constraints = self.over(saved);
+        if constraints.p99_below_us.is_some() && constraints.arrival.is_none() {
             return Err(Error::usage("--p99-below needs --arrival: waiting depends on how tasks arrive"));
         }
-        Ok(())
+        Ok(constraints)
     }
 }
 
@@ -136,6 +137,7 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
     let problem = match &args.scenario {
         Some(path) => read_scenario(path, &args.wishes, &device)?,
         None => {
+            args.wishes.checked_over(Constraints::default())?;
             let model = Model::load(&args.model.model)?;
             let route = Route::open(&args.peer, &args.runtime, &emulation, output)?;
             let refine = usize::from(args.refine);
@@ -169,7 +171,7 @@ fn read_scenario(path: &Path, wishes: &Wishes, device: &Device) -> Result<Proble
         ))
     })?;
     let mut scenario = Scenario::from_json(&text).map_err(|error| error.within(path.display()))?;
-    scenario.constraints = wishes.over(scenario.constraints);
+    scenario.constraints = wishes.checked_over(scenario.constraints)?;
     let envelope = serde_json::from_str(&text).unwrap_or_else(|_| {
         let ModelId { name, sha256 } = scenario.model.clone();
         Envelope {
@@ -244,7 +246,6 @@ fn profile_edge(model: &Model, route: &Route, output: Output) -> Result<NodeProf
 /// Searches, asks the rivals, and saves the result and the plan, ours or that of `policy`.
 pub fn optimize(problem: &Problem, policy: Option<Policy>, output: Output) -> Result<OptimizeDocument> {
     let scenario = &problem.scenario;
-    Wishes::check(&scenario.constraints)?;
     let start = Instant::now();
     let mut found = search(scenario)?;
     let facts = SearchFacts {

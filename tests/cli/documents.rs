@@ -301,3 +301,17 @@ fn what_no_node_can_hold_is_told() {
     let ceiling = ["optimize", "--scenario", &file, "--p99-below", "1ms"];
     workplace.fail(&ceiling, 2, &["--p99-below needs --arrival"]);
 }
+
+/// The file that the documentation gives to start from.
+#[test]
+fn the_scenario_of_the_documentation_can_be_planned() {
+    let page = fs::read_to_string(repository("docs/formats.md")).unwrap();
+    let blocks = page.split("```json").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let examples: Vec<&str> = blocks.filter(|block| block.contains("\"coprof.scenario/2\"")).collect();
+    assert_eq!(examples.len(), 1);
+    check("scenario", &serde_json::from_str(examples[0]).unwrap());
+    let workplace = Workplace::new();
+    let file = workplace.write("example.json", examples[0]);
+    let (optimized, _) = workplace.document(&["optimize", "--scenario", &file]);
+    check("optimize", &optimized);
+}
