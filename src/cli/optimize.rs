@@ -257,7 +257,10 @@ pub fn optimize(problem: &Problem, policy: Option<Policy>, output: Output) -> Re
     let decided = decide(scenario, &found)?;
     let decided_among = decided.as_ref().map(|decided| decided.simulated);
     let overruled = decided.as_ref().is_some_and(|decided| decided.best.plan != found.best.plan);
+    // Seconds, where millions of configurations stand against the plan.
+    let bar = output.progress("where the best plan stays the best");
     let stability = if overruled { None } else { Some(stays_best(scenario, &found)?) };
+    drop(bar);
     if let Some(decided) = decided {
         found.best = decided.best;
     }
