@@ -155,6 +155,7 @@ impl Shape {
                         cut: plain.cut.clone(),
                         element: encoding,
                         exits: (0..scenario.exits.len()).map(behind).collect(),
+                        calibration: None,
                     });
                 }
             }

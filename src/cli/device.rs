@@ -54,6 +54,15 @@ impl Device {
         })
     }
 
+    /// This machine as one device for each core, each with a thread of its own there; itself alone where it runs on several
+    /// threads. For work that is measured in answers, not in time.
+    pub fn each_core(&self) -> Vec<Self> {
+        match self.threads {
+            1 => (0..cores()).map(|core| Self { core: Some(core), ..self.clone() }).collect(),
+            _ => vec![self.clone()],
+        }
+    }
+
     /// Readies the calling thread for running layers.
     pub fn prepare_thread(&self) {
         prepare_thread(self.threads, self.core);

@@ -1,26 +1,29 @@
-//! `coprof encodings`: what every encoding does to size and answers at every cut.
+//! `coprof encodings`: what every encoding does to size, time and answers at every cut.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use comfy_table::{Cell, CellAlignment};
-use serde::Serialize;
 
 use super::args::{DataArgs, ModelArgs, RuntimeArgs};
 use super::device::Device;
+use super::encodings_record;
 use super::model::Model;
 use super::output::Output;
-use super::profile::crossings;
-use super::{exits, stop, store};
+use super::profile::{CodecTimes, ProfileRequest, crossings, profile_node};
+use super::{rows, stop, store};
 use crate::codec::Encoding;
-use crate::data::{EncodingRecord, EncodingRow, Split, fingerprint, locate};
-use crate::error::Result;
-use crate::measure::{Watch, record_encodings};
+use crate::data::{EncodingRecord, EncodingRow, ExitEffect, cut_name};
+use crate::error::{Error, Result};
 use crate::model::Graph;
-use crate::report::{Emulation, Envelope, new_table};
+use crate::report::{Emulation, EncodingTableRow, EncodingsDocument, cut_view, encodings_view};
 use crate::units::Share;
 
 pub const EXAMPLE: &str = "Examples:
-  coprof encodings                             # the model's committed record
-  coprof encodings --record --data datasets    # measure it anew on the 5,000 validation images (minutes)";
+  coprof encodings                             # the smallest encoding of each cut at a few losses
+  coprof encodings --cut pool1                 # every encoding of one cut
+  coprof encodings --record --data datasets    # measure sizes and answers anew on 5,000 images (minutes)
+  coprof encodings --csv encodings.csv";
 
 #[derive(ClapArgs)]
 pub struct Args {
@@ -30,130 +33,151 @@ pub struct Args {
     runtime: RuntimeArgs,
     #[command(flatten)]
     data: DataArgs,
-    /// Measure on CIFAR-10's validation split and write the record (models/NAME.encodings.csv.gz)
+    /// Measure on CIFAR-10's validation split, on all cores, and write the record (models/NAME.encodings.csv.gz); goes on
+    /// where it was stopped
     #[arg(long)]
     record: bool,
-}
-
-#[derive(Serialize)]
-struct Document {
-    #[serde(flatten)]
-    envelope: Envelope,
-    data_sha256: String,
-    samples: usize,
-    encodings: Vec<Row>,
-}
-
-/// One encoding at one cut.
-#[derive(Serialize)]
-struct Row {
-    cut: String,
-    encoding: Encoding,
-    bytes_mean: f64,
-    bytes_p99: u64,
-    /// How often the final exit is right behind it, all samples going that far.
-    final_accuracy: Share,
+    /// Show every encoding of this cut: a layer, several joined by +, or input
+    #[arg(long, value_name = "NAME")]
+    cut: Option<String>,
+    /// Write every row as CSV, too
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
 }
 
 pub fn run(args: &Args, output: Output) -> Result<()> {
     let model = Model::load(&args.model.model)?;
     let device = Device::new(&args.runtime)?;
-    let record =
-        if args.record { make(&model, &device, &args.data, output)? } else { model.encoding_record()? };
-    let uncut = uncut_accuracy(&model, record.samples)?;
-    let document = Document {
-        envelope: device.envelope("encodings", Some(&model.graph), &Emulation::NONE),
-        data_sha256: record.data.clone(),
-        samples: record.samples,
-        encodings: record.rows.iter().map(|row| table_row(&model.graph, &record, row, uncut)).collect(),
+    let record = if args.record {
+        encodings_record::make(&model, &device, &args.data, output)?
+    } else {
+        model.encoding_record()?
     };
+    check_cut(args.cut.as_deref(), &record)?;
+    let document = measure(&model, &device, &record, output)?;
+    if let Some(csv) = &args.csv {
+        rows::write_csv(csv, &csv_rows(&document))?;
+    }
     let path = store().save("encodings", &document)?;
-    output.result(&document, || view(&document))?;
+    output.result(&document, || match &args.cut {
+        Some(cut) => cut_view(&document, cut),
+        None => encodings_view(&document),
+    })?;
     output.say(format!("saved {}", path.display()));
     Ok(())
 }
 
-fn make(model: &Model, device: &Device, data: &DataArgs, output: Output) -> Result<EncodingRecord> {
-    let found = locate(data.data.as_deref())?.ok_or_else(exits::no_data)?;
-    let images = found.load_many(&[Split::Validation, Split::Test])?;
-    let bar = output.progress("encodings on CIFAR-10");
-    let mut rows = Vec::new();
-    let crossings = crossings(&model.graph);
-    // The input has encodings of its own; all other cuts share theirs.
-    let groups: Vec<(Vec<_>, Vec<Encoding>)> = {
-        let (input, features): (Vec<_>, Vec<_>) =
-            crossings.into_iter().partition(|(cut, _)| cut.layers().is_empty());
-        let group = |group: Vec<(crate::model::Cut, Vec<Encoding>)>| {
-            let encodings = group.first().map(|(_, encodings)| encodings.clone()).unwrap_or_default();
-            (group.into_iter().map(|(cut, _)| cut).collect(), encodings)
-        };
-        vec![group(input), group(features)]
+fn check_cut(asked: Option<&str>, record: &EncodingRecord) -> Result<()> {
+    let Some(asked) = asked.filter(|asked| !record.rows.iter().any(|row| row.cut == *asked)) else {
+        return Ok(());
     };
-    let total: usize = groups.iter().map(|(cuts, _)| cuts.len()).sum();
-    let mut done = 0;
-    for (cuts, encodings) in &groups {
-        rows.extend(device.run(&model.graph, |backend| {
-            let mut progress = |share: f64| bar.set((done as f64 + share * cuts.len() as f64) / total as f64);
-            record_encodings(
-                backend,
-                &images[0],
-                cuts,
-                encodings,
-                &mut Watch::new(&mut progress, &stop::asked),
-            )
-        })?);
-        done += cuts.len();
-    }
+    let mut cuts: Vec<&str> = record.rows.iter().map(|row| row.cut.as_str()).collect();
+    cuts.dedup();
+    Err(Error::usage(format!("--cut {asked}: no such cut; there are {}", cuts.join(", "))))
+}
+
+/// Times every encoding at every cut on this host and puts sizes and answers of the record beside it.
+fn measure(
+    model: &Model,
+    device: &Device,
+    record: &EncodingRecord,
+    output: Output,
+) -> Result<EncodingsDocument> {
+    let bar = output.progress("codecs on this host");
+    let request = ProfileRequest { codecs: true, ..ProfileRequest::default() };
+    let profile = device.run(&model.graph, |backend| {
+        profile_node(backend, &request, &mut |share| bar.set(share), &stop::asked)
+    })?;
     drop(bar);
-    let record = EncodingRecord {
-        model: model.graph.hash.clone(),
-        data: fingerprint(&images.iter().collect::<Vec<_>>()),
-        samples: images[0].len(),
-        rows,
+    let times: HashMap<_, &CodecTimes> =
+        profile.codecs.iter().map(|times| ((cut_name(&times.cut), times.encoding), times)).collect();
+    let name = &model.graph.exits[model.graph.final_exit().0].name;
+    let row = |row: &EncodingRow| {
+        let times = times.get(&(row.cut.clone(), row.encoding)).ok_or_else(|| {
+            Error::failed(format!(
+                "the record of {} holds {} at cut {}, which is not measured any more; make it anew with --record",
+                model.graph.name, row.encoding, row.cut
+            ))
+        })?;
+        let accuracy = accuracy(&model.graph, record, row);
+        let final_accuracy = accuracy.get(name).copied().unwrap_or(Share(0.0));
+        Ok(EncodingTableRow {
+            cut: row.cut.clone(),
+            encoding: row.encoding,
+            bytes_mean: row.bytes_mean,
+            bytes_p99: row.bytes_p99,
+            encode_us: times.encode_us,
+            decode_us: times.decode_us,
+            accuracy,
+            final_accuracy,
+        })
     };
-    let path = model.record_path("encodings");
-    record.write(&path)?;
-    output.say(format!("wrote {}", path.display()));
-    Ok(record)
+    let uncut = record.uncut.iter().map(|effect| (effect.exit.clone(), share_right(effect)));
+    let uncut_accuracy: BTreeMap<String, Share> = uncut.collect();
+    Ok(EncodingsDocument {
+        envelope: device.envelope("encodings", Some(&model.graph), &Emulation::NONE),
+        data_sha256: record.data.clone(),
+        samples: record.samples,
+        calibrated_on: record.calibrated_on,
+        uncut_final_accuracy: uncut_accuracy.get(name).copied().unwrap_or(Share(0.0)),
+        uncut_accuracy,
+        encodings: record.rows.iter().map(row).collect::<Result<_>>()?,
+    })
 }
 
-fn uncut_accuracy(model: &Model, samples: usize) -> Result<Share> {
-    let (right, _) = model.exit_record()?.outcomes(Split::Validation, model.graph.final_exit().0);
-    let counted = &right[..samples.min(right.len())];
-    Ok(Share::of(counted.iter().filter(|&&right| right).count(), counted.len()))
-}
-
-/// Lossless encodings answer as the uncut model, coded ones as their element type without a coder.
-fn table_row(graph: &Graph, record: &EncodingRecord, row: &EncodingRow, uncut: Share) -> Row {
-    let element = row.encoding.without_coder();
-    let plain =
-        record.rows.iter().find(|other| other.cut == row.cut && other.encoding == element).unwrap_or(row);
-    let name = &graph.exits[graph.final_exit().0].name;
-    let effect = plain.exits.iter().find(|effect| effect.exit == *name);
-    let accuracy = effect.map_or(uncut, |effect| {
-        Share::of(effect.right.iter().filter(|&&right| right).count(), effect.right.len())
-    });
-    Row {
-        cut: row.cut.clone(),
-        encoding: row.encoding,
-        bytes_mean: row.bytes_mean,
-        bytes_p99: row.bytes_p99,
-        final_accuracy: accuracy,
+/// The codec times of a saved document as a profile has them; `None` unless it has the whole ladder.
+pub fn times_of(graph: &Graph, document: &EncodingsDocument) -> Option<Vec<CodecTimes>> {
+    let rows: HashMap<(&str, Encoding), &EncodingTableRow> =
+        document.encodings.iter().map(|row| ((row.cut.as_str(), row.encoding), row)).collect();
+    let mut times = Vec::with_capacity(rows.len());
+    for (cut, encodings) in crossings(graph) {
+        let tips = cut.tip_names(graph);
+        let name = cut_name(&tips);
+        for encoding in encodings {
+            let row = rows.get(&(name.as_str(), encoding))?;
+            let (encode_us, decode_us) = (row.encode_us, row.decode_us);
+            times.push(CodecTimes { cut: tips.clone(), encoding, encode_us, decode_us });
+        }
     }
+    Some(times)
 }
 
-fn view(document: &Document) -> String {
-    let mut table =
-        new_table(["cut after", "encoding", "bytes, mean", "bytes, p99", "final exit's accuracy"]);
-    for row in &document.encodings {
-        let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
-        table.add_row([
-            Cell::new(&row.cut),
-            Cell::new(row.encoding.to_string()),
-            right(format!("{:.0}", row.bytes_mean)),
-            right(row.bytes_p99.to_string()),
-            right(row.final_accuracy.to_string()),
-        ]);
-    }
-    format!("{table}\n{} validation images", document.samples)
+/// Lossless encodings answer as the uncut model, coded ones as their element type without a coder. An exit whose head hangs on
+/// what crosses can be tried behind a lossless encoding, too, but only the recorded rows tell which these are.
+fn accuracy(graph: &Graph, record: &EncodingRecord, row: &EncodingRow) -> BTreeMap<String, Share> {
+    let lossy = record.rows.iter().find(|other| other.cut == row.cut && !other.exits.is_empty());
+    let behind = |name: &str| lossy.is_none_or(|lossy| lossy.exits.iter().any(|effect| effect.exit == name));
+    let names = graph.exits.iter().map(|exit| exit.name.as_str()).filter(|name| behind(name));
+    let answers = record.answers(row).filter(|_| !row.encoding.is_lossless());
+    let effect = |name: &str| match answers {
+        Some(answers) => answers.exits.iter().find(|effect| effect.exit == name),
+        None => record.uncut(name),
+    };
+    names.filter_map(|name| Some((name.to_owned(), share_right(effect(name)?)))).collect()
+}
+
+fn share_right(effect: &ExitEffect) -> Share {
+    Share::of(effect.right.iter().filter(|&&right| right).count(), effect.right.len())
+}
+
+fn csv_rows(document: &EncodingsDocument) -> Vec<Vec<String>> {
+    let exits: Vec<&String> = document.uncut_accuracy.keys().collect();
+    let header = ["cut", "encoding", "bytes_mean", "bytes_p99", "encode_us", "decode_us"];
+    let accuracies = exits.iter().map(|exit| format!("{exit}_accuracy"));
+    let mut rows = vec![header.map(str::to_owned).into_iter().chain(accuracies).collect::<Vec<_>>()];
+    rows.extend(document.encodings.iter().map(|row| {
+        let of_exit = |exit: &&String| {
+            row.accuracy.get(*exit).map_or_else(String::new, |share| format!("{:.4}", share.0))
+        };
+        let figures = [
+            row.cut.clone(),
+            row.encoding.to_string(),
+            format!("{:.1}", row.bytes_mean),
+            row.bytes_p99.to_string(),
+            format!("{:.2}", row.encode_us.0),
+            format!("{:.2}", row.decode_us.0),
+        ];
+        figures.into_iter().chain(exits.iter().map(of_exit)).collect()
+    }));
+    rows
 }

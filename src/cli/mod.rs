@@ -5,6 +5,7 @@ mod demo;
 mod device;
 mod edge;
 mod encodings;
+mod encodings_record;
 mod exits;
 mod fetch;
 mod frames;

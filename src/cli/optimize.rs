@@ -8,6 +8,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 use super::args::{self, EmulationArgs, ModelArgs, PeerArgs, RuntimeArgs};
 use super::device::Device;
 use super::edge::Route;
+use super::encodings;
 use super::layers;
 use super::link;
 use super::model::Model;
@@ -22,8 +23,8 @@ use crate::plan::{
     under_load,
 };
 use crate::report::{
-    Arrivals, Emulation, Envelope, LayersDocument, LoadedPlan, ModelFacts, OptimizeDocument, PlanDocument,
-    PolicyChoice, SearchFacts, crossing, optimize_view,
+    Arrivals, Emulation, EncodingsDocument, Envelope, LayersDocument, LoadedPlan, ModelFacts,
+    OptimizeDocument, PlanDocument, PolicyChoice, SearchFacts, crossing, optimize_view,
 };
 use crate::units::{Micros, Share};
 
@@ -224,13 +225,20 @@ fn profile_here(model: &Model, device: &Device, output: Output) -> Result<NodePr
         }
         None => layers::measure(model, device, output)?.0,
     };
+    let (layers, ranges) = (layers::profile_of(&document), Vec::new());
+    let fits = |document: &EncodingsDocument| device.fits(&document.envelope, &model.graph);
+    if let Some((path, document)) = store().newest("encodings", fits)
+        && let Some(codecs) = encodings::times_of(&model.graph, &document)
+    {
+        output.say(format!("codecs: from {} ({})", path.display(), document.envelope.created));
+        return Ok(NodeProfile { layers, codecs, ranges });
+    }
     let bar = output.progress("codecs on the device");
     let request = ProfileRequest { codecs: true, ..ProfileRequest::default() };
-    let mut profile = device.run(&model.graph, |backend| {
+    let profile = device.run(&model.graph, |backend| {
         profile_node(backend, &request, &mut |share| bar.set(share), &stop::asked)
     })?;
-    profile.layers = layers::profile_of(&document);
-    Ok(profile)
+    Ok(NodeProfile { layers, ..profile })
 }
 
 fn profile_edge(model: &Model, route: &Route, output: Output) -> Result<NodeProfile> {
@@ -264,6 +272,7 @@ pub fn optimize(problem: &Problem, policy: Option<Policy>, output: Output) -> Re
     if let Some(decided) = decided {
         found.best = decided.best;
     }
+    found.best.plan = scenario.calibrated(found.best.plan);
     let policies = rivals(scenario, output);
     let envelope = problem.envelope.renewed("optimize");
     let arrivals = arrivals(scenario, &found.best, &policies, decided_among)?;
@@ -312,7 +321,10 @@ fn rivals(scenario: &Scenario, output: Output) -> Vec<PolicyChoice> {
     let mut choices = Vec::new();
     for name in able {
         match name.choose(scenario) {
-            Ok(predicted) => choices.push(PolicyChoice { name, predicted }),
+            Ok(Predicted { plan, prediction }) => {
+                let predicted = Predicted { plan: scenario.calibrated(plan), prediction };
+                choices.push(PolicyChoice { name, predicted });
+            }
             Err(error) => output.say(error.to_string()),
         }
     }

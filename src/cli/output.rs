@@ -81,6 +81,12 @@ impl Output {
 pub struct Progress(ProgressBar);
 
 impl Progress {
+    /// Starts from a share that was done before: the time left is reckoned from here.
+    pub fn start_at(&self, share: f64) {
+        self.set(share);
+        self.0.reset_eta();
+    }
+
     /// Shows the share that is done, 0 to 1.
     pub fn set(&self, share: f64) {
         self.0.set_position((share.clamp(0.0, 1.0) * 1000.0) as u64);

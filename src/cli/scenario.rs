@@ -160,7 +160,10 @@ impl Measured<'_> {
             let (Some(right), Some(entropy)) = (right.get(..samples), entropy.get(..samples)) else {
                 return Err(wrong());
             };
-            outcomes.push(Outcomes::new(right, entropy.to_vec()).ok_or_else(wrong)?);
+            // Nobody asks the final exit how sure it is.
+            let is_final = ExitId(exit) == graph.final_exit();
+            let entropy = if is_final { vec![0.0; samples] } else { entropy.to_vec() };
+            outcomes.push(Outcomes::new(right, entropy).ok_or_else(wrong)?);
         }
         let mut lossy = Vec::new();
         for cut in Cut::along_trunk(graph) {
@@ -172,7 +175,12 @@ impl Measured<'_> {
                     Outcomes::new(&effect.right, effect.entropies())
                 };
                 let exits = graph.exits.iter().map(of_exit).collect();
-                lossy.push(LossyOutcomes { cut: tips.clone(), element: row.encoding, exits });
+                lossy.push(LossyOutcomes {
+                    cut: tips.clone(),
+                    element: row.encoding,
+                    exits,
+                    calibration: row.calibration.clone(),
+                });
             }
         }
         Ok((outcomes, lossy))

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::grid::LIMIT;
 use super::{Element, Encoding, TensorSpec};
@@ -28,11 +29,20 @@ pub struct TensorCalibration {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub channel_means: Vec<f32>,
     /// By bits: the least and the greatest value of the grid.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "by_bits")]
     pub ranges: BTreeMap<u8, [f32; 2]>,
     /// By bits: the same for each channel.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "by_bits")]
     pub channel_ranges: BTreeMap<u8, Vec<[f32; 2]>>,
+}
+
+/// Keys of JSON objects are text, which serde does not turn into numbers inside a flattened document.
+fn by_bits<'de, D: Deserializer<'de>, V: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<u8, V>, D::Error> {
+    let named = BTreeMap::<String, V>::deserialize(deserializer)?;
+    let parsed = named.into_iter().map(|(bits, of)| Ok((bits.parse().map_err(D::Error::custom)?, of)));
+    parsed.collect()
 }
 
 impl Calibration {
@@ -152,6 +162,25 @@ mod tests {
         assert!(part.checked(encoding("q2k"), &specs).is_err());
         assert!(part.checked(encoding("q4ck"), &specs).is_err());
         assert!(part.checked(encoding("prune50"), &specs).is_err());
+    }
+
+    #[test]
+    fn a_calibration_is_read_inside_a_flattened_document() {
+        #[derive(PartialEq, Debug, Serialize, Deserialize)]
+        struct Inner {
+            known: Calibration,
+        }
+        #[derive(PartialEq, Debug, Serialize, Deserialize)]
+        struct Document {
+            #[serde(flatten)]
+            inner: Inner,
+        }
+        let document = Document { inner: Inner { known: Calibration { tensors: vec![known()] } } };
+        let json = serde_json::to_string(&document).unwrap();
+        assert_eq!(serde_json::from_str::<Document>(&json).unwrap(), document);
+        for wrong in ["\"x\"", "\"256\"", "\"-1\""] {
+            assert!(serde_json::from_str::<Document>(&json.replace("\"4\"", wrong)).is_err(), "{wrong}");
+        }
     }
 
     #[test]

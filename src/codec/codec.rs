@@ -5,13 +5,14 @@ use std::fmt;
 use super::huffman::Huffman;
 use super::packer::Packer;
 use super::picture::Picture;
+use super::png::Png;
 use super::stream::Stream;
 use super::zero::ZeroPacker;
 use super::{Calibration, Coder, Element, Encoding, TensorCalibration, TensorSpec};
 use crate::error::{Error, Result};
 
 /// Writes and reads the payloads of one link: an encoding and the tensors that cross. After the first frame it allocates
-/// nothing, if the caller keeps `out`, but for `jpeg`, whose libraries take memory for each picture.
+/// nothing, if the caller keeps `out`, but for `jpeg` and `png`, whose libraries take memory for each picture.
 pub struct Codec {
     encoding: Encoding,
     tensors: Vec<Tensor>,
@@ -41,6 +42,7 @@ enum Writer {
     Packed(Packer),
     Zero(Packer, ZeroPacker),
     Huffman(Packer, Huffman),
+    Png(Packer, Png),
     Picture(Picture),
 }
 
@@ -223,6 +225,7 @@ impl Tensor {
         let writer = match encoding.coder {
             Coder::Zero => Writer::Zero(packer, ZeroPacker::new(units, (unit_bytes, bits))),
             Coder::Huffman => Writer::Huffman(packer, Huffman::new(units, bits)),
+            Coder::Png => Writer::Png(packer, Png::new(sent)?),
             _ => Writer::Packed(packer),
         };
         Ok(Self { spec, pruning, writer })
@@ -235,7 +238,9 @@ impl Tensor {
 
     fn units_bytes(&self) -> usize {
         match &self.writer {
-            Writer::Zero(packer, _) | Writer::Huffman(packer, _) => packer.units_bytes(),
+            Writer::Zero(packer, _) | Writer::Huffman(packer, _) | Writer::Png(packer, _) => {
+                packer.units_bytes()
+            }
             Writer::Packed(_) | Writer::Picture(_) => 0,
         }
     }
@@ -246,6 +251,7 @@ impl Tensor {
             Writer::Packed(packer) => packer.packed_bytes(),
             Writer::Zero(packer, zero) => packer.header_bytes() + zero.max_bytes(),
             Writer::Huffman(packer, huffman) => packer.header_bytes() + huffman.max_bytes(),
+            Writer::Png(_, png) => png.max_bytes(),
             Writer::Picture(picture) => picture.max_bytes(),
         }
     }
@@ -278,6 +284,10 @@ impl Tensor {
                 write_units(packer, out);
                 huffman.encode(&units[..packer.units_bytes()], out);
             }
+            Writer::Png(packer, png) => {
+                write_units(packer, out);
+                png.encode(&units[..packer.units_bytes()], out)?;
+            }
             Writer::Picture(picture) => picture.encode(values, out)?,
         }
         Ok(())
@@ -295,7 +305,7 @@ impl Writer {
         let size = match self {
             Self::Packed(packer) => packer.packed_bytes(),
             Self::Zero(packer, _) | Self::Huffman(packer, _) => packer.header_bytes(),
-            Self::Picture(_) => 0,
+            Self::Png(..) | Self::Picture(_) => 0,
         };
         let Some((front, rest)) = payload.split_at_checked(size) else { return Ok(None) };
         let rest = match self {
@@ -312,6 +322,12 @@ impl Writer {
             Self::Huffman(packer, huffman) => {
                 let units = &mut units[..packer.units_bytes()];
                 let rest = huffman.decode(rest, units)?;
+                packer.read_units(front, units, values)?;
+                rest
+            }
+            Self::Png(packer, png) => {
+                let units = &mut units[..packer.units_bytes()];
+                let rest = png.decode(rest, units)?;
                 packer.read_units(front, units, values)?;
                 rest
             }

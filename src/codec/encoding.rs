@@ -31,7 +31,8 @@ pub enum Element {
     Bf16,
     /// `q8` and the like.
     Quantized(Quantization),
-    /// `jpeg75`: the channels side by side in one greyscale picture, coded as JPEG of this quality, 1 to 100.
+    /// `jpeg75`: the channels side by side in one greyscale picture, coded as JPEG of this quality, 1 to 100. The network's
+    /// input of three channels is that picture itself, in colour.
     Jpeg(u8),
 }
 
@@ -72,6 +73,8 @@ pub enum Coder {
     /// `jalad4` instead of `q4`: canonical Huffman codes of the quantized values, as JALAD (ICPADS 2018) has it, each
     /// tensor with a code of its own, or as it is where that is no longer.
     Huffman,
+    /// `pixels+png`: the input as a PNG file; behind `pixels` alone.
+    Png,
 }
 
 impl Quantization {
@@ -114,21 +117,35 @@ impl Encoding {
         Self { coder: Coder::Raw, ..self }
     }
 
-    /// The encodings that a search tries where the input itself crosses the link.
+    /// The ladder where the input itself crosses the link: what is measured and searched there. Nothing is pruned: an input
+    /// has few channels, and all of them matter.
     pub fn for_input() -> Vec<Self> {
-        let mut encodings = with_and_without_deflate(Element::Pixels).to_vec();
-        encodings.extend(Self::for_features());
-        encodings
+        let pixels = Self::plain(Element::Pixels);
+        let coders =
+            [Coder::Raw, Coder::Deflate(Coder::DEFLATE_LEVEL), Coder::Zstd(Coder::ZSTD_LEVEL), Coder::Png];
+        let of_pixels = coders.map(|coder| Self { coder, ..pixels });
+        let others = Self::for_features().into_iter().filter(|encoding| encoding.kept_percent.is_none());
+        of_pixels.into_iter().chain(others).collect()
     }
 
-    /// The encodings that a search tries where feature maps cross the link. The tables beside the models hold answers
-    /// behind these alone.
+    /// The ladder where feature maps cross the link: what is measured and searched there. The tables beside the models hold
+    /// answers behind these alone.
     pub fn for_features() -> Vec<Self> {
-        let quantized = |bits| Element::Quantized(Quantization::plain(bits));
-        [Element::F32, Element::F16, quantized(8), quantized(4)]
-            .into_iter()
-            .flat_map(with_and_without_deflate)
-            .collect()
+        let coders = [
+            Coder::Raw,
+            Coder::Deflate(Coder::DEFLATE_LEVEL),
+            Coder::Lz4,
+            Coder::Zstd(Coder::ZSTD_LEVEL),
+            Coder::Zero,
+        ];
+        let jalad = |bits| Self {
+            coder: Coder::Huffman,
+            ..Self::plain(Element::Quantized(Quantization::plain(bits)))
+        };
+        let jpeg = |quality| Self::plain(Element::Jpeg(quality));
+        let with_coders =
+            ladder_elements().into_iter().flat_map(|element| coders.map(|coder| Self { coder, ..element }));
+        with_coders.chain(Quantization::BITS.map(jalad)).chain(JPEG_QUALITIES.map(jpeg)).collect()
     }
 
     /// Checks that it may carry this frontier: `pixels` only carries the input, alone.
@@ -155,6 +172,7 @@ impl Encoding {
             Coder::Deflate(level) => (1..=9).contains(&level),
             Coder::Zstd(level) => (1..=22).contains(&level),
             Coder::Lz4 | Coder::Zero => true,
+            Coder::Png => self.element == Element::Pixels,
             Coder::Huffman => {
                 matches!(self.element, Element::Quantized(q) if q == Quantization::plain(q.bits))
             }
@@ -166,9 +184,25 @@ impl Encoding {
     }
 }
 
-fn with_and_without_deflate(element: Element) -> [Encoding; 2] {
-    [Coder::Raw, Coder::Deflate(Coder::DEFLATE_LEVEL)]
-        .map(|coder| Encoding { coder, ..Encoding::plain(element) })
+/// The qualities of the ladder's pictures.
+const JPEG_QUALITIES: [u8; 5] = [95, 90, 75, 50, 25];
+
+/// The shares of channels that the ladder keeps, in percent, and the bits of what it keeps.
+const KEPT_PERCENTS: [u8; 3] = [75, 50, 25];
+const PRUNED_BITS: [u8; 2] = [8, 4];
+
+/// The ladder's encodings that coders stand behind, themselves without one.
+fn ladder_elements() -> Vec<Encoding> {
+    let floats = [Element::F32, Element::F16, Element::Bf16];
+    let grids = [(false, false), (true, false), (false, true), (true, true)];
+    let quantized = Quantization::BITS.into_iter().flat_map(|bits| {
+        grids.map(|(per_channel, clipped)| Element::Quantized(Quantization { bits, per_channel, clipped }))
+    });
+    let pruned = KEPT_PERCENTS.into_iter().flat_map(|percent| {
+        let of = |bits| Encoding::plain(Element::Quantized(Quantization::plain(bits)));
+        PRUNED_BITS.map(|bits| Encoding { kept_percent: Some(percent), ..of(bits) })
+    });
+    floats.into_iter().chain(quantized).map(Encoding::plain).chain(pruned).collect()
 }
 
 #[cfg(test)]
@@ -177,13 +211,21 @@ mod tests {
     use crate::model::LayerId;
 
     #[test]
-    fn search_lists_differ_by_pixels_alone() {
-        let names = |list: Vec<Encoding>| list.iter().map(Encoding::to_string).collect::<Vec<_>>();
-        let features = names(Encoding::for_features());
-        assert_eq!(features.join(" "), "f32 f32+deflate f16 f16+deflate q8 q8+deflate q4 q4+deflate");
-        let input = names(Encoding::for_input());
-        assert_eq!(input[..2], ["pixels", "pixels+deflate"]);
-        assert_eq!(input[2..], features);
+    fn the_ladder_holds_each_encoding_once_and_valid_ones_alone() {
+        for ladder in [Encoding::for_features(), Encoding::for_input()] {
+            let once: std::collections::BTreeSet<_> = ladder.iter().collect();
+            assert_eq!(once.len(), ladder.len());
+            assert!(ladder.iter().all(Encoding::is_valid));
+            // A row without a coder holds the answers of those with one.
+            assert!(ladder.iter().all(|encoding| once.contains(&encoding.without_coder())));
+        }
+        let names: Vec<String> = Encoding::for_input().iter().map(Encoding::to_string).collect();
+        assert_eq!(names[..4], ["pixels", "pixels+deflate", "pixels+zstd", "pixels+png"]);
+        for name in ["f32", "q8+deflate", "q3ck+zero", "jalad4", "jpeg75"] {
+            assert!(names.iter().any(|other| other == name), "{name}");
+        }
+        assert!(!names.iter().any(|name| name.starts_with("prune")));
+        assert!(Encoding::for_features().iter().any(|encoding| encoding.to_string() == "prune50-q8+lz4"));
     }
 
     #[test]

@@ -25,7 +25,15 @@ pub(super) struct Scaling {
     pub(super) covers: bool,
 }
 
+impl Scaling {
+    /// To whole numbers from 0 to 255.
+    pub(super) const PIXELS: Self = Self { min: 0.0, per_value: 1.0, greatest: 255.0, covers: false };
+}
+
 impl Grid {
+    /// The whole numbers from 0 to 255.
+    pub(super) const PIXELS: Self = Self { min: 0.0, scale: 1.0 };
+
     /// The grid with its least code at `min` and its greatest at `max`, both finite and within [`LIMIT`].
     pub(super) fn between(min: f32, max: f32, bits: u8) -> Self {
         let scale = (max - min) / greatest_code(bits);

@@ -12,6 +12,7 @@ mod calibrator;
 mod codec;
 #[cfg(test)]
 mod codec_tests;
+mod colour;
 mod encoding;
 mod grid;
 mod histogram;
@@ -20,6 +21,7 @@ mod lanes;
 mod name;
 mod packer;
 mod picture;
+mod png;
 mod stream;
 mod tensor;
 #[cfg(target_arch = "x86_64")]

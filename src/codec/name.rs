@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// What exists, for whoever asked for something else.
 const GRAMMAR: &str = "pixels, f32, f16, bf16, q8, q6, q4, q3, q2 (with c behind it: a range for each channel; with k: \
      ranges calibrated on data), jalad8 to jalad2, jpeg1 to jpeg100; +deflate, +lz4, +zstd (+deflate6, +zstd19: with a \
-     level) or +zero behind it, not behind jalad and jpeg; prune50- before it: half of the channels, or prune50 alone";
+     level) or +zero behind it, not behind jalad and jpeg; +png behind pixels alone; prune50- before it: half of the channels, or prune50 alone";
 
 impl fmt::Display for Element {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,6 +47,7 @@ impl fmt::Display for Encoding {
             Coder::Lz4 => "+lz4".to_owned(),
             Coder::Zstd(of) => format!("+zstd{}", level(Coder::ZSTD_LEVEL, of)),
             Coder::Zero => "+zero".to_owned(),
+            Coder::Png => "+png".to_owned(),
         };
         f.pad(&(element + &coder))
     }
@@ -110,6 +111,7 @@ fn parse_coder(name: &str) -> Option<Coder> {
         "zstd" => Some(Coder::Zstd(Coder::ZSTD_LEVEL)),
         "lz4" => Some(Coder::Lz4),
         "zero" => Some(Coder::Zero),
+        "png" => Some(Coder::Png),
         _ => match name.strip_prefix("deflate") {
             Some(level) => Some(Coder::Deflate(number(level)?)),
             None => Some(Coder::Zstd(number(name.strip_prefix("zstd")?)?)),
@@ -149,7 +151,7 @@ pub(super) mod tests {
 
     /// Every element with and without pruning behind every coder that it may have, at a few levels.
     pub(in crate::codec) fn all() -> Vec<Encoding> {
-        let coders = ["", "+deflate", "+deflate9", "+lz4", "+zstd", "+zstd6", "+zero"];
+        let coders = ["", "+deflate", "+deflate9", "+lz4", "+zstd", "+zstd6", "+zero", "+png"];
         let jalads = ["jalad8", "jalad6", "jalad4", "jalad3", "jalad2"];
         let with_coders = ELEMENTS.iter().flat_map(|element| coders.map(|coder| format!("{element}{coder}")));
         let names = with_coders.chain(jalads.map(str::to_owned));
@@ -221,6 +223,9 @@ pub(super) mod tests {
             "prune50-",
             "prune-q8",
             "q8+raw",
+            "q8+png",
+            "f32+png",
+            "pixels+png9",
             "q260",
         ];
         for name in wrong {

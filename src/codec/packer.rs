@@ -121,10 +121,7 @@ impl Packer {
     /// Writes `values` as header and units that are not packed.
     pub(super) fn write_units(&self, values: &[f32], header: &mut [u8], units: &mut [u8]) {
         match &self.form {
-            Form::Pixels => {
-                let scaling = Scaling { min: 0.0, per_value: 1.0, greatest: 255.0, covers: false };
-                lanes::quantize(values, units, &scaling);
-            }
+            Form::Pixels => lanes::quantize(values, units, &Scaling::PIXELS),
             Form::F32 => {
                 for (value, bytes) in values.iter().zip(units.as_chunks_mut::<4>().0) {
                     *bytes = value.to_le_bytes();
@@ -143,7 +140,7 @@ impl Packer {
     /// The reverse of [`Packer::write_units`].
     pub(super) fn read_units(&self, header: &[u8], units: &[u8], values: &mut [f32]) -> Result<()> {
         match &self.form {
-            Form::Pixels => lanes::dequantize(units, values, &Grid { min: 0.0, scale: 1.0 }),
+            Form::Pixels => lanes::dequantize(units, values, &Grid::PIXELS),
             Form::F32 => {
                 for (value, bytes) in values.iter_mut().zip(units.as_chunks::<4>().0) {
                     *value = f32::from_le_bytes(*bytes);

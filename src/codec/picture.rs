@@ -1,8 +1,9 @@
-//! Feature-space encoding (AVSS 2018): a tensor's channels as tiles of one greyscale picture, coded as JPEG.
+//! Feature-space encoding (AVSS 2018): a tensor's channels as tiles of one greyscale picture, coded as JPEG. The
+//! network's input in colour is that picture itself, coded as any camera would.
 //!
-//! A tensor is its grid's least value and scale (two little-endian `f32`), the JPEG's length (`u32`), and a JPEG file.
-//! The tiles lie row by row in a picture that is about as wide as high; places without a tile are black. A tensor
-//! without values has no JPEG. Both directions work in integers without vector code of their own, so that every CPU
+//! A tensor is its grid's least value and scale (two little-endian `f32`; not of the input in colour), the JPEG's length
+//! (`u32`), and a JPEG file. The tiles lie row by row in a picture that is about as wide as high; places without a tile
+//! are black. A tensor without values has no JPEG. Both directions work in integers without vector code of their own, so that every CPU
 //! reads the same pixels.
 
 use jpeg_encoder::{ColorType, Encoder};
@@ -11,11 +12,12 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::grid::Grid;
-use super::{TensorSpec, lanes};
+use super::grid::{Grid, Scaling};
+use super::{TensorSpec, colour, lanes};
 use crate::error::{Error, Result};
 
-const HEADER: usize = 12;
+const GRID_BYTES: usize = 8;
+const LENGTH_BYTES: usize = 4;
 
 /// What a JPEG file holds besides its blocks, and a block at most: 64 codes of 27 bits, each byte stuffed.
 const FILE_OVERHEAD: usize = 1024;
@@ -39,7 +41,8 @@ pub(super) struct Picture {
 impl Picture {
     /// Fails where the picture would have a side that JPEG has not.
     pub(super) fn new(spec: TensorSpec, quality: u8) -> Result<Self> {
-        let (channels, tile_width) = (spec.channels(), spec.width().max(1));
+        let channels = if spec.in_colour() { 1 } else { spec.channels() };
+        let tile_width = spec.width().max(1);
         let ratio = (channels * spec.height()).div_ceil(tile_width);
         let columns = ratio.isqrt() + usize::from(ratio.isqrt().pow(2) < ratio);
         let columns = columns.clamp(1, channels.max(1));
@@ -57,64 +60,89 @@ impl Picture {
             width: width as u16,
             height: height as u16,
             codes: vec![0; spec.values()],
-            pixels: vec![0; if spec.values() == 0 { 0 } else { width * height }],
+            pixels: vec![0; if spec.values() == 0 { 0 } else { width * height * components(spec) }],
         })
     }
 
     /// The most bytes of a tensor.
     pub(super) fn max_bytes(&self) -> usize {
         let blocks = usize::from(self.width).div_ceil(8) * usize::from(self.height).div_ceil(8);
-        HEADER + FILE_OVERHEAD + blocks * BLOCK_BYTES
+        GRID_BYTES + LENGTH_BYTES + FILE_OVERHEAD + blocks * BLOCK_BYTES * components(self.spec)
     }
 
     /// Appends a tensor. Fails where the JPEG library does.
     pub(super) fn encode(&mut self, values: &[f32], out: &mut Vec<u8>) -> Result<()> {
-        let (grid, scaling) = Grid::spanning(values, 8);
-        lanes::quantize(values, &mut self.codes, &scaling);
-        for (row, codes) in self.codes.chunks_exact(self.spec.width().max(1)).enumerate() {
-            let at = self.place(row);
-            self.pixels[at..at + codes.len()].copy_from_slice(codes);
+        if self.spec.in_colour() {
+            lanes::quantize(values, &mut self.codes, &Scaling::PIXELS);
+            colour::interleave(&self.codes, &mut self.pixels);
+        } else {
+            let (grid, scaling) = Grid::spanning(values, 8);
+            lanes::quantize(values, &mut self.codes, &scaling);
+            self.lay_tiles();
+            out.extend_from_slice(&grid.to_f32_header());
         }
-        out.extend_from_slice(&grid.to_f32_header());
-        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&[0; LENGTH_BYTES]);
         let start = out.len();
         if !self.pixels.is_empty() {
             let mut encoder = Encoder::new(&mut *out, self.quality);
-            // Tables that fit: the usual ones alone are longer than many a frontier.
-            encoder.set_optimized_huffman_tables(true);
+            // Tables that fit: the usual ones alone are longer than many a frontier. In colour the encoder then writes a scan
+            // for each component, which zune-jpeg reads wrongly (its issues 422 and 448).
+            encoder.set_optimized_huffman_tables(!self.spec.in_colour());
+            let kind = if self.spec.in_colour() { ColorType::Rgb } else { ColorType::Luma };
             encoder
-                .encode(&self.pixels, self.width, self.height, ColorType::Luma)
+                .encode(&self.pixels, self.width, self.height, kind)
                 .map_err(|error| Error::failed(format!("cannot write a frontier as JPEG: {error}")))?;
         }
         let len = (out.len() - start) as u32;
-        out[start - 4..start].copy_from_slice(&len.to_le_bytes());
+        out[start - LENGTH_BYTES..start].copy_from_slice(&len.to_le_bytes());
         Ok(())
     }
 
     /// Reads a tensor from the front of `payload` over `values`, and gives what is behind it.
     pub(super) fn decode<'a>(&mut self, payload: &'a [u8], values: &mut [f32]) -> Result<&'a [u8]> {
         let broken = |what: String| {
-            let (width, height) = (self.width, self.height);
+            let (width, height, components) = (self.width, self.height, components(self.spec));
             Error::peer(format!(
-                "expected a greyscale JPEG of {width}×{height} pixels, found {what}; do both sides run the same plan?"
+                "expected a JPEG of {width}×{height} pixels with {components} components, found {what}; do both sides run \
+                 the same plan?"
             ))
         };
         let cut_short = || broken("a payload cut short".to_owned());
-        let (header, rest) = payload.split_first_chunk::<8>().ok_or_else(cut_short)?;
-        let (len, rest) = rest.split_first_chunk::<4>().ok_or_else(cut_short)?;
+        let (grid, rest) = match self.spec.in_colour() {
+            true => (Grid::PIXELS, payload),
+            false => {
+                let (header, rest) = payload.split_first_chunk::<GRID_BYTES>().ok_or_else(cut_short)?;
+                (Grid::from_f32_header(*header, 8)?, rest)
+            }
+        };
+        let (len, rest) = rest.split_first_chunk::<LENGTH_BYTES>().ok_or_else(cut_short)?;
         let (file, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or_else(cut_short)?;
-        let grid = Grid::from_f32_header(*header, 8)?;
         if !self.pixels.is_empty() {
-            read_jpeg(file, (self.width, self.height), &mut self.pixels).map_err(broken)?;
+            let size = (self.width, self.height, self.spec.in_colour());
+            read_jpeg(file, size, &mut self.pixels).map_err(broken)?;
         } else if !file.is_empty() {
             return Err(broken("one where there is nothing to show".to_owned()));
         }
+        match self.spec.in_colour() {
+            true => colour::separate(&self.pixels, &mut self.codes),
+            false => self.take_tiles(),
+        }
+        lanes::dequantize(&self.codes, values, &grid);
+        Ok(rest)
+    }
+
+    fn lay_tiles(&mut self) {
+        for (row, codes) in self.codes.chunks_exact(self.spec.width().max(1)).enumerate() {
+            let at = self.place(row);
+            self.pixels[at..at + codes.len()].copy_from_slice(codes);
+        }
+    }
+
+    fn take_tiles(&mut self) {
         for row in 0..self.spec.channels() * self.spec.height() {
             let (at, width) = (self.place(row), self.spec.width());
             self.codes[row * width..][..width].copy_from_slice(&self.pixels[at..at + width]);
         }
-        lanes::dequantize(&self.codes, values, &grid);
-        Ok(rest)
     }
 
     /// Where in the picture a row of the tensor begins; rows counted through all channels.
@@ -125,19 +153,30 @@ impl Picture {
     }
 }
 
-/// Decodes a greyscale JPEG of this size over `pixels`, or says what was found instead. Takes memory only once the file
-/// has said that it has this size.
-fn read_jpeg(file: &[u8], (width, height): (u16, u16), pixels: &mut [u8]) -> Result<(), String> {
+/// Bytes of a pixel.
+fn components(spec: TensorSpec) -> usize {
+    if spec.in_colour() { 3 } else { 1 }
+}
+
+/// Decodes a JPEG of this size, in colour or not, over `pixels`, or says what was found instead. Takes memory only once the
+/// file has said that it has this size.
+fn read_jpeg(
+    file: &[u8],
+    (width, height, in_colour): (u16, u16, bool),
+    pixels: &mut [u8],
+) -> Result<(), String> {
+    let (components, space) = if in_colour { (3, ColorSpace::RGB) } else { (1, ColorSpace::Luma) };
     let options = DecoderOptions::new_safe()
         .set_max_width(width.into())
         .set_max_height(height.into())
         .set_strict_mode(true)
-        .jpeg_set_out_colorspace(ColorSpace::Luma);
+        .jpeg_set_out_colorspace(space);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(file), options);
     decoder.decode_headers().map_err(|error| format!("a broken file ({error:?})"))?;
     let info = decoder.info().ok_or("a file without a size")?;
     // Many scans over one picture would take time without end.
-    if (info.width, info.height, info.components) != (width, height, 1) || info.sof.is_progressive() {
+    if (info.width, info.height, info.components) != (width, height, components) || info.sof.is_progressive()
+    {
         return Err(format!(
             "one of {}×{} pixels with {} components, or one in several scans",
             info.width, info.height, info.components
@@ -220,6 +259,34 @@ mod tests {
         assert!(!sized(16, 16, ColorType::Luma, true));
         assert!(!with(&|file| file.extend_from_slice(b"not a picture")));
         assert!(!with(&|_| ()));
+    }
+
+    #[test]
+    fn an_input_in_colour_crosses_as_that_picture() {
+        let mut payload = Vec::new();
+        // Below 90 the colours are halved both ways, which smooth ones survive.
+        for (quality, height, width) in [(95, 16, 24), (95, 32, 32), (75, 32, 32), (50, 48, 64), (75, 17, 19)]
+        {
+            let spec = TensorSpec::of_input(&Shape(vec![3, height, width])).unwrap();
+            let plane = height * width;
+            let values: Vec<f32> =
+                (0..3 * plane).map(|i| (i / plane * 50 + i % width + i % plane / width) as f32).collect();
+            let mut picture = Picture::new(spec, quality).unwrap();
+            payload.clear();
+            picture.encode(&values, &mut payload).unwrap();
+            // An ordinary file stands behind its length.
+            assert_eq!(payload[LENGTH_BYTES..][..2], [0xff, 0xd8]);
+            assert!(payload.len() <= picture.max_bytes());
+            let mut back = vec![0.0; values.len()];
+            assert_eq!(picture.decode(&payload, &mut back), Ok(&[][..]));
+            let furthest = values.iter().zip(&back).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(furthest < 12.0, "{quality} {height}×{width}: {furthest}");
+        }
+        let spec = TensorSpec::of_input(&Shape(vec![3, 16, 24])).unwrap();
+        payload.clear();
+        Picture::new(spec, 95).unwrap().encode(&[100.0; 1152], &mut payload).unwrap();
+        let mut grey = Picture::new(TensorSpec::of(&Shape(vec![1, 16, 24])).unwrap(), 95).unwrap();
+        assert!(grey.decode(&[&[0; 8][..], &payload].concat(), &mut [0.0; 384]).is_err());
     }
 
     #[test]

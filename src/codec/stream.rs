@@ -27,7 +27,7 @@ impl Stream {
     /// For data of `raw_bytes`; none if the coder is none of these.
     pub(super) fn new(coder: Coder, raw_bytes: usize) -> Result<Option<Self>> {
         let format = match coder {
-            Coder::Raw | Coder::Zero | Coder::Huffman => return Ok(None),
+            Coder::Raw | Coder::Zero | Coder::Huffman | Coder::Png => return Ok(None),
             Coder::Deflate(level) => Format::Deflate(Deflate::new(level)),
             Coder::Lz4 => Format::Lz4(CompressTable::small()),
             Coder::Zstd(level) => {

@@ -16,6 +16,8 @@ pub struct TensorSpec {
     channels: usize,
     height: usize,
     width: usize,
+    /// Whether it is the network's input and a picture in three colours, values 0 to 255.
+    in_colour: bool,
 }
 
 impl TensorSpec {
@@ -35,17 +37,27 @@ impl TensorSpec {
                 "expected a tensor of at most {MAX_VALUES} values, found {shape}; use a smaller model"
             )));
         }
-        Ok(Self { channels, height, width })
+        Ok(Self { channels, height, width, in_colour: false })
     }
 
     /// Those of a frontier.
     pub fn of_frontier(graph: &Graph, frontier: &[Source]) -> Result<Vec<Self>> {
-        frontier.iter().map(|&tensor| Self::of(graph.shape(tensor))).collect()
+        let of = |&tensor: &Source| match tensor {
+            Source::Input => Self::of_input(graph.shape(tensor)),
+            Source::Layer(_) => Self::of(graph.shape(tensor)),
+        };
+        frontier.iter().map(of).collect()
+    }
+
+    /// For a network's input of this shape, whose values are 0 to 255: of three planes, a picture in colour.
+    pub fn of_input(shape: &Shape) -> Result<Self> {
+        let spec = Self::of(shape)?;
+        Ok(Self { in_colour: shape.0.len() == 3 && spec.channels == 3, ..spec })
     }
 
     /// A flat vector.
     pub fn flat(values: u32) -> Self {
-        Self { channels: values as usize, height: 1, width: 1 }
+        Self { channels: values as usize, height: 1, width: 1, in_colour: false }
     }
 
     /// How many channels it has.
@@ -71,9 +83,14 @@ impl TensorSpec {
         self.width
     }
 
-    /// The same with another number of channels.
+    /// Whether its three channels are the colours of a picture.
+    pub(super) fn in_colour(&self) -> bool {
+        self.in_colour
+    }
+
+    /// The same with so many of its channels.
     pub(super) fn with_channels(self, channels: usize) -> Self {
-        Self { channels, ..self }
+        Self { channels, in_colour: self.in_colour && channels == self.channels, ..self }
     }
 }
 
@@ -95,6 +112,18 @@ mod tests {
         assert_eq!(of(&[2, 3, 4, 5]), (2, 12, 5));
         assert_eq!(of(&[0, 3, 4]), (0, 3, 4));
         assert_eq!(TensorSpec::flat(10), TensorSpec::of(&Shape(vec![10])).unwrap());
+    }
+
+    #[test]
+    fn only_an_input_of_three_planes_is_in_colour() {
+        let of = |sides: &[usize]| TensorSpec::of_input(&Shape(sides.to_vec())).unwrap();
+        assert!(of(&[3, 8, 9]).in_colour() && of(&[3, 8, 9]).with_channels(3).in_colour());
+        assert!(!of(&[3, 8, 9]).with_channels(2).in_colour());
+        assert!(!of(&[1, 8, 9]).in_colour() && !of(&[3]).in_colour() && !of(&[3, 8]).in_colour());
+        let graph = crate::model::samples::chain();
+        let layer = Source::Layer(crate::model::LayerId(0));
+        let specs = TensorSpec::of_frontier(&graph, &[Source::Input, layer]).unwrap();
+        assert_eq!([specs[0].in_colour(), specs[1].in_colour()], [true, false]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod files;
 mod header;
 mod images;
 mod made_up;
+mod parts;
 mod records;
 
 pub use cifar10::{ARCHIVE, Cifar10, fingerprint, locate};
@@ -15,6 +16,7 @@ pub use fetch::{Fetched, fetch_cifar10};
 pub use files::write_whole;
 pub use images::{Images, Split};
 pub use made_up::made_up_frames;
+pub use parts::Parts;
 #[cfg(test)]
 pub(crate) use records::tests::{Row as TestRow, record as test_record};
 pub use records::{ExitAnswer, ExitRecord, ExitSample};

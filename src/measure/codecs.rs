@@ -7,7 +7,7 @@ use super::budget::Budget;
 use super::stats::Samples;
 use super::watch::Watch;
 use crate::clock::Clock;
-use crate::codec::{Codec, Encoding, TensorSpec};
+use crate::codec::{Calibration, Calibrator, Codec, Encoding, TensorSpec};
 use crate::error::{Error, Result};
 use crate::model::Source;
 use crate::runtime::Backend;
@@ -37,7 +37,8 @@ pub struct CodecProfile {
 
 /// Times every request on real tensors: the network runs once for each of `inputs`, then rounds over all requests follow,
 /// each with the next input, until every request has met the budget with its own encoding and decoding time. Requests that
-/// have are left out of later rounds.
+/// have are left out of later rounds. What an encoding needs to know of its frontier it learns from these inputs: whatever it
+/// learns, it has as much to do.
 pub fn profile_codecs(
     backend: &mut dyn Backend,
     clock: &dyn Clock,
@@ -50,8 +51,9 @@ pub fn profile_codecs(
         return Err(Error::failed("profiling needs at least one input"));
     }
     let kept = run_all(backend, requests, inputs, watch)?;
-    let mut benches =
-        requests.iter().map(|request| Bench::new(backend, request)).collect::<Result<Vec<_>>>()?;
+    let known = calibrations(backend, requests, &kept)?;
+    let bench = |request| Bench::new(backend, request, known.get(&request.frontier));
+    let mut benches = requests.iter().map(bench).collect::<Result<Vec<_>>>()?;
     for bench in &mut benches {
         bench.round(backend, clock, &kept[0])?;
         bench.forget();
@@ -103,6 +105,27 @@ fn run_all(
     Ok(kept)
 }
 
+/// What the encodings of each frontier that need a calibration learn from these inputs.
+fn calibrations<'a>(
+    backend: &dyn Backend,
+    requests: &'a [CodecRequest],
+    inputs: &[Tensors],
+) -> Result<BTreeMap<&'a Vec<Source>, Calibration>> {
+    let mut asking: BTreeMap<&Vec<Source>, Vec<Encoding>> = BTreeMap::new();
+    for request in requests.iter().filter(|request| request.encoding.needs_calibration()) {
+        asking.entry(&request.frontier).or_default().push(request.encoding);
+    }
+    let calibrate = |(frontier, encodings): (&'a Vec<Source>, Vec<Encoding>)| {
+        let mut calibrator = Calibrator::new(&TensorSpec::of_frontier(backend.graph(), frontier)?);
+        for tensors in inputs {
+            let views: Vec<&[f32]> = frontier.iter().map(|source| tensors[source].as_slice()).collect();
+            calibrator.feed(&views);
+        }
+        Ok((frontier, calibrator.finish(&encodings)))
+    };
+    asking.into_iter().map(calibrate).collect()
+}
+
 struct Bench<'a> {
     request: &'a CodecRequest,
     codec: Codec,
@@ -115,11 +138,15 @@ struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    fn new(backend: &dyn Backend, request: &'a CodecRequest) -> Result<Self> {
+    fn new(
+        backend: &dyn Backend,
+        request: &'a CodecRequest,
+        calibration: Option<&Calibration>,
+    ) -> Result<Self> {
         let specs = TensorSpec::of_frontier(backend.graph(), &request.frontier)?;
         Ok(Self {
             request,
-            codec: Codec::new(request.encoding, &specs, None)?,
+            codec: Codec::new(request.encoding, &specs, calibration)?,
             tensors: vec![Vec::new(); specs.len()],
             payload: Vec::new(),
             encode: Vec::new(),
@@ -209,7 +236,9 @@ mod tests {
         let frontier = |cut: &Cut| cut.frontier(&graph, &[]);
         let requests: Vec<CodecRequest> = Cut::along_trunk(&graph)[..3]
             .iter()
-            .flat_map(|cut| ["f32", "q4", "q8+deflate"].map(|name| (frontier(cut), name.parse().unwrap())))
+            .flat_map(|cut| {
+                ["f32", "prune50-q8k", "q8+deflate"].map(|name| (frontier(cut), name.parse().unwrap()))
+            })
             .map(|(frontier, encoding)| CodecRequest { frontier, encoding })
             .collect();
         let inputs: Vec<Vec<f32>> = (0..4).map(|i| vec![i as f32; 192]).collect();

@@ -1,12 +1,14 @@
 //! Measuring: layers, exit heads, codecs, links, hosts, and what exits answer. Knows no printing and no sockets; time comes
 //! from a [`Clock`](crate::clock::Clock), layers run on a [`Backend`](crate::runtime::Backend).
 
+mod behind;
 mod budget;
+mod calibrate;
 mod codecs;
-mod encodings;
 mod exits;
 mod fit;
 mod host;
+mod ladder;
 mod layers;
 mod link;
 mod peak;
@@ -16,12 +18,14 @@ mod sweep;
 mod transfer;
 mod watch;
 
+pub use behind::Behind;
 pub use budget::Budget;
+pub use calibrate::calibrate;
 pub use codecs::{CodecProfile, CodecRequest, profile_codecs};
-pub use encodings::{Behind, record_encodings};
 pub use exits::record_exits;
 pub use fit::{Line, fit_line};
 pub use host::HostFacts;
+pub use ladder::{Ladder, LadderPart};
 pub use layers::{LayerProfile, profile_layers};
 pub use link::{LinkOptions, LinkProbe, LinkProfile, RoundTrips, Stream, measure_link};
 pub use peak::{HostPeak, PeakCache, PeakOptions, measure_peak};

@@ -62,14 +62,15 @@ impl Port {
         let specs = TensorSpec::of_frontier(graph, &crossing.frontier)?;
         Ok(Self {
             frontier: crossing.frontier.clone(),
-            codec: Codec::new(crossing.encoding, &specs, None)?,
+            codec: Codec::new(crossing.encoding, &specs, crossing.calibration.as_ref())?,
             tensors: vec![Vec::new(); specs.len()],
         })
     }
 }
 
 impl StageRunner {
-    /// For one node of a route through `graph`. Fails where an encoding needs a calibration, which no plan carries.
+    /// For one node of a route through `graph`. Fails where an encoding needs a calibration and the plan has none that
+    /// fits.
     pub fn new(graph: &Graph, node: &NodeRoute) -> Result<Self> {
         let port = |crossing: &Option<Crossing>| {
             crossing.as_ref().map(|crossing| Port::new(graph, crossing)).transpose()

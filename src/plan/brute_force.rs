@@ -100,7 +100,12 @@ pub(super) fn random_scenario(seed: u64, nodes: usize) -> Scenario {
             });
         }
         let exits = exits.iter().map(|_| Some(outcomes(rng, samples))).collect();
-        lossy_outcomes.push(LossyOutcomes { cut: here, element: "q4".parse().unwrap(), exits });
+        lossy_outcomes.push(LossyOutcomes {
+            cut: here,
+            element: "q4".parse().unwrap(),
+            exits,
+            calibration: None,
+        });
     }
     Scenario {
         schema: SCHEMA.into(),
@@ -174,7 +179,8 @@ fn crossings(scenario: &Scenario, trunk: &Trunk, end: usize) -> Vec<Vec<Option<L
             for row in &scenario.encodings {
                 let cut = set(trunk, &row.cut);
                 if cut.covers(from) {
-                    let link = LinkPlan { resume: row.cut.clone(), encoding: row.encoding };
+                    let link =
+                        LinkPlan { resume: row.cut.clone(), encoding: row.encoding, calibration: None };
                     longer.push((cut, [links.clone(), vec![Some(link)]].concat()));
                 }
             }

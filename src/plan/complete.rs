@@ -143,7 +143,12 @@ impl Scenario {
                 ));
             }
             self.accuracy_basis = AccuracyBasis::Marginals;
-            self.lossy_outcomes.push(LossyOutcomes { cut: row.cut.clone(), element, exits });
+            self.lossy_outcomes.push(LossyOutcomes {
+                cut: row.cut.clone(),
+                element,
+                exits,
+                calibration: None,
+            });
         }
         Ok(())
     }

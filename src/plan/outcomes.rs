@@ -132,6 +132,8 @@ impl Outcomes {
 struct Document {
     /// One digit a sample, 1 where the exit is right.
     right: String,
+    /// Left out where all are zero: the final exit's, which nobody asks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     entropy: Vec<f32>,
 }
 
@@ -139,7 +141,9 @@ impl Serialize for Outcomes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let right =
             (0..self.len()).map(|sample| if self.right.contains(sample) { '1' } else { '0' }).collect();
-        Document { right, entropy: self.entropy.clone() }.serialize(serializer)
+        let asked = self.entropy.iter().any(|&entropy| entropy != 0.0);
+        let entropy = if asked { self.entropy.clone() } else { Vec::new() };
+        Document { right, entropy }.serialize(serializer)
     }
 }
 
@@ -154,7 +158,8 @@ impl<'de> Deserialize<'de> for Outcomes {
             return Err(D::Error::custom("every normalised entropy must lie in 0 to 1"));
         }
         let right: Vec<bool> = document.right.bytes().map(|digit| digit == b'1').collect();
-        Self::new(&right, document.entropy)
+        let zeros = vec![0.0; if document.entropy.is_empty() { right.len() } else { 0 }];
+        Self::new(&right, [document.entropy, zeros].concat())
             .ok_or_else(|| D::Error::custom("`right` and `entropy` must hold the same number of samples"))
     }
 }

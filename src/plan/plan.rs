@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::Encoding;
+use crate::codec::{Calibration, Encoding};
 use crate::model::ModelHash;
 use crate::units::Share;
 
@@ -61,6 +61,9 @@ pub struct LinkPlan {
     pub resume: Vec<String>,
     /// How the frontier is written.
     pub encoding: Encoding,
+    /// What the encoding needs to know of the frontier, where it needs anything; both ends of the link read it here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
 }
 
 /// When a sample leaves at an exit, and which node tries it.

@@ -1,6 +1,6 @@
 //! A plan resolved against its graph: what each node does with one task, step by step.
 
-use crate::codec::Encoding;
+use crate::codec::{Calibration, Encoding};
 use crate::error::{Error, Result};
 use crate::model::{Cut, ExitId, Graph, LayerId, Source};
 
@@ -22,6 +22,8 @@ pub struct Crossing {
     pub frontier: Vec<Source>,
     /// How they are written.
     pub encoding: Encoding,
+    /// What the encoding needs to know of them.
+    pub calibration: Option<Calibration>,
 }
 
 /// What one node does with a task that reaches it.
@@ -173,7 +175,7 @@ fn crossing(graph: &Graph, plan: &Plan, resumes: &[Option<Cut>], k: usize, cut: 
     }
     let frontier = resume.frontier(graph, &tried_from(plan, k + 1));
     link.encoding.check_frontier(&frontier)?;
-    Ok(Crossing { frontier, encoding: link.encoding })
+    Ok(Crossing { frontier, encoding: link.encoding, calibration: link.calibration.clone() })
 }
 
 fn missing(wanted: &Cut, have: &Cut) -> Vec<LayerId> {

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::layers::Trunk;
 use super::outcomes::Outcomes;
+use super::plan::Plan;
 use super::select::Objective;
 use super::simulate::Arrival;
-use crate::codec::Encoding;
+use crate::codec::{Calibration, Encoding};
 use crate::error::{Error, Result};
 use crate::model::ModelHash;
 use crate::units::{BitRate, Micros, Share};
@@ -185,6 +186,9 @@ pub struct LossyOutcomes {
     pub element: Encoding,
     /// One per exit of the scenario; `None` where the exit lies before the cut.
     pub exits: Vec<Option<Outcomes>>,
+    /// What the element type needs to know of the frontier, where it needs anything: for the plan that uses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
 }
 
 /// Where a scenario's accuracies come from.
@@ -308,6 +312,18 @@ impl Scenario {
     /// The accuracy floor in force.
     pub fn accuracy_floor(&self) -> Share {
         self.constraints.min_accuracy.unwrap_or(Share(self.uncut_accuracy().0 - 0.01))
+    }
+
+    /// A plan of this scenario with the calibrations that its encodings need, as far as the scenario has them: what a run
+    /// reads. The search leaves them out of the thousands of plans that it lists.
+    #[must_use]
+    pub fn calibrated(&self, mut plan: Plan) -> Plan {
+        for link in plan.links.iter_mut().flatten().filter(|link| link.encoding.needs_calibration()) {
+            let element = link.encoding.without_coder();
+            let known = |row: &&LossyOutcomes| row.element == element && row.cut == link.resume;
+            link.calibration = self.lossy_outcomes.iter().find(known).and_then(|row| row.calibration.clone());
+        }
+        plan
     }
 
     /// The name of a stage of the pipeline: node, link, node, and so on. A link is called `link`, with its number where

@@ -300,8 +300,11 @@ impl<'a> Space<'a> {
     /// threshold and node.
     pub fn plan(&self, cuts: &[CutId], links: &[Option<usize>], exits: &[(Threshold, usize)]) -> Plan {
         let link = |row: &Option<usize>| {
-            row.map(|row| &self.scenario.encodings[row])
-                .map(|row| LinkPlan { resume: row.cut.clone(), encoding: row.encoding })
+            row.map(|row| &self.scenario.encodings[row]).map(|row| LinkPlan {
+                resume: row.cut.clone(),
+                encoding: row.encoding,
+                calibration: None,
+            })
         };
         let exit = |(site, &(threshold, node)): (&super::scenario::ExitSite, &(Threshold, usize))| ExitPlan {
             name: site.name.clone(),

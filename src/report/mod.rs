@@ -1,6 +1,7 @@
 //! Results for people and programs: JSON documents, the folder that keeps them, tables. Measures nothing.
 
 mod document;
+mod encodings;
 mod exits;
 mod layers;
 mod link;
@@ -11,6 +12,7 @@ mod store;
 mod table;
 
 pub use document::{Emulation, Envelope, ModelFacts, timestamp};
+pub use encodings::{EncodingTableRow, EncodingsDocument, cut_view, encodings_view};
 pub use exits::{ExitAccuracy, ExitsDocument, SweepRow, exits_view};
 pub use layers::{ExitRow, LayerRow, LayersDocument, Timing, input_names, layers_view};
 pub use link::{LinkDocument, link_view};

@@ -116,6 +116,7 @@ fn a_session_from_layers_to_replay() {
 
     check_emulation([&layers, &link, &optimized, &scenario, &plan, &replay]);
     check_tables(&workplace);
+    check_calibrated_plan(&workplace);
     let replays = [&replay];
     check_demo_schema(&json!({
         "layers": layers, "link": link, "exits": exits, "optimize": optimized, "replays": replays,
@@ -190,15 +191,71 @@ fn check_tables(workplace: &Workplace) {
     workplace.fail(&["replay", "--tasks", "20"], 1, &["coprof optimize", "emulated"]);
 }
 
+/// What an encoding has to know of its cut goes from the record through scenario and plan to the edge.
+fn check_calibrated_plan(workplace: &Workplace) {
+    let (_, mut scenario) = workplace.report("scenario");
+    let calibrated = |row: &Value| ["q4k+zstd", "prune50-q8"].iter().any(|name| row["encoding"] == *name);
+    scenario["encodings"].as_array_mut().unwrap().retain(calibrated);
+    scenario["nodes"][0]["may_not_run"] = json!(["conv3"]);
+    let file = workplace.write("calibrated.json", scenario.to_string());
+    let (optimized, _) = workplace.document(&["optimize", "--scenario", &file, "--min-accuracy", "50%"]);
+    check("optimize", &optimized);
+    let link = &optimized["best"]["plan"]["links"][0];
+    assert!(link["calibration"]["tensors"].as_array().is_some_and(|tensors| !tensors.is_empty()), "{link}");
+    let plan = workplace.reports("plan").pop().unwrap();
+    check("plan", &serde_json::from_slice(&fs::read(&plan).unwrap()).unwrap());
+    let from_plan = ["replay", "--tasks", "20", "--plan", plan.to_str().unwrap()];
+    // Picked up from the document of `optimize`, too, whose plan it is now.
+    for run in [&from_plan[..], &["replay", "--tasks", "20"]] {
+        let (replayed, _) = workplace.document(&[run, &EMULATED[..]].concat());
+        check("replay", &replayed);
+        assert_eq!(replayed["plan"], optimized["best"]["plan"]);
+        assert_eq!(replayed["agreement"], json!({ "same": 20, "tasks": 20 }));
+    }
+}
+
+/// The whole ladder, each encoding with its size, times and accuracy; a cut by itself; rows for other programs.
+fn check_encodings(workplace: &Workplace) {
+    let (encodings, _) = checked(workplace, &["encodings"], &["encodings[].final_accuracy"]);
+    let rows = encodings["encodings"].as_array().unwrap();
+    let find = |cut: &str, name: &str| rows.iter().find(|row| row["cut"] == cut && row["encoding"] == name);
+    let ladder =
+        ["f32", "bf16+zero", "q8", "q4+deflate", "q3k+zstd", "q2ck+lz4", "jalad4", "prune50-q8", "jpeg75"];
+    for name in ladder {
+        assert!(find("pool1", name).is_some(), "{name}");
+    }
+    for name in ["pixels+png", "pixels+zstd", "jpeg95", "q6c"] {
+        assert!(find("input", name).is_some(), "{name}");
+    }
+    assert_eq!(find("input", "pixels").unwrap()["bytes_mean"], 3072.0);
+    assert_eq!(find("input", "pixels").unwrap()["final_accuracy"], encodings["uncut_final_accuracy"]);
+    // The exits behind a cut: on pool1 hangs the first one, behind conv3 is the final one alone.
+    let names =
+        |cut| find(cut, "q2").unwrap()["accuracy"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(
+        (names("pool1"), names("conv3")),
+        (vec!["exit1".into(), "exit2".into(), "final".into()], vec!["final".into()])
+    );
+
+    let overview = workplace.succeed(&["encodings", "--csv", "ladder.csv"]);
+    assert!(
+        overview.stdout.contains("0.5 points") && overview.stdout.contains("pool5"),
+        "{}",
+        overview.stdout
+    );
+    let csv = fs::read_to_string(workplace.file("ladder.csv")).unwrap();
+    let header = "cut,encoding,bytes_mean,bytes_p99,encode_us,decode_us,exit1_accuracy,exit2_accuracy,final_accuracy\n";
+    assert!(csv.starts_with(header), "{csv}");
+    assert_eq!(csv.lines().count(), 1 + rows.len());
+    let cut = workplace.succeed(&["encodings", "--cut", "pool1"]);
+    assert!(cut.stdout.contains("q3ck+zero") && !cut.stdout.contains("pool5"), "{}", cut.stdout);
+    workplace.fail(&["encodings", "--cut", "pool9"], 2, &["pool9", "pool1"]);
+}
+
 #[test]
 fn records_are_shown_without_data_or_network() {
     let workplace = Workplace::new();
-    let (encodings, _) = checked(&workplace, &["encodings"], &["encodings[].final_accuracy"]);
-    let has =
-        |name: &str| encodings["encodings"].as_array().unwrap().iter().any(|row| row["encoding"] == name);
-    assert!(
-        ["pixels", "f32", "f16", "q8", "q4"].iter().all(|name| has(name) && has(&format!("{name}+deflate")))
-    );
+    check_encodings(&workplace);
     let table = workplace.succeed(&["exits", "--csv", "sweep.csv"]);
     assert!(table.stdout.contains("95 % interval"), "{}", table.stdout);
     let rows = fs::read_to_string(workplace.file("sweep.csv")).unwrap();

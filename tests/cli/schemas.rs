@@ -74,6 +74,7 @@ fn schemas_are_valid_and_refuse_what_is_not_a_document() {
 fn encodings_have_a_schema() {
     let right = [
         "pixels+deflate",
+        "pixels+png",
         "f32",
         "bf16+lz4",
         "q8",
@@ -85,8 +86,18 @@ fn encodings_have_a_schema() {
         "prune7-q4k+deflate9",
         "prune99-jpeg75",
     ];
-    let wrong =
-        ["", "q5", "q4kc", "jalad4+zstd", "jpeg0", "jpeg101", "q8+zstd23", "prune0-q8", "prune50-pixels"];
+    let wrong = [
+        "",
+        "q5",
+        "q4kc",
+        "q8+png",
+        "jalad4+zstd",
+        "jpeg0",
+        "jpeg101",
+        "q8+zstd23",
+        "prune0-q8",
+        "prune50-pixels",
+    ];
     for document in ["encodings", "optimize", "plan", "replay", "scenario"] {
         let encoding = jsonschema::validator_for(&schema(document)["$defs"]["encoding"]).unwrap();
         for (names, known) in [(&right[..], true), (&wrong[..], false)] {

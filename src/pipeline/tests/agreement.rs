@@ -1,6 +1,8 @@
 //! A replay answers as one process does.
 
+use super::super::messages::RunRequest;
 use super::*;
+use crate::codec::{Calibration, TensorCalibration};
 
 /// Replays `plan` and compares with one process, sample by sample; gives back where the samples left.
 fn agree(edge: &Edge, graph: &Arc<Graph>, plan: &Plan, frames: &Frames) -> Vec<ExitId> {
@@ -36,6 +38,46 @@ fn a_replay_agrees_with_one_process_sample_by_sample() {
             let mixed = plan.exits[0].threshold == HALF;
             let early = exits.iter().filter(|exit| exit.0 == 0).count();
             assert!(!mixed || (1..60).contains(&early), "{early} of 60 left early under {plan:?}");
+        }
+    });
+}
+
+/// What encodings need to know of pool1 of the chain, which has four channels.
+fn known_of_pool1() -> TensorCalibration {
+    TensorCalibration {
+        channels_by_importance: vec![2, 0, 3, 1],
+        channel_means: vec![4.0, 1.0 / 3.0, 0.1, 5.5],
+        ranges: [(4, [0.0, 11.3])].into(),
+        channel_ranges: [(3, vec![[0.1, 9.7]; 4])].into(),
+    }
+}
+
+#[test]
+fn what_a_plan_knows_of_its_frontier_reaches_the_edge() {
+    with_edge(FakeServices::default(), |edge| {
+        let graph = samples::chain();
+        let mut wrong = known_of_pool1();
+        wrong.channels_by_importance.push(4);
+        for name in ["q4k", "q3ck+zero", "prune50-q8", "prune25-q3ck+zstd"] {
+            let mut plan = plan(&graph, &["pool1"], &["pool1"], name, &[(HALF, 0), (ALWAYS, 1)]);
+            let link = plan.links[0].as_mut().unwrap();
+            let calibration = Calibration { tensors: vec![known_of_pool1()] }.only_for(link.encoding);
+            assert!(calibration != Calibration::default());
+            link.calibration = Some(calibration);
+            agree(edge, &graph, &plan, &frames_for(&graph));
+        }
+        let mut plan = plan(&graph, &["pool1"], &["pool1"], "prune50-q8", &[(HALF, 0), (ALWAYS, 1)]);
+        for tensors in [vec![wrong], vec![], vec![known_of_pool1(), known_of_pool1()]] {
+            plan.links[0].as_mut().unwrap().calibration = Some(Calibration { tensors });
+            let mut peer = edge.connect();
+            peer.offer_model(&graph.name, &graph.hash, graph.name.as_bytes()).unwrap();
+            let error = run_over(Some(&mut peer), &graph, &plan, &frames_for(&graph)).unwrap_err();
+            assert!(error.to_string().contains("expected a calibration of 'prune50-q8'"), "{error}");
+            // That was this device; now the edge, whatever a device may send.
+            let request = RunRequest { plan: plan.clone(), node: 1, in_flight: 1 };
+            let error = peer.start_run(&request).unwrap_err();
+            assert_eq!(error.kind(), Kind::Peer);
+            assert!(error.to_string().contains("expected a calibration of 'prune50-q8'"), "{error}");
         }
     });
 }

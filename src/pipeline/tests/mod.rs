@@ -163,7 +163,11 @@ fn plan(graph: &Graph, cut: &[&str], resume: &[&str], encoding: &str, exits: &[(
     Plan {
         model: graph.hash.clone(),
         nodes: vec![NodePlan { cut: names(cut) }, NodePlan { cut: names(&[last]) }],
-        links: vec![Some(LinkPlan { resume: names(resume), encoding: encoding.parse().unwrap() })],
+        links: vec![Some(LinkPlan {
+            resume: names(resume),
+            encoding: encoding.parse().unwrap(),
+            calibration: None,
+        })],
         exits: exits
             .map(|(exit, &(threshold, node))| ExitPlan { name: exit.name.clone(), threshold, node })
             .collect(),

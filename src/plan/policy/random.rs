@@ -95,6 +95,7 @@ fn random_rows(
                 cut: here.clone(),
                 element: element.parse().unwrap(),
                 exits,
+                calibration: None,
             });
         }
     }

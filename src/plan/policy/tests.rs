@@ -57,7 +57,11 @@ fn all_plans(scenario: &Scenario) -> Vec<(Plan, Prediction)> {
             if ends_on == 0 { vec![None] } else { scenario.encodings.iter().map(Some).collect() };
         for row in rows {
             let sent = row.map_or(&[][..], |row| &row.cut);
-            let link = row.map(|row| LinkPlan { resume: row.cut.clone(), encoding: row.encoding });
+            let link = row.map(|row| LinkPlan {
+                resume: row.cut.clone(),
+                encoding: row.encoding,
+                calibration: None,
+            });
             let nodes = (0..2).map(|node| NodePlan { cut: names(&trunk, &needed(node, sent)) });
             let plan = Plan {
                 model: scenario.model.sha256.clone(),

@@ -1,0 +1,144 @@
+//! The result of `coprof encodings`.
+
+use std::collections::BTreeMap;
+
+use comfy_table::{Cell, CellAlignment};
+use serde::{Deserialize, Serialize};
+
+use super::document::Envelope;
+use super::table::new_table;
+use crate::codec::{Element, Encoding};
+use crate::units::{Micros, Share};
+
+/// The losses that the overview allows, in points.
+const LOSSES: [(f64, &str); 3] = [(0.0, "none"), (0.5, "0.5 points"), (1.0, "1 point")];
+
+/// One encoding at one cut.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EncodingTableRow {
+    /// The cut's tips joined by `+`, or `input`.
+    pub cut: String,
+    /// How its frontier is written.
+    pub encoding: Encoding,
+    /// Mean size of the payload, without framing.
+    pub bytes_mean: f64,
+    /// The size that 99 % of the samples stay within.
+    pub bytes_p99: u64,
+    /// Median time on this host to read the frontier from the runtime and write it.
+    pub encode_us: Micros,
+    /// Median time on this host to read it and hand it to the runtime.
+    pub decode_us: Micros,
+    /// By name, how often each exit behind the cut is right when all samples are answered there.
+    pub accuracy: BTreeMap<String, Share>,
+    /// That of the final exit.
+    pub final_accuracy: Share,
+}
+
+/// The document of `coprof encodings`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EncodingsDocument {
+    /// What every document has.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// The fingerprint of the images.
+    pub data_sha256: String,
+    /// Validation images, on which sizes and answers are counted.
+    pub samples: usize,
+    /// Training images that calibrations were learned from.
+    pub calibrated_on: usize,
+    /// How often each exit is right uncut, by name.
+    pub uncut_accuracy: BTreeMap<String, Share>,
+    /// The final exit's.
+    pub uncut_final_accuracy: Share,
+    /// Every encoding at every cut.
+    pub encodings: Vec<EncodingTableRow>,
+}
+
+impl EncodingsDocument {
+    /// The names of its cuts in the order of the network.
+    pub fn cuts(&self) -> Vec<&str> {
+        let mut cuts: Vec<&str> = self.encodings.iter().map(|row| row.cut.as_str()).collect();
+        cuts.dedup();
+        cuts
+    }
+
+    fn of_cut(&self, cut: &str) -> impl Iterator<Item = &EncodingTableRow> {
+        self.encodings.iter().filter(move |row| row.cut == cut)
+    }
+
+    /// The smallest encoding of a cut behind which the final exit loses at most so many points; of equal ones the fastest.
+    fn smallest(&self, cut: &str, points: f64) -> Option<&EncodingTableRow> {
+        let allowed = |row: &&EncodingTableRow| match points {
+            0.0 => row.encoding.is_lossless(),
+            _ => row.final_accuracy.0 >= self.uncut_final_accuracy.0 - points / 100.0 - 1e-9,
+        };
+        let cost = |row: &EncodingTableRow| (row.bytes_mean, (row.encode_us + row.decode_us).0);
+        self.of_cut(cut).filter(allowed).min_by(|a, b| {
+            let ((a_bytes, a_time), (b_bytes, b_time)) = (cost(a), cost(b));
+            a_bytes.total_cmp(&b_bytes).then(a_time.total_cmp(&b_time))
+        })
+    }
+}
+
+/// An overview: at each cut, the smallest encoding at a few losses.
+pub fn encodings_view(document: &EncodingsDocument) -> String {
+    let header =
+        ["cut after", "loss up to", "encoding", "bytes", "p99", "write", "read", "of f32", "accuracy"];
+    let mut table = new_table(header);
+    for cut in document.cuts() {
+        let plain = document.of_cut(cut).find(|row| row.encoding == Encoding::plain(Element::F32));
+        let mut name = cut;
+        for (points, loss) in LOSSES {
+            let Some(row) = document.smallest(cut, points) else { continue };
+            let share =
+                |plain: &EncodingTableRow| format!("{:.1} %", 100.0 * row.bytes_mean / plain.bytes_mean);
+            let mut cells = vec![Cell::new(name), Cell::new(loss)];
+            cells.extend(figures(row));
+            cells.push(right(plain.map_or_else(String::new, share)));
+            cells.push(right(row.final_accuracy.to_string()));
+            table.add_row(cells);
+            name = "";
+        }
+    }
+    format!(
+        "{table}\nThe smallest encoding of each cut that costs the final exit no more. Uncut it is right on {} of {}\n\
+         validation images. Times: medians on this host. Every encoding of a cut: --cut NAME; of all: --csv FILE.",
+        document.uncut_final_accuracy, document.samples
+    )
+}
+
+/// Every encoding of one cut, the smallest first.
+pub fn cut_view(document: &EncodingsDocument, cut: &str) -> String {
+    let named = |shares: &BTreeMap<String, Share>| {
+        let named: Vec<String> = shares.iter().map(|(exit, share)| format!("{exit} {share}")).collect();
+        named.join(", ")
+    };
+    let mut table = new_table(["encoding", "bytes", "p99", "write", "read", "accuracy of the exits behind"]);
+    let mut rows: Vec<&EncodingTableRow> = document.of_cut(cut).collect();
+    rows.sort_by(|a, b| a.bytes_mean.total_cmp(&b.bytes_mean));
+    for row in rows {
+        let mut cells = figures(row).to_vec();
+        cells.push(Cell::new(named(&row.accuracy)));
+        table.add_row(cells);
+    }
+    format!(
+        "{table}\nCut after {cut}. Uncut, of {} validation images: {}.\nTimes: medians on this host.",
+        document.samples,
+        named(&document.uncut_accuracy)
+    )
+}
+
+fn right(text: String) -> Cell {
+    Cell::new(text).set_alignment(CellAlignment::Right)
+}
+
+/// An encoding's name, sizes and times.
+fn figures(row: &EncodingTableRow) -> [Cell; 5] {
+    [
+        Cell::new(row.encoding.to_string()),
+        right(format!("{:.0}", row.bytes_mean)),
+        right(row.bytes_p99.to_string()),
+        right(row.encode_us.to_string()),
+        right(row.decode_us.to_string()),
+    ]
+}
