@@ -39,6 +39,13 @@ pub struct RuntimeArgs {
     pub device: TorchDevice,
 }
 
+impl Default for RuntimeArgs {
+    /// As without flags.
+    fn default() -> Self {
+        Self { threads: 1, core: None, device: TorchDevice::CPU }
+    }
+}
+
 /// Where CIFAR-10 is.
 #[derive(Args, Clone, Debug)]
 pub struct DataArgs {

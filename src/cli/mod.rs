@@ -12,6 +12,7 @@ mod frames;
 mod layers;
 mod link;
 mod model;
+mod models;
 mod optimize;
 mod output;
 mod peak;
@@ -53,6 +54,9 @@ enum Command {
     /// All of it on one machine: an emulated slow device and link, this host as the edge
     #[command(after_help = demo::EXAMPLE)]
     Demo(demo::Args),
+    /// The bundled models; any model as a drawing with its cuts
+    #[command(after_help = models::EXAMPLE)]
+    Models(models::Args),
     /// Latency, output size and speed of every layer
     #[command(after_help = layers::EXAMPLE)]
     Layers(layers::Args),
@@ -90,6 +94,7 @@ pub fn run(cli: Cli) -> Result<()> {
     stop::listen()?;
     match cli.command {
         Command::Demo(args) => demo::run(&args, output),
+        Command::Models(args) => models::run(&args, output),
         Command::Layers(args) => layers::run(&args, output),
         Command::Link(args) => link::run(&args, output),
         Command::Exits(args) => exits::run(&args, output),

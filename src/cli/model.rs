@@ -91,7 +91,7 @@ impl Model {
 }
 
 fn read(path: &Path, name: &str) -> Result<Vec<u8>> {
-    let names: Vec<&str> = BUNDLED.iter().map(|bundled| bundled.name).collect();
+    let names: Vec<&str> = bundled_names().collect();
     let missing = |error: std::io::Error| {
         Error::failed(format!(
             "--model {name}: {error}\nexpected an ONNX file or a bundled model ({})",
@@ -105,6 +105,11 @@ fn read(path: &Path, name: &str) -> Result<Vec<u8>> {
         )));
     }
     std::fs::read(path).map_err(missing)
+}
+
+/// The names of the bundled models.
+pub fn bundled_names() -> impl Iterator<Item = &'static str> {
+    BUNDLED.iter().map(|bundled| bundled.name)
 }
 
 /// The bundled model with this hash: its name and file.

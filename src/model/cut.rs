@@ -41,6 +41,36 @@ impl Cut {
         (0..=trunk.len()).map(|end| Self(trunk[..end].to_vec())).collect()
     }
 
+    /// Every cut, from the empty one to the whole trunk, by size, and whether these are all: with more than `most`, only those
+    /// along the trunk's topological order are given.
+    pub fn all(graph: &Graph, most: usize) -> (Vec<Self>, bool) {
+        let trunk = graph.trunk();
+        let mut seen = BTreeSet::from([Self::default()]);
+        let mut cuts = vec![Self::default()];
+        let mut next = 0;
+        while next < cuts.len() {
+            let cut = cuts[next].clone();
+            next += 1;
+            let has = |source: &Source| match source {
+                Source::Input => true,
+                Source::Layer(id) => cut.contains(*id),
+            };
+            let ready = |id: &&LayerId| !cut.contains(**id) && graph.layer(**id).inputs.iter().all(has);
+            for &id in trunk.iter().filter(ready) {
+                let mut larger = cut.0.clone();
+                larger.insert(larger.partition_point(|&layer| layer < id), id);
+                let larger = Self(larger);
+                if seen.insert(larger.clone()) {
+                    cuts.push(larger);
+                }
+            }
+            if cuts.len() > most {
+                return (Self::along_trunk(graph), false);
+            }
+        }
+        (cuts, true)
+    }
+
     /// The trunk layers that an exit's head hangs on: what must have run before it can be tried.
     pub fn needed_by(graph: &Graph, exit: ExitId) -> Self {
         Self::up_to(graph, &[graph.exits[exit.0].logits])
@@ -115,6 +145,23 @@ mod tests {
             assert_eq!(empty.frontier(&graph, NO_EXITS), [Source::Input]);
             assert_eq!(empty.rest(&graph), graph.trunk());
             assert!(empty.tip_names(&graph).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_chain_has_no_cuts_but_those_along_it_and_branches_have_more() {
+        let chain = samples::chain();
+        assert_eq!(Cut::all(&chain, 100), (Cut::along_trunk(&chain), true));
+        // The skip is a tensor, not a layer: its cuts lie along the order too.
+        let residual = samples::residual();
+        assert_eq!(Cut::all(&residual, 100), (Cut::along_trunk(&residual), true));
+        assert_eq!(Cut::all(&residual, 3), (Cut::along_trunk(&residual), false));
+        let forked = samples::forked();
+        let (cuts, complete) = Cut::all(&forked, 100);
+        // Before the stem, (left or not) × (0 to 2 on the right), the join and the head.
+        assert_eq!((cuts.len(), complete), (1 + 2 * 3 + 2, true));
+        for cut in &cuts {
+            assert_eq!(Cut::from_tip_names(&forked, &cut.tip_names(&forked)).unwrap(), *cut);
         }
     }
 

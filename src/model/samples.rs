@@ -73,3 +73,16 @@ pub fn residual() -> Arc<Graph> {
     ];
     graph("sample-residual", layers, &[("final", 4)])
 }
+
+/// input → stem → {left, right1 → right2} → join (concat) → fc: `final`.
+pub fn forked() -> Arc<Graph> {
+    let layers = vec![
+        layer("stem", conv(3, 4), &[Source::Input], &[4, 8, 8]),
+        layer("left", conv(4, 4), &[of(0)], &[4, 8, 8]),
+        layer("right1", conv(4, 4), &[of(0)], &[4, 8, 8]),
+        layer("right2", conv(4, 4), &[of(2)], &[4, 8, 8]),
+        layer("join", Op::Concat, &[of(1), of(3)], &[8, 8, 8]),
+        layer("fc", linear(512, 4), &[of(4)], &[4]),
+    ];
+    graph("sample-forked", layers, &[("final", 5)])
+}

@@ -1,10 +1,12 @@
 //! Results for people and programs: JSON documents, the folder that keeps them, tables. Measures nothing.
 
 mod document;
+mod drawing;
 mod encodings;
 mod exits;
 mod layers;
 mod link;
+mod models;
 mod optimize;
 mod plans;
 mod replay;
@@ -16,6 +18,10 @@ pub use encodings::{EncodingTableRow, EncodingsDocument, cut_view, encodings_vie
 pub use exits::{ExitAccuracy, ExitsDocument, SweepRow, exits_view};
 pub use layers::{ExitRow, LayerRow, LayersDocument, Timing, input_names, layers_view};
 pub use link::{LinkDocument, link_view};
+pub use models::{
+    GraphCut, GraphLayer, MOST_CUTS, ModelDocument, ModelExit, ModelRow, ModelsDocument, model_exit,
+    model_view, models_view,
+};
 pub use optimize::{
     Arrivals, LoadedPlan, OptimizeDocument, PlanDocument, PolicyChoice, SearchFacts, optimize_view,
 };

@@ -214,6 +214,30 @@ fn check_calibrated_plan(workplace: &Workplace) {
     }
 }
 
+#[test]
+fn models_are_listed_and_drawn() {
+    let workplace = Workplace::new();
+    let (models, _) = workplace.document(&["models"]);
+    check("models", &models);
+    let alexnet =
+        models["models"].as_array().unwrap().iter().find(|model| model["name"] == "alexnet").unwrap();
+    has_keys(alexnet, &["exits[].test_accuracy", "file_bytes", "cut_count"]);
+    let (shown, _) = workplace.document(&["models", "show", "alexnet"]);
+    check("model", &shown);
+    assert_eq!(shown["facts"], *alexnet);
+    let cuts = shown["cuts"].as_array().unwrap();
+    assert_eq!(cuts[0], json!({ "after": [], "frontier": ["input"], "bytes": 12288 }));
+    assert_eq!(Value::from(cuts.len()), alexnet["cut_count"]);
+    let table = workplace.succeed(&["models"]).stdout;
+    assert!(table.contains("alexnet") && table.contains("exit1") && table.contains(" %"), "{table}");
+    let drawing = workplace.succeed(&["models", "show", "alexnet"]).stdout;
+    assert!(
+        ["○", "├─●", "conv1", "→ exit1", "32.0 KiB"].iter().all(|part| drawing.contains(part)),
+        "{drawing}"
+    );
+    workplace.fail(&["models", "show", "alexnot"], 1, &["alexnot", "bundled model (alexnet"]);
+}
+
 /// The whole ladder, each encoding with its size, times and accuracy; a cut by itself; rows for other programs.
 fn check_encodings(workplace: &Workplace) {
     let (encodings, _) = checked(workplace, &["encodings"], &["encodings[].final_accuracy"]);

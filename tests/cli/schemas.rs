@@ -7,8 +7,19 @@ use serde_json::Value;
 
 use crate::program::repository;
 
-const NAMES: [&str; 9] =
-    ["demo", "encodings", "exits", "layers", "link", "optimize", "plan", "replay", "scenario"];
+const NAMES: [&str; 11] = [
+    "demo",
+    "encodings",
+    "exits",
+    "layers",
+    "link",
+    "model",
+    "models",
+    "optimize",
+    "plan",
+    "replay",
+    "scenario",
+];
 
 fn uri(name: &str) -> String {
     format!("coprof:///{name}.schema.json")

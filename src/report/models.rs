@@ -1,0 +1,232 @@
+//! The results of `coprof models`.
+
+use comfy_table::{Cell, CellAlignment};
+use serde::{Deserialize, Serialize};
+
+use super::document::Envelope;
+use super::drawing::{exits_at, rails};
+use super::layers::input_names;
+use super::table::new_table;
+use crate::model::{Cut, ExitId, Graph, LayerId, ModelHash, Shape, Source};
+use crate::units::Share;
+
+/// More cuts than these are not counted.
+pub const MOST_CUTS: usize = 20_000;
+
+/// An exit of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelExit {
+    /// Its name.
+    pub name: String,
+    /// The tips of what must have run before its head.
+    pub after: Vec<String>,
+    /// Multiply-accumulate operations as far as this exit, its head included.
+    pub macs: u64,
+    /// How often it is right on the test split, all samples leaving there; absent without an exit record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_accuracy: Option<Share>,
+}
+
+/// A model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelRow {
+    /// Its name.
+    pub name: String,
+    /// The hash of its file.
+    pub sha256: ModelHash,
+    /// The size of its file.
+    pub file_bytes: u64,
+    /// Layers, those of side exits included.
+    pub layer_count: usize,
+    /// Learned values.
+    pub params: u64,
+    /// Its exits in order, the last one final.
+    pub exits: Vec<ModelExit>,
+    /// How many cuts its trunk has.
+    pub cut_count: usize,
+    /// Whether these are all; with more than 20,000 cuts only those along the topological order are counted.
+    pub all_cuts: bool,
+}
+
+/// The document of `coprof models`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelsDocument {
+    /// What every document has.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// The bundled models.
+    pub models: Vec<ModelRow>,
+}
+
+/// A layer of a drawn model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GraphLayer {
+    /// Its name.
+    pub name: String,
+    /// What it computes, with what is fused into it.
+    pub op: String,
+    /// The tensors that it reads.
+    pub inputs: Vec<String>,
+    /// Its output's shape, without the batch.
+    pub output_shape: Shape,
+    /// Its output as 32-bit floats.
+    pub output_bytes: u64,
+    /// Learned values.
+    pub params: u64,
+    /// Multiply-accumulate operations per sample.
+    pub macs: u64,
+    /// Whether only side exits need it.
+    pub in_side_exit: bool,
+}
+
+/// A cut and what crosses it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GraphCut {
+    /// Its tips; empty: before the first layer.
+    pub after: Vec<String>,
+    /// The tensors that cross, each once.
+    pub frontier: Vec<String>,
+    /// Their size as 32-bit floats.
+    pub bytes: u64,
+}
+
+/// The document of `coprof models show`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelDocument {
+    /// What every document has.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// The model's facts.
+    pub facts: ModelRow,
+    /// Every layer in topological order.
+    pub layers: Vec<GraphLayer>,
+    /// Every cut that a plan may cross.
+    pub cuts: Vec<GraphCut>,
+}
+
+impl GraphLayer {
+    /// A layer of a graph.
+    pub fn of(graph: &Graph, id: LayerId) -> Self {
+        let layer = graph.layer(id);
+        Self {
+            name: layer.name.clone(),
+            op: layer.op.label().into(),
+            inputs: input_names(graph, &layer.inputs),
+            output_shape: layer.output.clone(),
+            output_bytes: layer.output.bytes(),
+            params: layer.params,
+            macs: layer.macs,
+            in_side_exit: graph.trunk().binary_search(&id).is_err(),
+        }
+    }
+}
+
+impl GraphCut {
+    /// A cut of a graph.
+    pub fn of(graph: &Graph, cut: &Cut) -> Self {
+        let frontier = cut.frontier(graph, &[]);
+        Self {
+            after: cut.tip_names(graph),
+            bytes: frontier.iter().map(|&source| graph.shape(source).bytes()).sum(),
+            frontier: frontier.into_iter().map(|source| graph.tensor_name(source).to_owned()).collect(),
+        }
+    }
+}
+
+/// The table of `coprof models`.
+pub fn models_view(document: &ModelsDocument) -> String {
+    let header =
+        ["model", "exit", "after", "MMACs", "test accuracy", "layers", "cuts", "params", "file", "sha256"];
+    let mut table = new_table(header);
+    for model in &document.models {
+        for (index, exit) in model.exits.iter().enumerate() {
+            let of_model = |text: String| if index == 0 { right(text) } else { Cell::new("") };
+            table.add_row([
+                Cell::new(if index == 0 { model.name.as_str() } else { "" }),
+                Cell::new(&exit.name),
+                Cell::new(exit.after.join(" + ")),
+                right(format!("{:.1}", exit.macs as f64 / 1e6)),
+                right(exit.test_accuracy.map_or_else(|| "–".into(), |share| share.to_string())),
+                of_model(model.layer_count.to_string()),
+                of_model(cuts(model)),
+                of_model(format!("{:.2}M", model.params as f64 / 1e6)),
+                of_model(format!("{:.1} MB", model.file_bytes as f64 / 1e6)),
+                of_model(model.sha256.short().into()),
+            ]);
+        }
+    }
+    format!(
+        "{table}\nAccuracy on CIFAR-10's test split were every sample to leave at that exit. `coprof models show NAME` draws one."
+    )
+}
+
+/// The drawing of `coprof models show`.
+pub fn model_view(graph: &Graph, document: &ModelDocument) -> String {
+    let crossing = |cut: &Cut| {
+        let cut = GraphCut::of(graph, cut);
+        let tensors = if cut.frontier.len() > 1 {
+            format!(" in {} tensors", cut.frontier.len())
+        } else {
+            String::new()
+        };
+        format!("{:.1} KiB{tensors}", cut.bytes as f64 / 1024.0)
+    };
+    let (rails, along) = (rails(graph), Cut::along_trunk(graph));
+    let mut after = along.iter();
+    let mut next_cut =
+        || after.next().filter(|cut| cut.layers().len() + 1 < along.len()).map_or_else(String::new, crossing);
+    let mut rows = vec![[
+        rails[0].clone(),
+        "input".into(),
+        String::new(),
+        graph.shape(Source::Input).to_string(),
+        next_cut(),
+        String::new(),
+    ]];
+    for (id, rail) in graph.layer_ids().zip(&rails[1..]) {
+        let layer = GraphLayer::of(graph, id);
+        let crossing = if layer.in_side_exit { String::new() } else { next_cut() };
+        let shape = layer.output_shape.to_string();
+        rows.push([rail.clone(), layer.name, layer.op, shape, crossing, exits_at(graph, id)]);
+    }
+    let header = ["", "layer", "op", "output", "a cut here sends", "exit"].map(str::to_owned);
+    let facts = &document.facts;
+    format!(
+        "{}\n\n{} layers, {} cuts; sizes are those of 32-bit floats, behind all layers above.",
+        aligned(&header, &rows),
+        facts.layer_count,
+        cuts(facts)
+    )
+}
+
+fn cuts(model: &ModelRow) -> String {
+    format!("{}{}", model.cut_count, if model.all_cuts { "" } else { "+" })
+}
+
+/// Columns side by side without lines between the rows, which would cut the rails.
+fn aligned<const N: usize>(header: &[String; N], rows: &[[String; N]]) -> String {
+    let all = || std::iter::once(header).chain(rows);
+    let width = |column: usize| all().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    all().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn right(text: String) -> Cell {
+    Cell::new(text).set_alignment(CellAlignment::Right)
+}
+
+/// The facts of one exit.
+pub fn model_exit(graph: &Graph, exit: ExitId, test_accuracy: Option<Share>) -> ModelExit {
+    let before = Cut::needed_by(graph, exit);
+    let head = graph.head(exit);
+    ModelExit {
+        name: graph.exits[exit.0].name.clone(),
+        after: before.tip_names(graph),
+        macs: before.layers().iter().chain(&head).map(|&id| graph.layer(id).macs).sum(),
+        test_accuracy,
+    }
+}
