@@ -156,7 +156,7 @@ pub fn models_view(document: &ModelsDocument) -> String {
         }
     }
     format!(
-        "{table}\nAccuracy on CIFAR-10's test split were every sample to leave at that exit. `coprof models show NAME` draws one."
+        "{table}\nAccuracy on CIFAR-10's test split were every sample to leave at that exit.\n`coprof models show NAME` draws one."
     )
 }
 
