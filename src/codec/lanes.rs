@@ -149,11 +149,20 @@ mod tests {
         }
 
         #[test]
+        fn negative_values_have_extremes_too(values in prop::collection::vec(-10.0_f32..=-0.0, 0..400)) {
+            let ((min, max), expected) = (extremes(&values), portable_extremes(&values));
+            prop_assert_eq!((min + 0.0, max + 0.0), (expected.0 + 0.0, expected.1 + 0.0));
+        }
+
+        #[test]
         fn every_cpu_writes_the_same_codes(
             values in values(),
-            fixed in prop::option::of((-5.0_f32..5.0, 0.0_f32..5.0)),
+            fixed in prop::option::of((prop_oneof![Just(0.0), -5.0_f32..5.0], 0.0_f32..5.0)),
             bits in prop::sample::select(vec![8_u8, 6, 4, 3, 2]),
+            rectified: bool,
         ) {
+            let values: Vec<f32> =
+                values.into_iter().map(|value| if rectified && value < 0.0 { 0.0 } else { value }).collect();
             let scaling = match fixed {
                 Some((min, width)) => Grid::between(min, min + width, bits).scaling(bits, false),
                 None => Grid::spanning(&values, bits).1,
