@@ -31,6 +31,15 @@ MAX_COST_POINTS = 0.1
 DROPPED_SCOPE = "/classifier/"
 
 
+def shorten_names(nodes):
+    names = {node.name for node in nodes}
+    for node in nodes:
+        module = node.name.removesuffix("/conv/Conv")
+        if module != node.name and f"{module}/relu/Relu" not in names:
+            node.name = f"{module}/Conv"  # Folding has left no other node in this module.
+        node.name = node.name.replace(DROPPED_SCOPE, "/", 1)
+
+
 def exported(network, checkpoints):
     """The trained network as an ONNX model with float32 weights and the modules' names on its nodes."""
     model = trained(network, checkpoints)
@@ -50,8 +59,7 @@ def exported(network, checkpoints):
             dynamo=False,
         )
     proto = onnx.load_from_string(file.getvalue())
-    for node in proto.graph.node:
-        node.name = node.name.replace(DROPPED_SCOPE, "/", 1)
+    shorten_names(proto.graph.node)
     return proto, model.exits
 
 
