@@ -12,7 +12,7 @@ fn fault(break_it: impl FnOnce(&mut File)) -> String {
     let error = file.read().unwrap_err();
     assert_eq!(error.kind(), Kind::Failed);
     let message = error.to_string();
-    assert!(message.starts_with("model test: ") && message.len() < 500, "{message}");
+    assert!(message.starts_with("model test: ") && message.len() < 1000, "{message}");
     message
 }
 
@@ -34,8 +34,8 @@ fn foreign_files() {
 
 #[test]
 fn an_op_that_is_not_supported() {
-    let message = fault(|file| find(file, "/Relu").op_type = "HardSwish".into());
-    for part in ["node '/Relu' (HardSwish)", "opset 17", "MaxPool"] {
+    let message = fault(|file| find(file, "/Relu").op_type = "Loop".into());
+    for part in ["node '/Relu' (Loop)", "opset 17", "MaxPool"] {
         assert!(message.contains(part), "{message}");
     }
     let message = fault(|file| find(file, "/conv2/Conv").domain = "com.microsoft".into());
@@ -73,7 +73,7 @@ fn inputs_that_are_no_images() {
 #[test]
 fn outputs_that_are_no_classes() {
     let plane = fault(|file| file.graph().output[1].name = "/Relu".into());
-    assert!(plane.contains("[batch, classes], found 5×2×2"), "{plane}");
+    assert!(plane.contains("[batch, classes], found [1, 5, 2, 2]"), "{plane}");
     let uneven = fault(|file| file.graph().output[1].name = "/Reshape".into());
     assert!(uneven.contains("tell 4 classes apart, found 5"), "{uneven}");
     for name in ["pixels", "mean", "nowhere"] {
@@ -105,7 +105,7 @@ fn weights_that_do_not_fit() {
     let negative = fault(|file| constant(file, "running.var").float_data[1] = -1.0);
     assert!(negative.contains("no finite scale"), "{negative}");
     let broadcast = fault(|file| constant(file, "std").dims = vec![1, 3]);
-    assert!(broadcast.contains("one per channel"), "{broadcast}");
+    assert!(broadcast.contains("[1, 3] does not fit"), "{broadcast}");
 }
 
 #[test]
@@ -131,15 +131,6 @@ fn networks_in_training_mode() {
         find(file, "/classifier/drop/Dropout").input.extend([String::new(), "flag".into()]);
     });
     assert!(message.contains("model.eval()"), "{message}");
-}
-
-#[test]
-fn a_softmax_inside_the_network() {
-    let message = fault(|file| {
-        find(file, "/Softmax").output[0] = "probabilities".into();
-        file.graph().node.push(node("/Relu_9", "probabilities").writes("final"));
-    });
-    assert!(message.contains("directly in front of an output"), "{message}");
 }
 
 #[test]

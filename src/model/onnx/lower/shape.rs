@@ -1,0 +1,150 @@
+//! What moves values without changing them: shapes, orders of axes, joining, padding.
+
+use std::sync::Arc;
+
+use super::super::constant::{Constant, elements};
+use super::super::fold::{axes, order, reshaped, squeezed};
+use super::super::node::Node;
+use super::super::value::{Value, View, broadcast, per_sample};
+use super::Lowering;
+use super::window::MAX_ELEMENTS;
+use crate::error::Result;
+use crate::model::{Op, Weights};
+
+/// `Flatten`, `Reshape`, `Squeeze` and `Unsqueeze` of a tensor: another view of it.
+pub fn reshape<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
+    let view = graph.tensor(node, 0)?;
+    let from = view.shape.as_slice();
+    let shape = match node.op() {
+        "Flatten" => {
+            let axis = node.int("axis", 1);
+            let axis = if axis == from.len() as i64 { from.len() } else { node.axis(axis, from.len())? };
+            let (before, behind) = from.split_at(axis);
+            // A tensor's shape is checked when its layer is made, so that its products exist.
+            [before, behind].map(|sides| elements(sides).unwrap_or(0)).to_vec()
+        }
+        "Reshape" => match graph.constant(node, 1)? {
+            Some(Constant::Int(target)) => reshaped(node, from, &target.data)?,
+            _ => return Err(node.error("expected its target shape to be integers")),
+        },
+        _ => squeezed(node, from, axes(node, graph.constant(node, 1)?.as_ref())?.as_deref())?,
+    };
+    Ok(Value::Tensor(View { source: view.source, shape }))
+}
+
+/// `Transpose`. Moving axes of length 1 moves no values.
+pub fn transpose<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
+    let view = graph.tensor(node, 0)?;
+    let order = order(node, view.shape.len())?;
+    let shape: Vec<usize> = order.iter().map(|&axis| view.shape[axis]).collect();
+    if order.iter().filter(|&&axis| view.shape[axis] != 1).is_sorted() {
+        return Ok(Value::Tensor(View { source: view.source, shape }));
+    }
+    let (source, skipped) = graph.along_axes(node, &view, order.first() != Some(&0))?;
+    let order = order[skipped..].iter().map(|axis| axis - skipped).collect();
+    graph.push(node, Op::Transpose { order }, vec![source], shape).map(Value::Tensor)
+}
+
+/// `Expand` of a tensor that has the shape already.
+pub fn expand<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
+    let view = graph.tensor(node, 0)?;
+    let Some(Constant::Int(target)) = graph.constant(node, 1)? else {
+        return Err(node.error("expected its target shape to be integers"));
+    };
+    let target: Option<Vec<usize>> = target.data.iter().map(|&side| usize::try_from(side).ok()).collect();
+    let shape = target.and_then(|target| broadcast(&view.shape, &target));
+    match shape {
+        Some(shape) if elements(&shape) == elements(&view.shape) => {
+            Ok(Value::Tensor(View { source: view.source, shape }))
+        }
+        _ => Err(node.error(format_args!(
+            "a computed tensor of {:?} cannot be repeated; supported for constants only",
+            view.shape
+        ))),
+    }
+}
+
+/// `Concat` of tensors, and of constants between them.
+pub fn concat<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
+    let parts =
+        (0..node.proto.input.len()).map(|index| graph.operand(node, index)).collect::<Result<Vec<_>>>()?;
+    let Some(first) = parts.first() else { return Err(node.error("it has no inputs")) };
+    let mut shape = first.shape().to_vec();
+    let axis = node.axis(node.int("axis", 1), shape.len())?;
+    let mut side = 0_usize;
+    for part in &parts {
+        let own = part.shape();
+        let fits = own.len() == shape.len() && (0..own.len()).all(|at| at == axis || own[at] == shape[at]);
+        if !fits {
+            let what =
+                format_args!("it joins tensors that do not fit along axis {axis}, {shape:?} and {own:?}");
+            return Err(node.error(what));
+        }
+        side = side.saturating_add(own[axis]);
+    }
+    if let [single] = parts.as_slice() {
+        return Ok(single.clone());
+    }
+    shape[axis] = side;
+    let whole = axis == 0;
+    let (mut inputs, mut constants, mut skipped) = (Vec::new(), Vec::new(), 0);
+    for (place, part) in parts.into_iter().enumerate() {
+        match part {
+            Value::Tensor(view) => {
+                let (source, fewer) = graph.along_axes(node, &view, whole)?;
+                inputs.push(source);
+                skipped = fewer;
+            }
+            Value::Constant(Constant::Float(held)) => {
+                let shape = if whole { held.shape.clone() } else { per_sample(&held.shape).to_vec() };
+                constants.push((place, Arc::new(Weights { shape, data: held.data.clone() })));
+            }
+            Value::Constant(Constant::Int(_)) => {
+                return Err(node.error("it joins tensors with integers"));
+            }
+        }
+    }
+    graph.push(node, Op::Concat { axis: axis - skipped, constants }, inputs, shape).map(Value::Tensor)
+}
+
+/// `Pad` with one value.
+pub fn pad<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
+    let mode = node.text("mode", "constant");
+    if mode != "constant" {
+        return Err(node.error("only padding with a constant is supported"));
+    }
+    let view = graph.tensor(node, 0)?;
+    let value = match graph.constant(node, 2)? {
+        Some(value) => value.as_float().single_float(),
+        None => Some(node.float("value", 0.0)),
+    };
+    let value = value.ok_or_else(|| node.error("expected a single number to pad with"))?;
+    let rank = view.shape.len();
+    let places = match graph.constant(node, 3)? {
+        Some(Constant::Int(named)) => {
+            named.data.iter().map(|&axis| node.axis(axis, rank)).collect::<Result<Vec<usize>>>()?
+        }
+        Some(_) => return Err(node.error("its axes are not integers")),
+        None => (0..rank).collect(),
+    };
+    let pads = graph.list(node, "pads", 1)?.unwrap_or_default();
+    let misfit =
+        || node.error(format_args!("expected two numbers from 0 on for each of its axes, found {pads:?}"));
+    if pads.len() != 2 * places.len() {
+        return Err(misfit());
+    }
+    let (mut before, mut after, mut shape) = (vec![0; rank], vec![0; rank], view.shape.clone());
+    for (at, &axis) in places.iter().enumerate() {
+        for (side, &pad) in [(&mut before, &pads[at]), (&mut after, &pads[at + places.len()])] {
+            side[axis] = usize::try_from(pad).ok().filter(|&pad| pad <= MAX_ELEMENTS).ok_or_else(misfit)?;
+            shape[axis] = shape[axis].saturating_add(side[axis]);
+        }
+    }
+    if shape == view.shape {
+        return Ok(Value::Tensor(view));
+    }
+    let whole = shape.first() != view.shape.first();
+    let (source, skipped) = graph.along_axes(node, &view, whole)?;
+    let (before, after) = (before.split_off(skipped), after.split_off(skipped));
+    graph.push(node, Op::Pad { before, after, value }, vec![source], shape).map(Value::Tensor)
+}
