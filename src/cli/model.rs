@@ -1,11 +1,13 @@
 //! Which model a command works on: a bundled one or a file, with its records.
 
+use std::borrow::Cow;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::data::{EncodingRecord, ExitRecord};
 use crate::error::{Error, Result};
-use crate::model::{Graph, ModelHash};
+use crate::model::{ExternalPart, Graph, ModelHash, self_contained};
 
 /// A model that comes inside the program, with the records that `coprof exits` and `coprof encodings` made of it.
 struct Bundled {
@@ -29,7 +31,7 @@ macro_rules! bundled {
 static BUNDLED: [Bundled; 1] = [bundled!("alexnet")];
 
 /// No model file that coprof can run is larger.
-const MAX_FILE_BYTES: u64 = 512 << 20;
+const MAX_FILE_BYTES: usize = 1 << 30;
 
 /// A model as a command works on it.
 #[derive(Clone)]
@@ -57,6 +59,10 @@ impl Model {
         }
         let path = Path::new(name);
         let file = read(path, name)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let file = self_contained(&file, MAX_FILE_BYTES, |part| read_part(folder, part))
+            .map(Cow::into_owned)
+            .map_err(|error| error.within(name))?;
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("model");
         let graph = Graph::from_onnx(stem, &file).map_err(|error| error.within(name))?;
         Ok(Self { graph: Arc::new(graph), file: file.into(), origin: Origin::File(path.into()) })
@@ -99,12 +105,35 @@ fn read(path: &Path, name: &str) -> Result<Vec<u8>> {
         ))
     };
     let size = std::fs::metadata(path).map_err(missing)?.len();
-    if size > MAX_FILE_BYTES {
+    if size > MAX_FILE_BYTES as u64 {
         return Err(Error::failed(format!(
             "--model {name}: {size} bytes; files of up to {MAX_FILE_BYTES} are read"
         )));
     }
     std::fs::read(path).map_err(missing)
+}
+
+/// Reads weights that lie beside a model's file. Links must not lead out of its folder either.
+fn read_part(folder: &Path, part: ExternalPart<'_>) -> Result<Vec<u8>> {
+    let path = folder.join(part.path);
+    let failed =
+        |what: &dyn std::fmt::Display| Error::failed(format!("weights in {}: {what}", path.display()));
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let (folder, real) = (folder.canonicalize(), path.canonicalize());
+    let (folder, real) = (folder.map_err(|e| failed(&e))?, real.map_err(|e| failed(&e))?);
+    if !real.starts_with(&folder) {
+        return Err(failed(&"the file lies outside the model's folder"));
+    }
+    let mut file = std::fs::File::open(real).map_err(|e| failed(&e))?;
+    let size = file.metadata().map_err(|e| failed(&e))?.len();
+    if part.offset.checked_add(part.length as u64).is_none_or(|end| end > size) {
+        let ExternalPart { offset, length, .. } = part;
+        return Err(failed(&format_args!("expected {length} bytes from {offset} on, found {size} in all")));
+    }
+    let mut data = vec![0; part.length];
+    file.seek(SeekFrom::Start(part.offset)).map_err(|e| failed(&e))?;
+    file.read_exact(&mut data).map_err(|e| failed(&e))?;
+    Ok(data)
 }
 
 /// The bundled model with this hash: its name and file.

@@ -13,4 +13,5 @@ pub use activation::Activation;
 pub use confidence::{Confidence, confidence};
 pub use cut::Cut;
 pub use graph::{Exit, ExitId, Graph, Layer, LayerId, ModelHash, Shape, Source};
+pub use onnx::{ExternalPart, self_contained};
 pub use op::{Arithmetic, Op, Reduction, Weights, Window};

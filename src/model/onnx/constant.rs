@@ -109,9 +109,7 @@ impl Constant {
     /// Reads a stored tensor. Nothing is allocated before the data is known to be as long as the shape says.
     pub fn decode(tensor: &TensorProto) -> Result<Self, String> {
         if tensor.data_location != 0 || !tensor.external_data.is_empty() {
-            return Err("its weights lie in a separate file, which is not supported yet; \
-                        export with the weights inside the ONNX file"
-                .into());
+            return Err("its weights lie in a separate file, which is not there".into());
         }
         let shape = dimensions(&tensor.dims)?;
         let count = elements(&shape).ok_or("its dimensions overflow")?;
@@ -138,7 +136,19 @@ pub fn elements(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1_usize, |product, &side| product.checked_mul(side))
 }
 
-fn dimensions(dims: &[i64]) -> Result<Vec<usize>, String> {
+/// How long a value of an element type is where it is stored raw; `None` for types that are not read.
+pub fn value_bytes(data_type: i32) -> Option<usize> {
+    match data_type {
+        data_type::INT64 | data_type::DOUBLE => Some(8),
+        data_type::FLOAT | data_type::INT32 => Some(4),
+        data_type::FLOAT16 | data_type::BFLOAT16 => Some(2),
+        data_type::BOOL | data_type::UINT8 => Some(1),
+        _ => None,
+    }
+}
+
+/// A stored shape.
+pub fn dimensions(dims: &[i64]) -> Result<Vec<usize>, String> {
     if dims.len() > MAX_RANK {
         return Err(format!("it has {} axes, expected up to {MAX_RANK}", dims.len()));
     }

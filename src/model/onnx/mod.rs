@@ -6,6 +6,7 @@
 //! is gone.
 
 mod constant;
+mod external;
 mod fold;
 mod fuse;
 mod guard;
@@ -21,6 +22,7 @@ mod value;
 
 use std::collections::{HashMap, HashSet};
 
+pub use external::{ExternalPart, self_contained};
 use prost::Message;
 
 use super::graph::{Exit, Graph, Layer, LayerId, ModelHash, Shape, Source};
