@@ -141,3 +141,44 @@ pub fn bundled(hash: &ModelHash) -> Option<(String, Arc<[u8]>)> {
     let found = BUNDLED.iter().find(|bundled| ModelHash::of(bundled.onnx) == *hash)?;
     Some((found.name.into(), found.onnx.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/onnx");
+
+    fn message(folder: &Path) -> String {
+        Model::load(folder.join("outside.onnx").to_str().unwrap()).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn weights_beside_the_file_are_put_inside_it() {
+        let inside = Model::load(&format!("{FOLDER}/convolutions_17.onnx")).unwrap();
+        let outside = Model::load(&format!("{FOLDER}/outside.onnx")).unwrap();
+        // What a peer is sent needs no other file.
+        let sent = Graph::from_onnx("sent", &outside.file).unwrap();
+        assert_eq!(sent.hash, outside.graph.hash);
+        let layers = |graph: &Graph| format!("{:?}", graph.layers);
+        assert_eq!(layers(&inside.graph), layers(&sent));
+    }
+
+    #[test]
+    fn weights_are_read_from_the_models_folder_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = |name: &str| folder.path().join("models").join(name);
+        std::fs::create_dir(folder.path().join("models")).unwrap();
+        std::fs::copy(format!("{FOLDER}/outside.onnx"), to("outside.onnx")).unwrap();
+        assert!(message(&to("")).contains("outside.data"), "a missing file");
+        let elsewhere = folder.path().join("outside.data");
+        std::fs::copy(format!("{FOLDER}/outside.data"), &elsewhere).unwrap();
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(&elsewhere, to("outside.data")).unwrap();
+            assert!(message(&to("")).contains("outside the model's folder"), "a link that leads out");
+            std::fs::remove_file(to("outside.data")).unwrap();
+        }
+        std::fs::write(to("outside.data"), [0; 64]).unwrap();
+        assert!(message(&to("")).contains("found 64 in all"), "a short file");
+    }
+}
