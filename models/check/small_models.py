@@ -93,6 +93,8 @@ def convolutions(net):
     same = net.conv(net.x, 3, 4, auto_pad="SAME_UPPER", strides=[2, 2])
     uneven = net.conv(net.x, 3, 4, pads=[0, 1, 2, 0])
     dilated = net.conv(net.x, 3, 4, dilations=[2, 2], pads=[2, 2, 2, 2])
+    padded = net.op("Pad", net.x, net.ints(0, 0, 1, 0, 0, 0, 0, 2))
+    padded = net.pooled(net.conv(padded, 3, 2, pads=[0, 1, 0, 1]))
     depthwise = net.conv(net.x, 3, 6, group=3, pads=[1, 1, 1, 1])
     bias = net.op("Conv", same, net.weights(4, 4, 1, 1), net.weights(4))
     scale = [net.weights(4), net.weights(4), net.weights(4), net.constant(np.float32([1, 2, 0.5, 3]))]
@@ -100,7 +102,7 @@ def convolutions(net):
     gemm = net.op("Gemm", net.pooled(depthwise), net.weights(5, 6), net.weights(5), transB=1, alpha=0.5)
     product = net.op("MatMul", net.pooled(dilated), net.weights(4, 3))
     product = net.op("Add", product, net.weights(3))
-    return net.model(net.pooled(bias), net.pooled(normal), gemm, product)
+    return net.model(net.pooled(bias), net.pooled(normal), padded, gemm, product)
 
 
 @network(11, 20)
@@ -142,6 +144,9 @@ def written_out(net):
     erf = net.op("Erf", net.op("Mul", y, number(np.sqrt(0.5))))
     gelu_half_first = net.op("Mul", net.op("Mul", y, number(0.5)), net.op("Add", number(1), erf))
     y = net.conv(net.x, 3, 2)
+    erf = net.op("Add", net.op("Erf", net.op("Mul", y, number(np.sqrt(0.5)))), number(1))
+    gelu_half_last = net.op("Mul", y, net.op("Mul", number(0.5), erf))
+    y = net.conv(net.x, 3, 2)
     silu = net.op("Mul", y, net.op("Sigmoid", y))
     y = net.conv(net.x, 3, 2)
     gate = net.op("Clip", net.op("Add", y, number(3)), number(0), number(6))
@@ -156,7 +161,7 @@ def written_out(net):
     # What looks alike and is not.
     y = net.conv(net.x, 3, 2)
     other = net.op("Mul", y, net.op("Sigmoid", x))
-    all_of_them = [gelu, gelu_half_first, silu, hard_swish, hard_swish_gated, hard_sigmoid, mish, other]
+    all_of_them = [gelu, gelu_half_first, gelu_half_last, silu, hard_swish, hard_swish_gated, hard_sigmoid, mish, other]
     return net.model(*map(net.pooled, all_of_them))
 
 
@@ -225,8 +230,9 @@ def norms(net):
     if net.opset >= 17:
         parts.append(net.op("LayerNormalization", tokens, net.weights(4), net.weights(4), epsilon=1e-3))
         parts.append(net.op("LayerNormalization", tokens, net.weights(36, 4), axis=1))
-    planes = net.op("InstanceNormalization", net.conv(net.x, 3, 4), net.weights(4), net.weights(4))
-    return net.model(*[spread(net, part) for part in parts], spread(net, planes))
+    parts.append(net.op("InstanceNormalization", net.conv(net.x, 3, 4), net.weights(4), net.weights(4)))
+    parts.append(net.op("LRN", net.conv(net.x, 3, 6), size=3, alpha=0.3, beta=0.6, bias=1.5))
+    return net.model(*[spread(net, part) for part in parts])
 
 
 @network(11, 13)

@@ -9,7 +9,8 @@ use super::lower::Draft;
 use crate::model::{LayerId, Op, Source, Weights};
 
 /// The fused layers, in the same order, and where the exits' logits are now.
-pub fn fuse<'a>(drafts: Vec<Draft<'a>>, exits: Vec<Source>) -> (Vec<Draft<'a>>, Vec<Source>) {
+pub fn fuse<'a>(mut drafts: Vec<Draft<'a>>, exits: Vec<Source>) -> (Vec<Draft<'a>>, Vec<Source>) {
+    take_in_padding(&mut drafts);
     let uses = uses(&drafts, &exits);
     let mut placed: Vec<Draft<'a>> = Vec::with_capacity(drafts.len());
     // What each draft's output is called among the placed ones. Unused drafts get no name, for nobody asks.
@@ -37,6 +38,24 @@ pub fn fuse<'a>(drafts: Vec<Draft<'a>>, exits: Vec<Source>) -> (Vec<Draft<'a>>, 
     }
     let exits = exits.into_iter().map(|exit| rename(&renamed, exit)).collect();
     (placed, exits)
+}
+
+/// A convolution pads its input itself, if with zeros. Who else reads the padded tensor still finds it.
+fn take_in_padding(drafts: &mut [Draft<'_>]) {
+    for id in 0..drafts.len() {
+        let (Op::Conv { .. }, &[Source::Layer(LayerId(pad))]) = (&drafts[id].op, &*drafts[id].inputs) else {
+            continue;
+        };
+        let Op::Pad { before, after, value: 0.0 } = &drafts[pad].op else { continue };
+        let (&[0, top, left], &[0, bottom, right]) = (before.as_slice(), after.as_slice()) else { continue };
+        let inputs = drafts[pad].inputs.clone();
+        if let Op::Conv { window, .. } = &mut drafts[id].op {
+            for (own, more) in std::iter::zip(&mut window.padding, [top, left, bottom, right]) {
+                *own += more;
+            }
+        }
+        drafts[id].inputs = inputs;
+    }
 }
 
 /// How often each draft is read by those that the exits need, and by the exits.

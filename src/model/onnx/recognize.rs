@@ -54,6 +54,18 @@ fn line(op: &Op) -> Option<(f32, f32)> {
     }
 }
 
+/// All lines behind a source as one: `scale * x + shift`, `x`, and the drafts on the way.
+fn lines<'d, 'a>(drafts: &'d [Draft<'a>], mut source: Source) -> (f32, f32, Source, Vec<&'d Draft<'a>>) {
+    let (mut scale, mut shift, mut parts) = (1.0, 0.0, Vec::new());
+    while let Some((draft, input)) = behind(drafts, source)
+        && let Some((inner, offset)) = line(&draft.op)
+    {
+        (scale, shift, source) = (scale * inner, scale * offset + shift, input);
+        parts.push(draft);
+    }
+    (scale, shift, source, parts)
+}
+
 /// The two factors of a product, both ways round.
 fn factors(draft: &Draft<'_>) -> Option<[(Source, Source); 2]> {
     match (&draft.op, draft.inputs.as_slice()) {
@@ -123,7 +135,7 @@ fn self_gated<'a>(drafts: &[Draft<'a>], id: usize) -> Option<Found<'a>> {
     })
 }
 
-/// `0.5 * x * (1 + erf(x / sqrt(2)))`, the half standing at any factor or behind the product.
+/// `0.5 * x * (1 + erf(x / sqrt(2)))`, the half standing at either factor or behind the product.
 fn gelu<'a>(drafts: &[Draft<'a>], id: usize) -> Option<Found<'a>> {
     let halves = |factor: f32, x: Source, parts: Vec<&Draft<'a>>| {
         if near(factor, 0.5) { activation(Activation::Gelu { tanh: false }, x, &parts) } else { None }
@@ -141,16 +153,15 @@ fn gelu<'a>(drafts: &[Draft<'a>], id: usize) -> Option<Found<'a>> {
 /// The factor in front of `x * (1 + erf(x / sqrt(2)))`, `x`, and the drafts behind the product.
 fn gelu_product<'d, 'a>(drafts: &'d [Draft<'a>], id: usize) -> Option<(f32, Source, Vec<&'d Draft<'a>>)> {
     factors(&drafts[id])?.into_iter().find_map(|(plain, gate)| {
-        let (sum, erf) = behind(drafts, gate)?;
+        let (one, shift, erf, mut parts) = lines(drafts, gate);
         let (erf, scaled) = behind(drafts, erf)?;
         let (scaled, x) = behind(drafts, scaled)?;
-        let (one, shift) = line(&sum.op)?;
         let (inner, zero) = line(&scaled.op)?;
         let is_erf = matches!(erf.op, Op::Activation(Activation::Erf));
         if !is_erf || one != shift || zero != 0.0 || !near(inner, FRAC_1_SQRT_2) {
             return None;
         }
-        let mut parts = vec![scaled, erf, sum];
+        parts.extend([erf, scaled]);
         if plain == x {
             return Some((one, x, parts));
         }

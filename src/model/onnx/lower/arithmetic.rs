@@ -174,7 +174,12 @@ fn combined<'a>(graph: &mut Lowering<'a>, node: &Node<'a>, how: Arithmetic) -> R
 }
 
 /// Tensors, broadcast to each other's shape, combined.
-fn combine<'a>(graph: &mut Lowering<'a>, node: &Node<'a>, how: Arithmetic, views: &[View]) -> Result<View> {
+pub fn combine<'a>(
+    graph: &mut Lowering<'a>,
+    node: &Node<'a>,
+    how: Arithmetic,
+    views: &[View],
+) -> Result<View> {
     let [first, rest @ ..] = views else { return Err(node.error("it has no inputs")) };
     if rest.is_empty() {
         return Ok(first.clone());

@@ -24,13 +24,16 @@ use crate::model::{LayerId, Op, Shape, Source};
 /// What the reader turns into layers or computes away, for its messages.
 const SUPPORTED: &str = "Abs, Add, AveragePool, BatchNormalization, Cast, CastLike, Clip, Concat, Constant, Conv, Div, \
     Dropout, Elu, Erf, Exp, Flatten, Gather (constant places), Gelu, Gemm, GlobalAveragePool, GlobalMaxPool, \
-    HardSigmoid, HardSwish, Identity, InstanceNormalization, LayerNormalization, LeakyRelu, Log, LogSoftmax, MatMul, Max, \
+    HardSigmoid, HardSwish, Identity, InstanceNormalization, LRN, LayerNormalization, LeakyRelu, Log, LogSoftmax, MatMul, Max, \
     MaxPool, Min, Mish, Mul, Neg, PRelu, Pad (constant), Pow, Reciprocal, ReduceMax, ReduceMean, ReduceSum, Relu, Reshape, \
     Selu, Shape, Sigmoid, Size, Slice, Softmax, Softplus, Split, Sqrt, Squeeze, Sub, Sum, Tanh, Transpose, Unsqueeze; \
     of constants also ConstantOfShape, Equal, Expand, Range, Where and the like";
 
 /// More layers than any network for images has; planning is quadratic in them.
 const MAX_LAYERS: usize = 4096;
+
+/// The largest number of values in all tensors of one sample together: the runtime keeps them all.
+const MAX_ALL_ELEMENTS: usize = 1 << 30;
 
 /// A layer in the making: one or more nodes of the file.
 #[derive(Clone, Debug)]
@@ -54,12 +57,16 @@ pub struct Lowering<'a> {
     pub budget: Budget,
     input: Shape,
     values: HashMap<&'a str, Value>,
+    /// Tensors that lie in another shape as well.
+    reshaped: HashMap<(Source, Vec<usize>), Source>,
+    /// How many values all tensors so far hold.
+    elements: usize,
 }
 
 impl<'a> Lowering<'a> {
     /// Before the first node. `values` holds the graph's input and the stored constants.
     pub fn new(input: Shape, values: HashMap<&'a str, Value>, budget: Budget) -> Self {
-        Self { drafts: Vec::new(), budget, input, values }
+        Self { drafts: Vec::new(), budget, input, values, reshaped: HashMap::new(), elements: 0 }
     }
 
     /// Reads all nodes, given in an order in which each comes behind those that it needs.
@@ -118,8 +125,15 @@ impl<'a> Lowering<'a> {
         if self.stored_shape(view.source).0 == shape {
             return Ok(view.source);
         }
+        let key = (view.source, shape.to_vec());
+        if let Some(&there) = self.reshaped.get(&key) {
+            return Ok(there);
+        }
         let output = Shape(shape.to_vec());
-        self.append(Draft { op: Op::Reshape, inputs: vec![view.source], output, nodes: vec![] })
+        let source =
+            self.append(Draft { op: Op::Reshape, inputs: vec![view.source], output, nodes: vec![] })?;
+        self.reshaped.insert(key, source);
+        Ok(source)
     }
 
     /// Where a tensor lies in the shape that the file gives it, without the batch.
@@ -181,9 +195,13 @@ impl<'a> Lowering<'a> {
 
     fn append(&mut self, draft: Draft<'a>) -> Result<Source, String> {
         let output = &draft.output.0;
-        if !elements(output).is_some_and(|count| (1..=MAX_ELEMENTS).contains(&count)) {
-            return Err(format!("its output {output:?} is empty or holds over {MAX_ELEMENTS} values"));
+        let count = elements(output).filter(|count| (1..=MAX_ELEMENTS).contains(count));
+        let count = count
+            .ok_or_else(|| format!("its output {output:?} is empty or holds over {MAX_ELEMENTS} values"))?;
+        if self.elements > MAX_ALL_ELEMENTS - count {
+            return Err(format!("the tensors of one sample hold over {MAX_ALL_ELEMENTS} values"));
         }
+        self.elements += count;
         if self.drafts.len() == MAX_LAYERS {
             return Err(format!("the model has over {MAX_LAYERS} layers"));
         }
@@ -205,6 +223,7 @@ impl<'a> Lowering<'a> {
             "BatchNormalization" => norm::batch_norm(self, node),
             "InstanceNormalization" => norm::instance_norm(self, node),
             "LayerNormalization" => norm::layer_norm(self, node),
+            "LRN" => norm::local_response_norm(self, node),
             "Softmax" | "LogSoftmax" => norm::softmax(self, node),
             "Add" | "Sub" | "Mul" | "Div" | "Pow" => arithmetic::pair(self, node),
             "Sum" | "Max" | "Min" => arithmetic::several(self, node),

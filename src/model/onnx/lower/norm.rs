@@ -6,9 +6,10 @@ use super::super::constant::{Constant, elements};
 use super::super::node::Node;
 use super::super::value::{Value, View};
 use super::Lowering;
-use super::arithmetic::{affine, number};
+use super::arithmetic::{affine, combine, number};
+use super::window::plane;
 use crate::error::Result;
-use crate::model::{Op, Weights};
+use crate::model::{Activation, Arithmetic, Op, Weights, Window};
 
 /// `BatchNormalization` as used for inference.
 pub fn batch_norm<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
@@ -50,6 +51,28 @@ pub fn instance_norm<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Va
     let source = graph.settled(node, &view)?;
     let normal = graph.push(node, op, vec![source], view.shape)?;
     affine(graph, node, normal, scale, shift).map(Value::Tensor)
+}
+
+/// `LRN`: `x / (bias + alpha * mean of the squares of its neighbours' channels) ^ beta`. The mean is an average pooling over
+/// a plane of channels and places.
+pub fn local_response_norm<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
+    let view = graph.tensor(node, 0)?;
+    let [channels, height, width] = plane(node, &view)?;
+    let size = usize::try_from(node.int("size", 0)).ok().filter(|size| (1..=channels).contains(size));
+    let size = size.ok_or_else(|| node.error("its size is not between 1 and the number of channels"))?;
+    let power = |exponent| Op::Activation(Activation::Power { exponent });
+    let flat = View { source: view.source, shape: vec![1, 1, channels, height * width] };
+    let squares = graph.push_alike(node, power(2.0), flat.clone())?;
+    let padding = [(size - 1) / 2, 0, size / 2, 0];
+    let window = Window { kernel: [size, 1], stride: [1, 1], padding, dilation: [1, 1] };
+    let pool = Op::AveragePool { window, ceil: false, count_padding: true };
+    let source = graph.settled(node, &squares)?;
+    let means = graph.push(node, pool, vec![source], flat.shape.clone())?;
+    let (alpha, bias) = (node.float("alpha", 1e-4), node.float("bias", 1.0));
+    let sums = affine(graph, node, means, number(alpha), number(bias))?;
+    let divisors = graph.push_alike(node, power(-node.float("beta", 0.75)), sums)?;
+    let View { source, .. } = combine(graph, node, Arithmetic::Product, &[flat, divisors])?;
+    Ok(Value::Tensor(View { source, shape: view.shape }))
 }
 
 /// `LayerNormalization` over the last axes.

@@ -40,8 +40,11 @@ pub fn transpose<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value>
     if order.iter().filter(|&&axis| view.shape[axis] != 1).is_sorted() {
         return Ok(Value::Tensor(View { source: view.source, shape }));
     }
-    let (source, skipped) = graph.along_axes(node, &view, order.first() != Some(&0))?;
-    let order = order[skipped..].iter().map(|axis| axis - skipped).collect();
+    // The other axes as they follow each other without those.
+    let sides: Vec<usize> = view.shape.iter().copied().filter(|&side| side != 1).collect();
+    let place = |axis: usize| view.shape[..axis].iter().filter(|&&side| side != 1).count();
+    let order = order.into_iter().filter(|&axis| view.shape[axis] != 1).map(place).collect();
+    let source = graph.stored_as(&view, &sides).map_err(|what| node.error(what))?;
     graph.push(node, Op::Transpose { order }, vec![source], shape).map(Value::Tensor)
 }
 
