@@ -130,8 +130,13 @@ fn absorb_affine(draft: &mut Draft<'_>, scale: &Arc<Weights>, shift: &Arc<Weight
             let own = |weights: &Option<Arc<Weights>>, otherwise| {
                 weights.clone().unwrap_or_else(|| filled(shape, otherwise))
             };
-            let fits = fit(scale, shift, |own| own == shape.as_slice());
-            let both = composed([&own(weight, 1.0), &own(bias, 0.0)], [scale, shift]).filter(|_| fits);
+            // Single values would have to be spread over all places: no saving.
+            let spread = scale.data.len() > 1 || shift.data.len() > 1;
+            let fits = spread && fit(scale, shift, |own| own == shape.as_slice());
+            if !fits {
+                return false;
+            }
+            let both = composed([&own(weight, 1.0), &own(bias, 0.0)], [scale, shift]);
             if let Some([scale, shift]) = &both {
                 (*weight, *bias) = (Some(scale.clone()), Some(shift.clone()));
             }

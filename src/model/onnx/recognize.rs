@@ -54,10 +54,11 @@ fn line(op: &Op) -> Option<(f32, f32)> {
     }
 }
 
-/// All lines behind a source as one: `scale * x + shift`, `x`, and the drafts on the way.
+/// Up to four lines behind a source as one: `scale * x + shift`, `x`, and the drafts on the way.
 fn lines<'d, 'a>(drafts: &'d [Draft<'a>], mut source: Source) -> (f32, f32, Source, Vec<&'d Draft<'a>>) {
     let (mut scale, mut shift, mut parts) = (1.0, 0.0, Vec::new());
-    while let Some((draft, input)) = behind(drafts, source)
+    while parts.len() < 4
+        && let Some((draft, input)) = behind(drafts, source)
         && let Some((inner, offset)) = line(&draft.op)
     {
         (scale, shift, source) = (scale * inner, scale * offset + shift, input);
