@@ -289,6 +289,26 @@ def shapes(net):
     return net.model(view, net.pooled(blocks), net.pooled(same))
 
 
+@network(13)
+def products(net):
+    """Products of two tensors, and of constants."""
+    x, y = net.conv(net.x, 3, 4), net.conv(net.x, 3, 2)
+    matmul = net.op("MatMul", x, net.op("Transpose", x, perm=[0, 1, 3, 2]))
+    sums = net.op("Einsum", x, y, equation="nchw,nkhw->nck")
+    kept = net.op("Einsum", x, y, equation="ncaw, nkwb -> nkcba")
+    length = net.op("ReduceL2", x, axes=[-1])
+    unit = net.op("Div", x, net.op("Expand", net.op("Clip", length, net.constant(np.float32(1e-3))), net.op("Shape", x)))
+    bias = net.op("Sigmoid", net.op("Relu", net.op("MatMul", net.weights(1, 3, 6, 2), net.weights(2, 6))))
+    backwards = net.op("Slice", bias, net.ints(-1), net.ints(-(2**62)), net.ints(3), net.ints(-2))
+    places = net.constant(np.array([[[0, 1]], [[0, -1]]], np.int64))
+    marked = net.op("ScatterND", backwards, places, net.weights(2, 1, 6, 3))
+    added = net.op("Add", net.op("Concat", y, net.op("Slice", x, net.ints(0), net.ints(1), net.ints(1)), axis=1), bias)
+    found = net.op("GatherND", marked, net.constant(np.array([[[0, 1, 0], [0, 0, 5]]], np.int64)))
+    added = net.op("Add", added, net.op("Concat", marked, marked, axis=3))
+    added = net.op("Mul", added, net.op("Reshape", found, net.ints(6, 1)))
+    return net.model(*[spread(net, part) for part in (matmul, sums, kept, unit, added)])
+
+
 def exported(model, side, kind, opset):
     torch.manual_seed(1)
     picture = torch.zeros(2, 3, side, side)
@@ -361,28 +381,29 @@ def halved(model):
 
 
 def main():
-    OUT.mkdir(parents=True, exist_ok=True)
-    for old in OUT.iterdir():
-        old.unlink()
-    references = {}
+    files, references = {}, {}
 
-    def write(name, model, same=None):
-        file = model.SerializeToString()
-        (OUT / f"{name}.onnx").write_bytes(file)
+    def add(name, model, same=None):
+        files[name] = model.SerializeToString()
         answers = reference((same or model).SerializeToString())
         exits = [
             {"name": exit["name"], "logits": [[float(f"{v:.7g}") for v in image] for image in exit["logits"][:2]]}
             for exit in answers["exits"]
         ]
         references[name] = {"seed": answers["seed"], "exits": exits}
-        print(f"{name:20} {len(file)} bytes")
+        print(f"{name:20} {len(files[name])} bytes")
 
     for name, build in NETWORKS.items():
-        write(name, build())
-    write("half", *halved(NETWORKS["convolutions_17"]()))
+        add(name, build())
+    add("half", *halved(NETWORKS["convolutions_17"]()))
 
+    OUT.mkdir(parents=True, exist_ok=True)
+    for old in OUT.iterdir():
+        old.unlink()
+    for name, file in files.items():
+        (OUT / f"{name}.onnx").write_bytes(file)
     # The same model with its weights in a file of their own.
-    outside = onnx.load_from_string((OUT / "convolutions_17.onnx").read_bytes())
+    outside = onnx.load_from_string(files["convolutions_17"])
     onnx.save(outside, OUT / "outside.onnx", save_as_external_data=True, location="outside.data", size_threshold=0)
 
     text = json.dumps(references).replace("[[", "[\n[").replace("], [", "],\n[").replace("}, ", "},\n")

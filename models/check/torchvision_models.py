@@ -54,6 +54,9 @@ MODELS = {
     "mnasnet1_0": 64,
     "resnext50_32x4d": 64,
     "inception_v3": 128,
+    "swin_t": 224,
+    "swin_v2_t": 256,
+    "maxvit_t": 224,
 }
 EXPORTERS = ["old:11", "old:13", "old:17", "old:20", "new:18", "new:20"]
 

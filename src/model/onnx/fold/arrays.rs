@@ -1,6 +1,6 @@
 //! Constants cut up, joined and turned; their values stay what they are.
 
-use ndarray::{ArrayBase, ArrayViewD, Axis, Data, IxDyn, Slice};
+use ndarray::{ArrayBase, ArrayViewD, Axis, Data, IxDyn};
 
 use super::super::constant::{Budget, Constant, elements};
 use super::super::node::Node;
@@ -32,10 +32,9 @@ fn parts<T: Clone, S: Data<Elem = T>>(array: &ArrayBase<S, IxDyn>) -> (Vec<usize
     (array.shape().to_vec(), array.iter().cloned().collect())
 }
 
-/// Places `start..end` of an axis, every `step`-th; they must lie within it.
-pub fn sliced(value: &Constant, axis: usize, [start, end, step]: [usize; 3]) -> Option<Constant> {
-    let slice = Slice::new(start as isize, Some(end as isize), step as isize);
-    rearranged!(value, |array| array.slice_axis(Axis(axis), slice))
+/// Some places of an axis, which must lie within it, in the order given.
+pub fn picked(value: &Constant, axis: usize, places: &[usize]) -> Option<Constant> {
+    rearranged!(value, |array| array.select(Axis(axis), places))
 }
 
 /// Axes in another order, which must be a permutation.
@@ -56,7 +55,7 @@ pub fn gathered(
     let picked = places.data.iter().map(|&place| node.axis(place, side)).collect::<Result<Vec<usize>>>()?;
     let shape = [&value.shape()[..axis], &places.shape, &value.shape()[axis + 1..]].concat();
     budget.take_shape(&shape).map_err(|error| node.error(error))?;
-    Ok(rearranged!(value, |array| array.select(Axis(axis), &picked)).map(|value| value.reshaped(shape)))
+    Ok(self::picked(value, axis, &picked).map(|value| value.reshaped(shape)))
 }
 
 /// `Expand` to a shape, which is itself broadcast.
@@ -103,4 +102,79 @@ pub fn joined(values: &[Constant], axis: usize) -> Option<Constant> {
         }
         (_, ints) => (Some(ints.len()) == elements(&shape)).then(|| Constant::int(shape, ints)),
     }
+}
+
+/// `ScatterND`: some values replaced by others, at the places that a list of indices names.
+pub fn scattered(node: &Node<'_>, [value, places, new]: [&Constant; 3]) -> Result<Option<Constant>> {
+    if !matches!(node.text("reduction", "none"), "none" | "") {
+        return Ok(None);
+    }
+    let (starts, rest) = starts(node, value, places)?;
+    let length: usize = rest.iter().product();
+    if starts.len().checked_mul(length) != Some(new.len()) {
+        return Err(node.error("its updates do not fit its data"));
+    }
+    Ok(match (value, new) {
+        (Constant::Float(held), Constant::Float(new)) => {
+            Some(Constant::float(held.shape.clone(), replaced(&held.data, &new.data, &starts, length)))
+        }
+        (Constant::Int(held), Constant::Int(new)) => {
+            Some(Constant::int(held.shape.clone(), replaced(&held.data, &new.data, &starts, length)))
+        }
+        _ => None,
+    })
+}
+
+/// `GatherND`: the values at the places that a list of indices names.
+pub fn gathered_by_index(
+    node: &Node<'_>,
+    value: &Constant,
+    places: &Constant,
+    budget: &mut Budget,
+) -> Result<Option<Constant>> {
+    if node.int("batch_dims", 0) != 0 {
+        return Ok(None);
+    }
+    let (starts, rest) = starts(node, value, places)?;
+    let rows = places.shape().split_last().map_or(&[][..], |(_, rows)| rows);
+    let shape = [rows, rest].concat();
+    budget.take_shape(&shape).map_err(|error| node.error(error))?;
+    let length: usize = rest.iter().product();
+    Ok(Some(match value {
+        Constant::Float(held) => Constant::float(
+            shape,
+            starts.iter().flat_map(|&start| held.data[start..][..length].to_vec()).collect(),
+        ),
+        Constant::Int(held) => Constant::int(
+            shape,
+            starts.iter().flat_map(|&start| held.data[start..][..length].to_vec()).collect(),
+        ),
+    }))
+}
+
+/// Where in a constant's values the parts begin that a list of indices names, and the shape of each part.
+fn starts<'v>(node: &Node<'_>, value: &'v Constant, places: &Constant) -> Result<(Vec<usize>, &'v [usize])> {
+    let misfit = || node.error("its indices do not fit its data");
+    let Constant::Int(places) = places else { return Err(misfit()) };
+    let fits = |depth: &usize| (1..=value.shape().len()).contains(depth);
+    let depth = places.shape.last().copied().filter(fits).ok_or_else(misfit)?;
+    let (named, rest) = value.shape().split_at(depth);
+    let length = elements(rest).ok_or_else(misfit)?;
+    let mut starts = Vec::with_capacity(places.data.len() / depth);
+    for index in places.data.chunks(depth) {
+        let mut start = 0;
+        for (&place, &side) in std::iter::zip(index, named) {
+            start = start * side + node.axis(place, side)?;
+        }
+        starts.push(start * length);
+    }
+    Ok((starts, rest))
+}
+
+fn replaced<T: Copy>(data: &[T], new: &[T], starts: &[usize], length: usize) -> Vec<T> {
+    let mut data = data.to_vec();
+    for (at, &start) in starts.iter().enumerate() {
+        data[start..][..length].copy_from_slice(&new[at * length..][..length]);
+    }
+    data
 }

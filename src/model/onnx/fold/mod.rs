@@ -9,7 +9,7 @@ mod tests;
 use std::sync::Arc;
 
 use arrays::joined;
-pub use arrays::sliced;
+pub use arrays::picked;
 
 use super::constant::{Budget, Constant, MAX_RANK, elements};
 use super::node::Node;
@@ -63,7 +63,11 @@ pub fn constants(node: &Node<'_>, inputs: &[Constant], budget: &mut Budget) -> R
         }
         ("Gather", [value, places]) => arrays::gathered(node, value, places, budget)?,
         ("Expand", [value, Constant::Int(target)]) => arrays::expanded(node, value, &target.data, budget)?,
+        ("GatherND", [value, places]) => arrays::gathered_by_index(node, value, places, budget)?,
+        ("ScatterND", [value, places, new]) => arrays::scattered(node, [value, places, new])?,
         ("Transpose", [value]) => arrays::transposed(value, &order(node, value.shape().len())?),
+        ("MatMul", [left, right]) => numbers::product(node, left, right, budget)?,
+        ("Clip", [value, bounds @ ..]) => numbers::clipped(node, value, bounds),
         ("Where", [condition, yes, no]) => numbers::chosen(node, [condition, yes, no], budget)?,
         ("Range", [start, limit, step]) => numbers::range(node, [start, limit, step], budget)?,
         ("ConstantOfShape", [shape]) => Some(numbers::filled(node, shape, budget)?),

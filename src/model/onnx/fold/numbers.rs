@@ -1,6 +1,6 @@
 //! Arithmetic and comparisons of constants.
 
-use ndarray::ArrayViewD;
+use ndarray::{ArrayView2, ArrayViewD};
 
 use super::super::constant::{Budget, Constant, Ints};
 use super::super::node::Node;
@@ -65,6 +65,9 @@ pub fn unary(node: &Node<'_>, value: &Constant) -> Option<Constant> {
                 "Floor" => f32::floor,
                 "Ceil" => f32::ceil,
                 "Round" => f32::round_ties_even,
+                "Relu" => |x| x.max(0.0),
+                "Sigmoid" => |x| (1.0 + (-x).exp()).recip(),
+                "Tanh" => f32::tanh,
                 _ => return None,
             };
             Some(Constant::float(held.shape.clone(), held.data.iter().map(|&x| change(x)).collect()))
@@ -80,6 +83,44 @@ pub fn unary(node: &Node<'_>, value: &Constant) -> Option<Constant> {
             Some(Constant::int(held.shape.clone(), data))
         }
     }
+}
+
+/// `Clip`, with either bound left out or both given.
+pub fn clipped(node: &Node<'_>, value: &Constant, bounds: &[Constant]) -> Option<Constant> {
+    let Constant::Float(held) = value else { return None };
+    let mut bounds = bounds.iter();
+    let mut bound = |index: usize, name: &str, default: f32| match node.input(index) {
+        Some(_) => bounds.next().and_then(Constant::single_float),
+        None => Some(node.float(name, default)),
+    };
+    let (least, most) = (bound(1, "min", f32::NEG_INFINITY)?, bound(2, "max", f32::INFINITY)?);
+    let data = held.data.iter().map(|value| value.max(least).min(most)).collect();
+    Some(Constant::float(held.shape.clone(), data))
+}
+
+/// `MatMul` with a matrix: what stands in front of the last axis counts as rows.
+pub fn product(
+    node: &Node<'_>,
+    left: &Constant,
+    right: &Constant,
+    budget: &mut Budget,
+) -> Result<Option<Constant>> {
+    let (Constant::Float(left), Constant::Float(right)) = (left, right) else { return Ok(None) };
+    let (&[ref rows @ .., inner], &[same, columns]) = (left.shape.as_slice(), right.shape.as_slice()) else {
+        return Ok(None);
+    };
+    let shape = [rows, &[columns]].concat();
+    // Each sum is charged as a value, so that time stays within bounds as well.
+    let count =
+        budget.take_shape(&[shape.as_slice(), &[inner]].concat()).map_err(|error| node.error(error))?;
+    if inner != same || count == 0 {
+        return Err(node.error(format_args!("{:?} and {:?} cannot be multiplied", left.shape, right.shape)));
+    }
+    let matrix = |shape: [usize; 2], data| ArrayView2::from_shape(shape, data).ok();
+    let product = matrix([left.data.len() / inner, inner], left.data.as_slice())
+        .zip(matrix([inner, columns], &right.data))
+        .map(|(left, right)| left.dot(&right).iter().copied().collect());
+    Ok(product.map(|data| Constant::float(shape, data)))
 }
 
 /// `Where`: the second value where the first is not 0, else the third.

@@ -150,7 +150,8 @@ fn in_front<'a>(graph: &mut Lowering<'a>, node: &Node<'a>, view: View, constant:
     }
 }
 
-fn power(exponent: f32) -> Op {
+/// `x` to the power of a number.
+pub fn power(exponent: f32) -> Op {
     Op::Activation(Activation::Power { exponent })
 }
 

@@ -1,7 +1,7 @@
 //! What takes parts of a tensor or a constant: slices, splits, and single places of an axis.
 
 use super::super::constant::Constant;
-use super::super::fold::sliced;
+use super::super::fold::picked;
 use super::super::node::Node;
 use super::super::value::{Value, View};
 use super::Lowering;
@@ -32,18 +32,42 @@ pub fn slice<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     }
     for at in 0..starts.len() {
         let axis = node.axis(axes[at], rank)?;
-        let side = value.shape()[axis];
-        let step = usize::try_from(steps[at]).ok().filter(|&step| step > 0).ok_or_else(|| {
-            node.error(format_args!("only steps forward are supported, found {}", steps[at]))
-        })?;
-        let place = |at: i64| {
-            let side = side as i64;
-            (if at < 0 { at.saturating_add(side) } else { at }).clamp(0, side) as usize
+        let side = value.shape()[axis] as i64;
+        let place = |at: i64, most: i64| (if at < 0 { at.saturating_add(side) } else { at }).clamp(0, most);
+        value = match usize::try_from(steps[at]) {
+            Ok(0) => return Err(node.error("its step is 0")),
+            Ok(step) => {
+                let (start, end) = (place(starts[at], side) as usize, place(ends[at], side) as usize);
+                taken(graph, node, value, &Range { axis, start, end: end.max(start), step })?
+            }
+            Err(_) => {
+                // Backwards, an end that lies in front of the axis means that its first place is taken, too.
+                let end = if ends[at] < -side { -1 } else { place(ends[at], side) };
+                let step = usize::try_from(steps[at].unsigned_abs()).unwrap_or(usize::MAX);
+                let start = place(starts[at], side - 1);
+                let places: Vec<usize> =
+                    (end + 1..=start).rev().step_by(step).map(|place| place as usize).collect();
+                backwards(graph, node, value, axis, &places)?
+            }
         };
-        let (start, end) = (place(starts[at]), place(ends[at]));
-        value = taken(graph, node, value, &Range { axis, start, end: end.max(start), step })?;
     }
     Ok(value)
+}
+
+/// Places of an axis from its end on, of constants only.
+fn backwards(
+    graph: &mut Lowering<'_>,
+    node: &Node<'_>,
+    value: Value,
+    axis: usize,
+    places: &[usize],
+) -> Result<Value> {
+    let Value::Constant(constant) = value else {
+        return Err(node.error("a computed tensor can be cut by steps forward only"));
+    };
+    graph.budget.take(constant.len()).map_err(|error| node.error(error))?;
+    let part = picked(&constant, axis, places);
+    part.map(Value::Constant).ok_or_else(|| node.error("its constant cannot be cut"))
 }
 
 /// `Split`: the parts in order.
@@ -98,7 +122,8 @@ fn taken<'a>(graph: &mut Lowering<'a>, node: &Node<'a>, value: Value, range: &Ra
     let view = match value {
         Value::Constant(constant) => {
             graph.budget.take(constant.len()).map_err(|error| node.error(error))?;
-            let part = sliced(&constant, axis, [start, end, step]);
+            let places: Vec<usize> = (start..end).step_by(step).collect();
+            let part = picked(&constant, axis, &places);
             return part.map(Value::Constant).ok_or_else(|| node.error("its constant cannot be cut"));
         }
         Value::Tensor(view) => view,

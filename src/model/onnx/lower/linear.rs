@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::constant::Constant;
 use super::super::fold::transposed;
 use super::super::node::Node;
-use super::super::value::{Value, broadcast};
+use super::super::value::{Value, View, broadcast};
 use super::Lowering;
 use super::window::{check_padded, pair, places, plane, window};
 use crate::error::Result;
@@ -76,11 +76,15 @@ pub fn matmul<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     fully_connected(graph, node, weight, None)
 }
 
-/// The products of two tensors' matrices: the last two axes.
 fn product<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     let views = [graph.tensor(node, 0)?, graph.tensor(node, 1)?];
+    multiplied(graph, node, &views).map(Value::Tensor)
+}
+
+/// The products of the matrices in the last two axes.
+pub fn multiplied<'a>(graph: &mut Lowering<'a>, node: &Node<'a>, views: &[View; 2]) -> Result<View> {
     let misfit = || {
-        let [left, right] = &views;
+        let [left, right] = views;
         node.error(format_args!("matrices of {:?} and {:?} cannot be multiplied", left.shape, right.shape))
     };
     let ([left @ .., rows, inner], [right @ .., same, columns]) =
@@ -91,7 +95,7 @@ fn product<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     let mut shape = broadcast(left, right).filter(|_| inner == same).ok_or_else(misfit)?;
     shape.extend([*rows, *columns]);
     let sources = views.iter().map(|view| graph.settled(node, view)).collect::<Result<Vec<_>>>()?;
-    graph.push(node, Op::MatMul, sources, shape).map(Value::Tensor)
+    graph.push(node, Op::MatMul, sources, shape)
 }
 
 /// The last axis of the input multiplied with `weight`, `[out, in]`.

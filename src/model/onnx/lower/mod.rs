@@ -3,6 +3,7 @@
 mod activation;
 mod arithmetic;
 mod cut;
+mod einsum;
 mod linear;
 mod norm;
 mod pool;
@@ -23,11 +24,11 @@ use crate::model::{LayerId, Op, Shape, Source};
 
 /// What the reader turns into layers or computes away, for its messages.
 const SUPPORTED: &str = "Abs, Add, AveragePool, BatchNormalization, Cast, CastLike, Clip, Concat, Constant, Conv, Div, \
-    Dropout, Elu, Erf, Exp, Flatten, Gather (constant places), Gelu, Gemm, GlobalAveragePool, GlobalMaxPool, \
+    Dropout, Einsum (of two), Elu, Erf, Exp, Expand, Flatten, Gather (constant places), Gelu, Gemm, GlobalAveragePool, GlobalMaxPool, \
     HardSigmoid, HardSwish, Identity, InstanceNormalization, LRN, LayerNormalization, LeakyRelu, Log, LogSoftmax, MatMul, Max, \
-    MaxPool, Min, Mish, Mul, Neg, PRelu, Pad (constant), Pow, Reciprocal, ReduceMax, ReduceMean, ReduceSum, Relu, Reshape, \
+    MaxPool, Min, Mish, Mul, Neg, PRelu, Pad (constant), Pow, Reciprocal, ReduceL2, ReduceMax, ReduceMean, ReduceSum, Relu, Reshape, \
     Selu, Shape, Sigmoid, Size, Slice, Softmax, Softplus, Split, Sqrt, Squeeze, Sub, Sum, Tanh, Transpose, Unsqueeze; \
-    of constants also ConstantOfShape, Equal, Expand, Range, Where and the like";
+    of constants also ConstantOfShape, Equal, GatherND, Range, ScatterND, Where and the like";
 
 /// More layers than any network for images has; planning is quadratic in them.
 const MAX_LAYERS: usize = 4096;
@@ -220,6 +221,7 @@ impl<'a> Lowering<'a> {
             "Conv" => linear::conv(self, node),
             "Gemm" => linear::gemm(self, node),
             "MatMul" => linear::matmul(self, node),
+            "Einsum" => einsum::einsum(self, node),
             "BatchNormalization" => norm::batch_norm(self, node),
             "InstanceNormalization" => norm::instance_norm(self, node),
             "LayerNormalization" => norm::layer_norm(self, node),
@@ -233,7 +235,7 @@ impl<'a> Lowering<'a> {
             "Clip" => activation::clip(self, node),
             "MaxPool" | "AveragePool" => pool::pool(self, node),
             "GlobalAveragePool" | "GlobalMaxPool" => pool::global(self, node),
-            "ReduceMean" | "ReduceSum" | "ReduceMax" => pool::reduce(self, node),
+            "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceL2" => pool::reduce(self, node),
             "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" => shape::reshape(self, node),
             "Transpose" => shape::transpose(self, node),
             "Expand" => shape::expand(self, node),

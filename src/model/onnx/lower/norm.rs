@@ -6,10 +6,10 @@ use super::super::constant::{Constant, elements};
 use super::super::node::Node;
 use super::super::value::{Value, View};
 use super::Lowering;
-use super::arithmetic::{affine, combine, number};
+use super::arithmetic::{affine, combine, number, power};
 use super::window::plane;
 use crate::error::Result;
-use crate::model::{Activation, Arithmetic, Op, Weights, Window};
+use crate::model::{Arithmetic, Op, Weights, Window};
 
 /// `BatchNormalization` as used for inference.
 pub fn batch_norm<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
@@ -60,7 +60,6 @@ pub fn local_response_norm<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Res
     let [channels, height, width] = plane(node, &view)?;
     let size = usize::try_from(node.int("size", 0)).ok().filter(|size| (1..=channels).contains(size));
     let size = size.ok_or_else(|| node.error("its size is not between 1 and the number of channels"))?;
-    let power = |exponent| Op::Activation(Activation::Power { exponent });
     let flat = View { source: view.source, shape: vec![1, 1, channels, height * width] };
     let squares = graph.push_alike(node, power(2.0), flat.clone())?;
     let padding = [(size - 1) / 2, 0, size / 2, 0];

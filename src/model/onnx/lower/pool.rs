@@ -3,6 +3,7 @@
 use super::super::node::Node;
 use super::super::value::{Value, View};
 use super::Lowering;
+use super::arithmetic::power;
 use super::window::{check_padded, extent, places, plane, pool_kernel, window};
 use crate::error::Result;
 use crate::model::{Op, Reduction};
@@ -47,14 +48,18 @@ pub fn global<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     graph.push(node, op, vec![source], vec![1, channels, 1, 1]).map(Value::Tensor)
 }
 
-/// `ReduceMean`, `ReduceSum` and `ReduceMax`. The mean over a plane is a global average pooling under another name.
+/// `ReduceMean`, `ReduceSum`, `ReduceMax` and `ReduceL2`. The mean over a plane is a global average pooling under another name.
 pub fn reduce<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     let how = match node.op() {
         "ReduceMean" => Reduction::Mean,
-        "ReduceSum" => Reduction::Sum,
+        "ReduceSum" | "ReduceL2" => Reduction::Sum,
         _ => Reduction::Largest,
     };
-    let view = graph.tensor(node, 0)?;
+    let mut view = graph.tensor(node, 0)?;
+    let length = node.op() == "ReduceL2";
+    if length {
+        view = graph.push_alike(node, power(2.0), view)?;
+    }
     let rank = view.shape.len();
     let mut reduced = vec![false; rank];
     match graph.list(node, "axes", 1)? {
@@ -72,12 +77,15 @@ pub fn reduce<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
         .collect();
     let axes: Vec<usize> = (0..rank).filter(|&axis| reduced[axis] && view.shape[axis] != 1).collect();
     if axes.is_empty() {
-        return Ok(Value::Tensor(View { source: view.source, shape }));
+        let view = View { source: view.source, shape };
+        let view = if length { graph.push_alike(node, power(0.5), view)? } else { view };
+        return Ok(Value::Tensor(view));
     }
     if how == Reduction::Mean && plane(node, &view).is_ok() && axes == [2, 3] {
         return global(graph, node).map(|pooled| pooled.reshaped(shape));
     }
     let (source, skipped) = graph.along_axes(node, &view, false)?;
     let axes = axes.into_iter().map(|axis| axis - skipped).collect();
-    graph.push(node, Op::Reduce { how, axes }, vec![source], shape).map(Value::Tensor)
+    let made = graph.push(node, Op::Reduce { how, axes }, vec![source], shape)?;
+    if length { graph.push_alike(node, power(0.5), made).map(Value::Tensor) } else { Ok(Value::Tensor(made)) }
 }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::super::constant::{Constant, elements};
+use super::super::constant::{Constant, MAX_RANK, elements};
 use super::super::fold::{axes, order, reshaped, squeezed};
 use super::super::node::Node;
 use super::super::value::{Value, View, broadcast, per_sample};
 use super::Lowering;
+use super::arithmetic::{affine, number};
 use super::window::MAX_ELEMENTS;
 use crate::error::Result;
 use crate::model::{Op, Weights};
@@ -32,39 +33,44 @@ pub fn reshape<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     Ok(Value::Tensor(View { source: view.source, shape }))
 }
 
-/// `Transpose`. Moving axes of length 1 moves no values.
+/// `Transpose`.
 pub fn transpose<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     let view = graph.tensor(node, 0)?;
     let order = order(node, view.shape.len())?;
+    turned(graph, node, view, &order).map(Value::Tensor)
+}
+
+/// A tensor with its axes in another order. Moving axes of length 1 moves no values.
+pub fn turned<'a>(graph: &mut Lowering<'a>, node: &Node<'a>, view: View, order: &[usize]) -> Result<View> {
     let shape: Vec<usize> = order.iter().map(|&axis| view.shape[axis]).collect();
     if order.iter().filter(|&&axis| view.shape[axis] != 1).is_sorted() {
-        return Ok(Value::Tensor(View { source: view.source, shape }));
+        return Ok(View { source: view.source, shape });
     }
     // The other axes as they follow each other without those.
     let sides: Vec<usize> = view.shape.iter().copied().filter(|&side| side != 1).collect();
     let place = |axis: usize| view.shape[..axis].iter().filter(|&&side| side != 1).count();
-    let order = order.into_iter().filter(|&axis| view.shape[axis] != 1).map(place).collect();
+    let order = order.iter().filter(|&&axis| view.shape[axis] != 1).map(|&axis| place(axis)).collect();
     let source = graph.stored_as(&view, &sides).map_err(|what| node.error(what))?;
-    graph.push(node, Op::Transpose { order }, vec![source], shape).map(Value::Tensor)
+    graph.push(node, Op::Transpose { order }, vec![source], shape)
 }
 
-/// `Expand` of a tensor that has the shape already.
+/// `Expand` of a tensor: another view if nothing is repeated, else the sum with zeros of the wanted shape.
 pub fn expand<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     let view = graph.tensor(node, 0)?;
     let Some(Constant::Int(target)) = graph.constant(node, 1)? else {
         return Err(node.error("expected its target shape to be integers"));
     };
-    let target: Option<Vec<usize>> = target.data.iter().map(|&side| usize::try_from(side).ok()).collect();
-    let shape = target.and_then(|target| broadcast(&view.shape, &target));
-    match shape {
-        Some(shape) if elements(&shape) == elements(&view.shape) => {
-            Ok(Value::Tensor(View { source: view.source, shape }))
-        }
-        _ => Err(node.error(format_args!(
-            "a computed tensor of {:?} cannot be repeated; supported for constants only",
-            view.shape
-        ))),
+    let sides: Option<Vec<usize>> = target.data.iter().map(|&side| usize::try_from(side).ok()).collect();
+    let shape = sides.and_then(|target| broadcast(&view.shape, &target)).ok_or_else(|| {
+        let few = target.data.get(..MAX_RANK).unwrap_or(&target.data);
+        node.error(format_args!("a tensor of {:?} cannot be expanded to {few:?}", view.shape))
+    })?;
+    if elements(&shape) == elements(&view.shape) {
+        return Ok(Value::Tensor(View { source: view.source, shape }));
     }
+    let count = graph.budget.take_shape(&shape).map_err(|error| node.error(error))?;
+    let zeros = Arc::new(Weights { shape, data: vec![0.0; count] });
+    affine(graph, node, view, number(1.0), zeros).map(Value::Tensor)
 }
 
 /// `Concat` of tensors, and of constants between them.
