@@ -24,6 +24,8 @@ mod scenario;
 mod serve;
 mod stop;
 
+pub use model::Model;
+
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;

@@ -1,11 +1,13 @@
 //! Which model a command works on: a bundled one or a file, with its records.
 
+use std::borrow::Cow;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::data::{EncodingRecord, ExitRecord};
 use crate::error::{Error, Result};
-use crate::model::{Graph, ModelHash};
+use crate::model::{ExternalPart, Graph, ModelHash, self_contained};
 
 /// A model that comes inside the program, with the records that `coprof exits` and `coprof encodings` made of it.
 struct Bundled {
@@ -29,7 +31,7 @@ macro_rules! bundled {
 static BUNDLED: [Bundled; 1] = [bundled!("alexnet")];
 
 /// No model file that coprof can run is larger.
-const MAX_FILE_BYTES: u64 = 512 << 20;
+const MAX_FILE_BYTES: usize = 1 << 30;
 
 /// A model as a command works on it.
 #[derive(Clone)]
@@ -57,6 +59,10 @@ impl Model {
         }
         let path = Path::new(name);
         let file = read(path, name)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let file = self_contained(&file, MAX_FILE_BYTES, |part| read_part(folder, part))
+            .map(Cow::into_owned)
+            .map_err(|error| error.within(name))?;
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("model");
         let graph = Graph::from_onnx(stem, &file).map_err(|error| error.within(name))?;
         Ok(Self { graph: Arc::new(graph), file: file.into(), origin: Origin::File(path.into()) })
@@ -99,12 +105,35 @@ fn read(path: &Path, name: &str) -> Result<Vec<u8>> {
         ))
     };
     let size = std::fs::metadata(path).map_err(missing)?.len();
-    if size > MAX_FILE_BYTES {
+    if size > MAX_FILE_BYTES as u64 {
         return Err(Error::failed(format!(
             "--model {name}: {size} bytes; files of up to {MAX_FILE_BYTES} are read"
         )));
     }
     std::fs::read(path).map_err(missing)
+}
+
+/// Reads weights that lie beside a model's file. Links must not lead out of its folder either.
+fn read_part(folder: &Path, part: ExternalPart<'_>) -> Result<Vec<u8>> {
+    let path = folder.join(part.path);
+    let failed =
+        |what: &dyn std::fmt::Display| Error::failed(format!("weights in {}: {what}", path.display()));
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let (folder, real) = (folder.canonicalize(), path.canonicalize());
+    let (folder, real) = (folder.map_err(|e| failed(&e))?, real.map_err(|e| failed(&e))?);
+    if !real.starts_with(&folder) {
+        return Err(failed(&"the file lies outside the model's folder"));
+    }
+    let mut file = std::fs::File::open(real).map_err(|e| failed(&e))?;
+    let size = file.metadata().map_err(|e| failed(&e))?.len();
+    if part.offset.checked_add(part.length as u64).is_none_or(|end| end > size) {
+        let ExternalPart { offset, length, .. } = part;
+        return Err(failed(&format_args!("expected {length} bytes from {offset} on, found {size} in all")));
+    }
+    let mut data = vec![0; part.length];
+    file.seek(SeekFrom::Start(part.offset)).map_err(|e| failed(&e))?;
+    file.read_exact(&mut data).map_err(|e| failed(&e))?;
+    Ok(data)
 }
 
 /// The names of the bundled models.
@@ -116,4 +145,45 @@ pub fn bundled_names() -> impl Iterator<Item = &'static str> {
 pub fn bundled(hash: &ModelHash) -> Option<(String, Arc<[u8]>)> {
     let found = BUNDLED.iter().find(|bundled| ModelHash::of(bundled.onnx) == *hash)?;
     Some((found.name.into(), found.onnx.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/onnx");
+
+    fn message(folder: &Path) -> String {
+        Model::load(folder.join("outside.onnx").to_str().unwrap()).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn weights_beside_the_file_are_put_inside_it() {
+        let inside = Model::load(&format!("{FOLDER}/convolutions_17.onnx")).unwrap();
+        let outside = Model::load(&format!("{FOLDER}/outside.onnx")).unwrap();
+        // What a peer is sent needs no other file.
+        let sent = Graph::from_onnx("sent", &outside.file).unwrap();
+        assert_eq!(sent.hash, outside.graph.hash);
+        let layers = |graph: &Graph| format!("{:?}", graph.layers);
+        assert_eq!(layers(&inside.graph), layers(&sent));
+    }
+
+    #[test]
+    fn weights_are_read_from_the_models_folder_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = |name: &str| folder.path().join("models").join(name);
+        std::fs::create_dir(folder.path().join("models")).unwrap();
+        std::fs::copy(format!("{FOLDER}/outside.onnx"), to("outside.onnx")).unwrap();
+        assert!(message(&to("")).contains("outside.data"), "a missing file");
+        let elsewhere = folder.path().join("outside.data");
+        std::fs::copy(format!("{FOLDER}/outside.data"), &elsewhere).unwrap();
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(&elsewhere, to("outside.data")).unwrap();
+            assert!(message(&to("")).contains("outside the model's folder"), "a link that leads out");
+            std::fs::remove_file(to("outside.data")).unwrap();
+        }
+        std::fs::write(to("outside.data"), [0; 64]).unwrap();
+        assert!(message(&to("")).contains("found 64 in all"), "a short file");
+    }
 }

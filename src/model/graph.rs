@@ -1,9 +1,10 @@
 //! The model graph: layers in topological order, and the exits among them.
 
 use std::fmt;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use super::op::Op;
 
 /// A layer's place in [`Graph::layers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -63,88 +64,6 @@ impl ModelHash {
     /// The first 12 digits, enough for people.
     pub fn short(&self) -> &str {
         self.0.get(..12).unwrap_or(&self.0)
-    }
-}
-
-/// A constant tensor, row-major.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Weights {
-    /// Its dimensions.
-    pub shape: Vec<usize>,
-    /// Its values; as many as the product of `shape`.
-    pub data: Vec<f32>,
-}
-
-/// The sliding window of a convolution or pooling, `[vertical, horizontal]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// Size of the kernel.
-    pub kernel: [usize; 2],
-    /// Step between places.
-    pub stride: [usize; 2],
-    /// Padding `[top, left, bottom, right]`.
-    pub padding: [usize; 4],
-    /// Spacing of the kernel's taps.
-    pub dilation: [usize; 2],
-}
-
-/// What a layer computes, per sample. `relu` says that a rectifier is fused behind it.
-#[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "the fields are the op's parameters under their usual names")]
-pub enum Op {
-    /// Convolution, `weight` `[out, in / groups, kh, kw]`, batch norm folded in.
-    Conv { weight: Arc<Weights>, bias: Option<Arc<Weights>>, window: Window, groups: usize, relu: bool },
-    /// Fully connected, `weight` `[out, in]`; its input is flattened first.
-    Linear { weight: Arc<Weights>, bias: Option<Arc<Weights>>, relu: bool },
-    /// `scale[c] * x + shift[c]` per channel (or one value for all): batch norm alone, input normalisation.
-    Affine { scale: Arc<Weights>, shift: Arc<Weights>, relu: bool },
-    /// Largest value under the window; `ceil` rounds the output size up.
-    MaxPool { window: Window, ceil: bool },
-    /// Mean under the window.
-    AveragePool { window: Window, ceil: bool, count_padding: bool },
-    /// Mean of each channel's plane.
-    GlobalAveragePool,
-    /// Rectifier alone.
-    Relu,
-    /// Sum of all inputs.
-    Add { relu: bool },
-    /// Inputs joined along the channels.
-    Concat,
-    /// The same values under another shape.
-    Reshape,
-}
-
-impl Op {
-    /// How many learned values it holds, folded ones counted once.
-    pub fn learned_values(&self) -> usize {
-        let of = |weights: &Arc<Weights>| weights.data.len();
-        match self {
-            Self::Conv { weight, bias, .. } | Self::Linear { weight, bias, .. } => {
-                of(weight) + bias.as_ref().map_or(0, of)
-            }
-            Self::Affine { scale, shift, .. } => of(scale) + of(shift),
-            _ => 0,
-        }
-    }
-
-    /// Its name for tables, fused parts included.
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::Conv { relu: true, .. } => "conv+relu",
-            Self::Conv { .. } => "conv",
-            Self::Linear { relu: true, .. } => "linear+relu",
-            Self::Linear { .. } => "linear",
-            Self::Affine { relu: true, .. } => "affine+relu",
-            Self::Affine { .. } => "affine",
-            Self::MaxPool { .. } => "maxpool",
-            Self::AveragePool { .. } => "avgpool",
-            Self::GlobalAveragePool => "global avgpool",
-            Self::Relu => "relu",
-            Self::Add { relu: true } => "add+relu",
-            Self::Add { .. } => "add",
-            Self::Concat => "concat",
-            Self::Reshape => "reshape",
-        }
     }
 }
 
@@ -309,14 +228,5 @@ mod tests {
         assert_eq!(empty.0.len(), 64);
         assert_ne!(empty, ModelHash::of(b"model"));
         assert_eq!(ModelHash("short".into()).short(), "short");
-    }
-
-    #[test]
-    fn learned_values_count_weights_and_biases() {
-        let weights = |len| Arc::new(Weights { shape: vec![len], data: vec![0.0; len] });
-        let linear = Op::Linear { weight: weights(12), bias: Some(weights(3)), relu: false };
-        assert_eq!(linear.learned_values(), 15);
-        assert_eq!(Op::Affine { scale: weights(3), shift: weights(3), relu: false }.learned_values(), 6);
-        assert_eq!(Op::Concat.learned_values(), 0);
     }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::graph::{Exit, Graph, Layer, LayerId, ModelHash, Op, Shape, Source, Weights, Window};
+use super::activation::Activation;
+use super::graph::{Exit, Graph, Layer, LayerId, ModelHash, Shape, Source};
+use super::op::{Arithmetic, Op, Weights, Window};
 
 fn zeros(shape: &[usize]) -> Arc<Weights> {
     Arc::new(Weights { shape: shape.to_vec(), data: vec![0.0; shape.iter().product()] })
@@ -23,7 +25,13 @@ fn layer(name: &str, op: Op, inputs: &[Source], output: &[usize]) -> Layer {
 
 fn conv(inputs: usize, outputs: usize) -> Op {
     let window = Window { kernel: [3, 3], stride: [1, 1], padding: [1; 4], dilation: [1, 1] };
-    Op::Conv { weight: zeros(&[outputs, inputs, 3, 3]), bias: None, window, groups: 1, relu: true }
+    Op::Conv {
+        weight: zeros(&[outputs, inputs, 3, 3]),
+        bias: None,
+        window,
+        groups: 1,
+        activation: Some(Activation::Relu),
+    }
 }
 
 fn pool() -> Op {
@@ -32,7 +40,7 @@ fn pool() -> Op {
 }
 
 fn linear(inputs: usize, outputs: usize) -> Op {
-    Op::Linear { weight: zeros(&[outputs, inputs]), bias: None, relu: false }
+    Op::Linear { weight: zeros(&[outputs, inputs]), bias: None, activation: None }
 }
 
 fn of(id: usize) -> Source {
@@ -68,7 +76,12 @@ pub fn residual() -> Arc<Graph> {
         layer("conv1", conv(3, 4), &[Source::Input], &[4, 8, 8]),
         layer("conv2a", conv(4, 4), &[of(0)], &[4, 8, 8]),
         layer("conv2b", conv(4, 4), &[of(1)], &[4, 8, 8]),
-        layer("add", Op::Add { relu: true }, &[of(0), of(2)], &[4, 8, 8]),
+        layer(
+            "add",
+            Op::Combine { how: Arithmetic::Sum, activation: Some(Activation::Relu) },
+            &[of(0), of(2)],
+            &[4, 8, 8],
+        ),
         layer("fc", linear(256, 4), &[of(3)], &[4]),
     ];
     graph("sample-residual", layers, &[("final", 4)])
@@ -81,7 +94,7 @@ pub fn forked() -> Arc<Graph> {
         layer("left", conv(4, 4), &[of(0)], &[4, 8, 8]),
         layer("right1", conv(4, 4), &[of(0)], &[4, 8, 8]),
         layer("right2", conv(4, 4), &[of(2)], &[4, 8, 8]),
-        layer("join", Op::Concat, &[of(1), of(3)], &[8, 8, 8]),
+        layer("join", Op::Concat { axis: 0, constants: Vec::new() }, &[of(1), of(3)], &[8, 8, 8]),
         layer("fc", linear(512, 4), &[of(4)], &[4]),
     ];
     graph("sample-forked", layers, &[("final", 5)])

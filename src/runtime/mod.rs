@@ -4,6 +4,8 @@ mod fake;
 mod host;
 mod kernel;
 mod torch;
+#[cfg(test)]
+mod torch_tests;
 
 pub use fake::FakeBackend;
 pub use host::{DenseSolver, prepare_thread};

@@ -68,7 +68,7 @@ impl TorchBackend {
         faster(plain, blocked)
     }
 
-    fn with_layout(graph: Arc<Graph>, device: TorchDevice, layout: Layout) -> Result<Self> {
+    pub(super) fn with_layout(graph: Arc<Graph>, device: TorchDevice, layout: Layout) -> Result<Self> {
         let _no_grad = tch::no_grad_guard();
         let prepare = |layer: &crate::model::Layer| {
             let first = layer.inputs.first().copied().unwrap_or(Source::Input);
@@ -187,113 +187,4 @@ impl Backend for TorchBackend {
 fn failed(what: &str, error: &TchError) -> Error {
     let text = error.to_string();
     Error::failed(format!("libtorch could not run '{what}': {}", text.lines().next().unwrap_or("no message")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Cut;
-
-    const MODEL: &[u8] = include_bytes!("../../models/alexnet.onnx");
-    const REFERENCE: &str = include_str!("../../models/alexnet.reference.json");
-
-    /// ONNX Runtime's logits on made-up pixels; `models/train/reference.py` writes the file.
-    #[derive(serde::Deserialize)]
-    struct Reference {
-        model_sha256: String,
-        seed: u64,
-        exits: Vec<ReferenceExit>,
-    }
-
-    #[derive(serde::Deserialize)]
-    struct ReferenceExit {
-        name: String,
-        logits: Vec<Vec<f32>>,
-    }
-
-    fn graph() -> Arc<Graph> {
-        Arc::new(Graph::from_onnx("alexnet", MODEL).unwrap())
-    }
-
-    /// The generator that `reference.py` documents.
-    fn pixels(state: &mut u64, count: usize) -> Vec<f32> {
-        let mut next = || {
-            *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (*state >> 56) as f32
-        };
-        (0..count).map(|_| next()).collect()
-    }
-
-    fn assert_close(found: &[f32], expected: &[f32], what: &str) {
-        let scale = expected.iter().fold(0.0f32, |most, value| most.max(value.abs()));
-        let off = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(off <= 1e-4 * scale, "{what}: {found:?} for {expected:?}");
-    }
-
-    #[test]
-    fn every_exit_answers_as_onnx_runtime_does_in_every_layout() {
-        let reference: Reference = serde_json::from_str(REFERENCE).unwrap();
-        let graph = graph();
-        assert_eq!(reference.model_sha256, graph.hash.0, "the reference is of another model");
-        for layout in [Layout::Plain, Layout::Blocked] {
-            let mut backend = TorchBackend::with_layout(graph.clone(), TorchDevice::CPU, layout).unwrap();
-            let mut state = reference.seed;
-            for image in 0..reference.exits[0].logits.len() {
-                backend.clear();
-                backend.put(Source::Input, &pixels(&mut state, graph.input.elements())).unwrap();
-                backend.run(&graph.layer_ids().collect::<Vec<_>>()).unwrap();
-                for (exit, expected) in graph.exits.iter().zip(&reference.exits) {
-                    assert_eq!(exit.name, expected.name);
-                    let mut logits = Vec::new();
-                    backend.get(Source::Layer(exit.logits), &mut logits).unwrap();
-                    assert_close(&logits, &expected.logits[image], &format!("{} {layout:?}", exit.name));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_rest_behind_any_cut_answers_as_the_whole() {
-        let graph = graph();
-        let logits = Source::Layer(graph.exits[graph.final_exit().0].logits);
-        for layout in [Layout::Plain, Layout::Blocked] {
-            let mut backend = TorchBackend::with_layout(graph.clone(), TorchDevice::CPU, layout).unwrap();
-            let (mut whole, mut found) = (Vec::new(), Vec::new());
-            backend.put(Source::Input, &pixels(&mut 1, graph.input.elements())).unwrap();
-            backend.run(&graph.trunk()).unwrap();
-            backend.get(logits, &mut whole).unwrap();
-            for cut in Cut::along_trunk(&graph) {
-                let frontier = cut.frontier(&graph, &[]);
-                backend.clear();
-                backend.put(Source::Input, &pixels(&mut 1, graph.input.elements())).unwrap();
-                backend.run(cut.layers()).unwrap();
-                let mut tensors = vec![Vec::new(); frontier.len()];
-                for (&source, values) in frontier.iter().zip(&mut tensors) {
-                    backend.get(source, values).unwrap();
-                }
-                if frontier.is_empty() {
-                    continue;
-                }
-                backend.clear();
-                for (&source, values) in frontier.iter().zip(&tensors) {
-                    backend.put(source, values).unwrap();
-                }
-                backend.run(&cut.rest(&graph)).unwrap();
-                backend.get(logits, &mut found).unwrap();
-                assert_close(&found, &whole, &format!("{:?} {layout:?}", cut.tip_names(&graph)));
-            }
-        }
-    }
-
-    #[test]
-    fn what_does_not_fit_is_an_error() {
-        let graph = graph();
-        let mut backend = TorchBackend::with_layout(graph.clone(), TorchDevice::CPU, Layout::Plain).unwrap();
-        let missing = backend.run(&[graph.trunk()[1]]).unwrap_err();
-        assert!(missing.to_string().contains("before it was there"), "{missing}");
-        let short = backend.put(Source::Input, &[0.0; 7]).unwrap_err();
-        assert!(short.to_string().contains("3072 values, found 7"), "{short}");
-        assert_eq!("tpu".parse::<TorchDevice>().unwrap_err().exit_code(), 2);
-        assert_eq!("cuda:99".parse::<TorchDevice>().unwrap_err().exit_code(), 2);
-    }
 }

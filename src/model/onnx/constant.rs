@@ -53,35 +53,105 @@ impl Constant {
         }
     }
 
+    /// The same values under another shape, which must hold as many.
+    pub fn reshaped(&self, shape: Vec<usize>) -> Self {
+        match self {
+            Self::Float(weights) => Self::float(shape, weights.data.clone()),
+            Self::Int(ints) => Self::int(shape, ints.data.clone()),
+        }
+    }
+
+    /// Its values as real numbers.
+    pub fn as_float(&self) -> Self {
+        match self {
+            Self::Float(_) => self.clone(),
+            Self::Int(ints) => {
+                Self::float(ints.shape.clone(), ints.data.iter().map(|&value| value as f32).collect())
+            }
+        }
+    }
+
+    /// Its values as integers, cut off towards 0.
+    pub fn as_int(&self) -> Self {
+        match self {
+            Self::Int(_) => self.clone(),
+            Self::Float(weights) => {
+                Self::int(weights.shape.clone(), weights.data.iter().map(|&value| value as i64).collect())
+            }
+        }
+    }
+
+    /// 1 where a value is not 0.
+    pub fn as_flags(&self) -> Self {
+        let flags = match self {
+            Self::Float(weights) => weights.data.iter().map(|&value| i64::from(value != 0.0)).collect(),
+            Self::Int(ints) => ints.data.iter().map(|&value| i64::from(value != 0)).collect(),
+        };
+        Self::int(self.shape().to_vec(), flags)
+    }
+
+    /// Its only value, if it is a single integer.
+    pub fn single_int(&self) -> Option<i64> {
+        match self {
+            Self::Int(ints) if ints.data.len() == 1 => Some(ints.data[0]),
+            _ => None,
+        }
+    }
+
+    /// Its only value, if it is a single real number.
+    pub fn single_float(&self) -> Option<f32> {
+        match self {
+            Self::Float(weights) if weights.data.len() == 1 => Some(weights.data[0]),
+            _ => None,
+        }
+    }
+
     /// Reads a stored tensor. Nothing is allocated before the data is known to be as long as the shape says.
     pub fn decode(tensor: &TensorProto) -> Result<Self, String> {
         if tensor.data_location != 0 || !tensor.external_data.is_empty() {
-            return Err("its weights lie in a separate file, which is not supported yet; \
-                        export with the weights inside the ONNX file"
-                .into());
+            return Err("its weights lie in a separate file, which is not there".into());
         }
         let shape = dimensions(&tensor.dims)?;
         let count = elements(&shape).ok_or("its dimensions overflow")?;
         match tensor.data_type {
-            data_type::INT64 | data_type::INT32 | data_type::BOOL => {
+            data_type::INT64 | data_type::INT32 | data_type::BOOL | data_type::UINT8 => {
                 Ok(Self::int(shape, int_values(tensor, count)?))
             }
             data_type::FLOAT | data_type::FLOAT16 | data_type::BFLOAT16 | data_type::DOUBLE => {
                 Ok(Self::float(shape, float_values(tensor, count)?))
             }
             other => Err(format!(
-                "element type {other} is not supported; supported: float, float16, bfloat16, double, int32, int64, bool"
+                "element type {other} is not supported; supported: float, float16, bfloat16, double, \
+                 int32, int64, uint8, bool"
             )),
         }
     }
 }
+
+/// More axes than any tensor of a network has.
+pub const MAX_RANK: usize = 16;
 
 /// The product of a shape's sides, unless it overflows.
 pub fn elements(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1_usize, |product, &side| product.checked_mul(side))
 }
 
-fn dimensions(dims: &[i64]) -> Result<Vec<usize>, String> {
+/// How long a value of an element type is where it is stored raw; `None` for types that are not read.
+pub fn value_bytes(data_type: i32) -> Option<usize> {
+    match data_type {
+        data_type::INT64 | data_type::DOUBLE => Some(8),
+        data_type::FLOAT | data_type::INT32 => Some(4),
+        data_type::FLOAT16 | data_type::BFLOAT16 => Some(2),
+        data_type::BOOL | data_type::UINT8 => Some(1),
+        _ => None,
+    }
+}
+
+/// A stored shape.
+pub fn dimensions(dims: &[i64]) -> Result<Vec<usize>, String> {
+    if dims.len() > MAX_RANK {
+        return Err(format!("it has {} axes, expected up to {MAX_RANK}", dims.len()));
+    }
     dims.iter()
         .map(|&dim| usize::try_from(dim).map_err(|_| format!("its dimension {dim} is negative")))
         .collect()
@@ -160,6 +230,13 @@ impl Budget {
             )
         })?;
         Ok(())
+    }
+
+    /// Takes as many values as a tensor of this shape holds, and says how many.
+    pub fn take_shape(&mut self, shape: &[usize]) -> Result<usize> {
+        let count = elements(shape).unwrap_or(usize::MAX);
+        self.take(count)?;
+        Ok(count)
     }
 }
 

@@ -1,5 +1,5 @@
 //! Joins layers that the runtime executes as one: batch norm and other per-channel arithmetic goes into the weights before
-//! it, a rectifier into the layer before it, and a flattening in front of a fully connected layer disappears.
+//! it, a function of single values and a change of shape into the layer before them.
 //!
 //! Arithmetic in front of a convolution stays a layer of its own: folded forward it would change what padding means.
 
@@ -10,7 +10,7 @@ use crate::model::{LayerId, Op, Source, Weights};
 
 /// The fused layers, in the same order, and where the exits' logits are now.
 pub fn fuse<'a>(mut drafts: Vec<Draft<'a>>, exits: Vec<Source>) -> (Vec<Draft<'a>>, Vec<Source>) {
-    skip_flattening(&mut drafts);
+    take_in_padding(&mut drafts);
     let uses = uses(&drafts, &exits);
     let mut placed: Vec<Draft<'a>> = Vec::with_capacity(drafts.len());
     // What each draft's output is called among the placed ones. Unused drafts get no name, for nobody asks.
@@ -27,7 +27,7 @@ pub fn fuse<'a>(mut drafts: Vec<Draft<'a>>, exits: Vec<Source>) -> (Vec<Draft<'a
         let alone = matches!(draft.inputs[..], [Source::Layer(LayerId(before))] if uses[before] == 1);
         draft.inputs.iter_mut().for_each(|input| *input = rename(&renamed, *input));
         if let (true, &[Source::Layer(before)]) = (alone, draft.inputs.as_slice())
-            && absorb(&mut placed[before.0].op, &draft.op)
+            && absorb(&mut placed[before.0], &draft)
         {
             placed[before.0].nodes.extend(draft.nodes);
             renamed.push(Source::Layer(before));
@@ -40,17 +40,21 @@ pub fn fuse<'a>(mut drafts: Vec<Draft<'a>>, exits: Vec<Source>) -> (Vec<Draft<'a
     (placed, exits)
 }
 
-/// A fully connected layer flattens its input itself.
-fn skip_flattening(drafts: &mut [Draft<'_>]) {
+/// A convolution pads its input itself, if with zeros. Who else reads the padded tensor still finds it.
+fn take_in_padding(drafts: &mut [Draft<'_>]) {
     for id in 0..drafts.len() {
-        while let (Op::Linear { .. }, &[Source::Layer(LayerId(before))]) =
-            (&drafts[id].op, &*drafts[id].inputs)
-        {
-            if !matches!(drafts[before].op, Op::Reshape) {
-                break;
+        let (Op::Conv { .. }, &[Source::Layer(LayerId(pad))]) = (&drafts[id].op, &*drafts[id].inputs) else {
+            continue;
+        };
+        let Op::Pad { before, after, value: 0.0 } = &drafts[pad].op else { continue };
+        let (&[0, top, left], &[0, bottom, right]) = (before.as_slice(), after.as_slice()) else { continue };
+        let inputs = drafts[pad].inputs.clone();
+        if let Op::Conv { window, .. } = &mut drafts[id].op {
+            for (own, more) in std::iter::zip(&mut window.padding, [top, left, bottom, right]) {
+                *own += more;
             }
-            drafts[id].inputs = drafts[before].inputs.clone();
         }
+        drafts[id].inputs = inputs;
     }
 }
 
@@ -71,29 +75,80 @@ fn uses(drafts: &[Draft<'_>], exits: &[Source]) -> Vec<usize> {
     uses
 }
 
-/// Makes `op` do what `next`, its only reader, does. `false` if it cannot.
-fn absorb(op: &mut Op, next: &Op) -> bool {
-    match (op, next) {
-        (
-            Op::Conv { weight, bias, relu: false, .. } | Op::Linear { weight, bias, relu: false },
-            Op::Affine { scale, shift, .. },
-        ) => {
-            fold_into_weights(weight, bias, scale, shift);
+/// Makes `draft` do what `next`, its only reader, does. `false` if it cannot.
+fn absorb(draft: &mut Draft<'_>, next: &Draft<'_>) -> bool {
+    match &next.op {
+        // Whatever it computes, it can write in another shape.
+        Op::Reshape => {
+            draft.output = next.output.clone();
             true
         }
-        (Op::Affine { scale: first, shift: offset, relu: false }, Op::Affine { scale, shift, .. }) => {
-            (*first, *offset) = composed(first, offset, scale, shift);
-            true
-        }
-        (
-            Op::Conv { relu, .. } | Op::Linear { relu, .. } | Op::Affine { relu, .. } | Op::Add { relu },
-            Op::Relu,
-        ) => {
-            *relu = true;
-            true
+        Op::Activation(function) => match draft.op.activation_mut() {
+            Some(free @ None) => {
+                *free = Some(*function);
+                true
+            }
+            _ => false,
+        },
+        Op::Affine { scale, shift, .. } if draft.op.activation().is_none() && draft.output == next.output => {
+            absorb_affine(draft, scale, shift)
         }
         _ => false,
     }
+}
+
+fn absorb_affine(draft: &mut Draft<'_>, scale: &Arc<Weights>, shift: &Arc<Weights>) -> bool {
+    let output = draft.output.0.as_slice();
+    match &mut draft.op {
+        Op::Conv { weight, bias, .. } => {
+            let channels = weight.shape.first();
+            let fits = output.len() == 3
+                && output.first() == channels
+                && fit(scale, shift, |shape| matches!(shape, [c, 1, 1] if Some(c) == channels));
+            if fits {
+                fold_into_weights(weight, bias, scale, shift);
+            }
+            fits
+        }
+        Op::Linear { weight, bias, .. } => {
+            let features = weight.shape.first();
+            let fits = output.last() == features
+                && fit(scale, shift, |shape| matches!(shape, [f] if Some(f) == features));
+            if fits {
+                fold_into_weights(weight, bias, scale, shift);
+            }
+            fits
+        }
+        Op::Affine { scale: first, shift: offset, .. } => {
+            let both = composed([first, offset], [scale, shift]);
+            if let Some(both) = &both {
+                [*first, *offset] = both.clone();
+            }
+            both.is_some()
+        }
+        Op::LayerNorm { shape, weight, bias, .. } => {
+            let own = |weights: &Option<Arc<Weights>>, otherwise| {
+                weights.clone().unwrap_or_else(|| filled(shape, otherwise))
+            };
+            // Single values would have to be spread over all places: no saving.
+            let spread = scale.data.len() > 1 || shift.data.len() > 1;
+            let fits = spread && fit(scale, shift, |own| own == shape.as_slice());
+            if !fits {
+                return false;
+            }
+            let both = composed([&own(weight, 1.0), &own(bias, 0.0)], [scale, shift]);
+            if let Some([scale, shift]) = &both {
+                (*weight, *bias) = (Some(scale.clone()), Some(shift.clone()));
+            }
+            both.is_some()
+        }
+        _ => false,
+    }
+}
+
+/// Whether both constants are single values or of a fitting shape.
+fn fit(scale: &Weights, shift: &Weights, fitting: impl Fn(&[usize]) -> bool) -> bool {
+    [scale, shift].iter().all(|weights| weights.data.len() == 1 || fitting(&weights.shape))
 }
 
 /// `scale * (weight * x + bias) + shift`, written as one weight and one bias. Output channels are the first axis.
@@ -117,23 +172,27 @@ fn fold_into_weights(
     *bias = Some(Arc::new(Weights { shape: vec![outputs], data }));
 }
 
-/// `scale * (first * x + offset) + shift`, written as one scale and one shift.
-fn composed(
-    first: &Weights,
-    offset: &Weights,
-    scale: &Weights,
-    shift: &Weights,
-) -> (Arc<Weights>, Arc<Weights>) {
-    let channels =
-        [first, offset, scale, shift].map(|weights| weights.data.len()).into_iter().max().unwrap_or(1);
+/// `scale * (first * x + offset) + shift`, written as one scale and one shift; `None` unless all constants that are not
+/// single values have one shape.
+fn composed([first, offset]: [&Weights; 2], [scale, shift]: [&Weights; 2]) -> Option<[Arc<Weights>; 2]> {
+    let all = [first, offset, scale, shift];
+    let largest = all.into_iter().max_by_key(|weights| weights.data.len())?;
+    if !all.iter().all(|weights| weights.data.len() == 1 || weights.shape == largest.shape) {
+        return None;
+    }
     let weights = |value: &dyn Fn(usize) -> f64| {
-        let data = (0..channels).map(|channel| value(channel) as f32).collect();
-        Arc::new(Weights { shape: vec![channels], data })
+        let data = (0..largest.data.len()).map(|place| value(place) as f32).collect();
+        Arc::new(Weights { shape: largest.shape.clone(), data })
     };
-    (
-        weights(&|channel| at(first, channel) * at(scale, channel)),
-        weights(&|channel| at(offset, channel) * at(scale, channel) + at(shift, channel)),
-    )
+    Some([
+        weights(&|place| at(first, place) * at(scale, place)),
+        weights(&|place| at(offset, place) * at(scale, place) + at(shift, place)),
+    ])
+}
+
+fn filled(shape: &[usize], value: f32) -> Arc<Weights> {
+    let data = vec![value; shape.iter().product()];
+    Arc::new(Weights { shape: shape.to_vec(), data })
 }
 
 /// The value for a channel; a single value counts for all.

@@ -1,36 +1,38 @@
 //! Reads ONNX files into a graph of layers, the way the runtime executes them.
 //!
 //! A file passes through these steps: `guard` and `proto` (bytes to nodes), `order` (what the exits need, in an order that
-//! can be read), `lower` (nodes to layers, one by one; `fold` computes what is constant), `fuse` (what belongs together
-//! becomes one layer) and `names`. Real exporters differ in how they write the same network; after `fuse` the difference
+//! can be read), `lower` (nodes to layers, one by one; `fold` computes what is constant), `recognize` (functions that the
+//! exporter wrote in many nodes), `fuse` (what belongs together becomes one layer) and `names`. Real exporters differ in how they write the same network; after `fuse` the difference
 //! is gone.
 
 mod constant;
-mod elementwise;
+mod external;
 mod fold;
 mod fuse;
 mod guard;
-mod linear;
 mod lower;
 mod names;
 mod node;
 mod order;
-mod pool;
 mod proto;
+mod recognize;
 #[cfg(test)]
 mod tests;
-mod window;
+mod value;
 
 use std::collections::{HashMap, HashSet};
 
+pub use external::{ExternalPart, self_contained};
 use prost::Message;
 
-use super::graph::{Exit, Graph, Layer, ModelHash, Op, Shape, Source};
+use super::graph::{Exit, Graph, Layer, LayerId, ModelHash, Shape, Source};
+use super::op::Op;
 use crate::error::{Error, Result};
 use constant::{Budget, Constant, elements};
-use lower::{Draft, Lowering, Value};
+use lower::{Draft, Lowering, MAX_ELEMENTS};
 use node::{Node, shown};
 use proto::{GraphProto, ModelProto, ValueInfoProto, data_type};
+use value::{Value, View};
 
 /// More nodes than any network for images has.
 const MAX_NODES: usize = 1 << 14;
@@ -45,17 +47,22 @@ impl Graph {
     }
 }
 
+fn foreign(file: &[u8], what: impl std::fmt::Display) -> Error {
+    Error::failed(format!("expected an ONNX file, found {} bytes that are none ({what})", file.len()))
+}
+
+fn decoded(file: &[u8]) -> Result<ModelProto> {
+    guard::check(file).map_err(|what| foreign(file, what))?;
+    ModelProto::decode(file).map_err(|error| foreign(file, error))
+}
+
 fn read(name: &str, file: &[u8]) -> Result<Graph> {
-    let foreign = |what: &dyn std::fmt::Display| {
-        Error::failed(format!("expected an ONNX file, found {} bytes that are none ({what})", file.len()))
-    };
-    guard::check(file).map_err(|what| foreign(&what))?;
-    let model = ModelProto::decode(file).map_err(|error| foreign(&error))?;
+    let model = decoded(file)?;
     let graph = model
         .graph
         .as_ref()
         .filter(|graph| !graph.node.is_empty())
-        .ok_or_else(|| foreign(&"not a single node"))?;
+        .ok_or_else(|| foreign(file, "not a single node"))?;
     if graph.node.len() > MAX_NODES || graph.output.len() > MAX_EXITS {
         return Err(Error::failed(format!(
             "expected up to {MAX_NODES} nodes and {MAX_EXITS} outputs, found {} and {}",
@@ -65,19 +72,20 @@ fn read(name: &str, file: &[u8]) -> Result<Graph> {
     }
     let nodes = order::needed_in_order(graph, node::opset(&model.opset_import)?)?;
     let (input_name, input) = input(graph)?;
-    let values = starting_values(graph, &nodes, input_name)?;
-    let outputs: HashSet<&str> = graph.output.iter().map(|output| output.name.as_str()).collect();
-    let mut lowering = Lowering::new(input.clone(), values, outputs, Budget::for_file(file.len()));
+    let values = starting_values(graph, &nodes, (input_name, &input))?;
+    let mut lowering = Lowering::new(input.clone(), values, Budget::for_file(file.len()));
     lowering.run(&nodes)?;
-    let logits = logits(graph, &lowering)?;
+    let logits = logits(graph, &mut lowering)?;
     // Ends the sharing of weights with the table of names, so that fusing can change them in place.
-    let (drafts, logits) = fuse::fuse(lowering.into_drafts(), logits);
+    let mut drafts = lowering.into_drafts();
+    recognize::recognize(&mut drafts);
+    let (drafts, logits) = fuse::fuse(drafts, logits);
     Ok(Graph {
         name: name.to_owned(),
         hash: ModelHash::of(file),
-        input,
         exits: exits(graph, &logits),
-        layers: layers(drafts),
+        layers: layers(&input, drafts),
+        input,
     })
 }
 
@@ -112,8 +120,7 @@ fn input(graph: &GraphProto) -> Result<(&str, Shape)> {
     let &[-1..=1, ref rest @ ..] = dims.as_slice() else { return Err(fault()) };
     let sides: Option<Vec<usize>> = rest.iter().map(|&side| usize::try_from(side).ok()).collect();
     let fits = |sides: &Vec<usize>| {
-        matches!(sides.len(), 1 | 3)
-            && elements(sides).is_some_and(|n| (1..=window::MAX_ELEMENTS).contains(&n))
+        matches!(sides.len(), 1 | 3) && elements(sides).is_some_and(|n| (1..=MAX_ELEMENTS).contains(&n))
     };
     let sides = sides.filter(fits).ok_or_else(fault)?;
     Ok((&input.name, Shape(sides)))
@@ -123,10 +130,11 @@ fn input(graph: &GraphProto) -> Result<(&str, Shape)> {
 fn starting_values<'a>(
     graph: &'a GraphProto,
     nodes: &[Node<'a>],
-    input: &'a str,
+    (input, shape): (&'a str, &Shape),
 ) -> Result<HashMap<&'a str, Value>> {
     let read: HashSet<&str> = nodes.iter().flat_map(Node::inputs).collect();
-    let mut values = HashMap::from([(input, Value::Tensor(Source::Input))]);
+    let view = View { source: Source::Input, shape: [&[1], shape.0.as_slice()].concat() };
+    let mut values = HashMap::from([(input, Value::Tensor(view))]);
     for tensor in graph.initializer.iter().filter(|tensor| read.contains(tensor.name.as_str())) {
         let constant = Constant::decode(tensor)
             .map_err(|what| Error::failed(format!("constant '{}': {what}", shown(&tensor.name))))?;
@@ -138,25 +146,32 @@ fn starting_values<'a>(
 }
 
 /// The tensor behind every output; all are vectors of as many classes.
-fn logits(graph: &GraphProto, lowering: &Lowering<'_>) -> Result<Vec<Source>> {
+fn logits(graph: &GraphProto, lowering: &mut Lowering<'_>) -> Result<Vec<Source>> {
+    let mut classes = None;
     let mut logits = Vec::with_capacity(graph.output.len());
     for output in &graph.output {
         let name = shown(&output.name);
-        let source = match lowering.value(&output.name) {
-            Some(&Value::Tensor(source @ Source::Layer(_))) => source,
+        let mut view = match lowering.value(&output.name) {
+            Some(Value::Tensor(view @ View { source: Source::Layer(_), .. })) => view.clone(),
             _ => return Err(Error::failed(format!("expected its output '{name}' to be computed by a node"))),
         };
-        let shape = lowering.shape(source);
-        let first = logits.first().map_or(shape, |&first| lowering.shape(first));
-        if shape.0.len() != 1 {
-            let what =
-                format!("expected its output '{name}' to be [batch, classes], found {shape} per sample");
+        let (Some(own), 1) =
+            (elements(&view.shape), view.shape.iter().filter(|&&side| side != 1).count().max(1))
+        else {
+            let found = &view.shape;
+            return Err(Error::failed(format!(
+                "expected its output '{name}' to be [batch, classes], found {found:?} for a batch of 1"
+            )));
+        };
+        let first = *classes.get_or_insert(own);
+        if own != first {
+            let what = format!("expected all outputs to tell {first} classes apart, found {own} at '{name}'");
             return Err(Error::failed(what));
         }
-        if shape != first {
-            let what =
-                format!("expected all outputs to tell {first} classes apart, found {shape} at '{name}'");
-            return Err(Error::failed(what));
+        view.source = before_softmax(lowering, view.source);
+        let source = lowering.stored_as(&view, &[own]).map_err(Error::failed)?;
+        if source == Source::Input {
+            return Err(Error::failed(format!("expected its output '{name}' to be computed by a node")));
         }
         logits.push(source);
     }
@@ -165,6 +180,18 @@ fn logits(graph: &GraphProto, lowering: &Lowering<'_>) -> Result<Vec<Source>> {
     } else {
         Ok(logits)
     }
+}
+
+/// A Softmax over the classes changes no answer, and the exits' confidences are computed from the logits.
+fn before_softmax(lowering: &Lowering<'_>, mut source: Source) -> Source {
+    while let Source::Layer(LayerId(id)) = source
+        && let draft = &lowering.drafts[id]
+        && let (Op::Softmax { axis, .. }, &[input]) = (&draft.op, draft.inputs.as_slice())
+        && draft.output.0.get(*axis) == Some(&draft.output.elements())
+    {
+        source = input;
+    }
+    source
 }
 
 fn exits(graph: &GraphProto, logits: &[Source]) -> Vec<Exit> {
@@ -176,26 +203,33 @@ fn exits(graph: &GraphProto, logits: &[Source]) -> Vec<Exit> {
     std::iter::zip(&graph.output, logits).filter_map(with_layer).collect()
 }
 
-fn layers(drafts: Vec<Draft<'_>>) -> Vec<Layer> {
+fn layers(input: &Shape, drafts: Vec<Draft<'_>>) -> Vec<Layer> {
     let names = names::layer_names(&drafts);
-    std::iter::zip(names, drafts)
-        .map(|(name, Draft { op, inputs, output, .. })| {
-            let params = op.learned_values() as u64;
-            let macs = macs(&op, &output);
-            Layer { name, op, inputs, output, params, macs }
-        })
-        .collect()
+    let mut layers: Vec<Layer> = Vec::with_capacity(drafts.len());
+    for (name, Draft { op, inputs, output, .. }) in std::iter::zip(names, drafts) {
+        let first = match inputs.first() {
+            Some(&Source::Layer(LayerId(id))) => &layers[id].output,
+            _ => input,
+        };
+        let params = op.learned_values() as u64;
+        let macs = macs(&op, first, &output);
+        layers.push(Layer { name, op, inputs, output, params, macs });
+    }
+    layers
 }
 
 /// Multiply-accumulate operations for one sample; sums and comparisons alone are none.
-fn macs(op: &Op, output: &Shape) -> u64 {
+fn macs(op: &Op, input: &Shape, output: &Shape) -> u64 {
     let outputs = output.elements() as u64;
     match op {
         Op::Conv { weight, .. } | Op::Linear { weight, .. } => {
             let per_output = weight.data.len() / weight.shape.first().copied().unwrap_or(1).max(1);
             outputs.saturating_mul(per_output as u64)
         }
+        Op::MatMul => outputs.saturating_mul(input.0.last().copied().unwrap_or(1) as u64),
         Op::Affine { .. } => outputs,
+        // Squares are added up, then all is scaled and shifted.
+        Op::LayerNorm { .. } => outputs.saturating_mul(2),
         _ => 0,
     }
 }

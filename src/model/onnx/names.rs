@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::lower::Draft;
 use super::node::Node;
+use crate::model::Op;
 
 /// The longest name, in characters.
 const LONGEST: usize = 60;
@@ -147,17 +148,10 @@ fn common(scopes: &[Vec<String>]) -> &[String] {
 
 /// A word for what a layer does.
 fn kind(draft: &Draft<'_>) -> &'static str {
-    use crate::model::Op;
     match draft.op {
-        Op::Conv { .. } => "conv",
         Op::Linear { .. } => "fc",
-        Op::Affine { .. } => "affine",
-        Op::MaxPool { .. } => "maxpool",
-        Op::AveragePool { .. } | Op::GlobalAveragePool => "avgpool",
-        Op::Relu => "relu",
-        Op::Add { .. } => "add",
-        Op::Concat => "concat",
-        Op::Reshape => "reshape",
+        Op::GlobalAveragePool => "avgpool",
+        _ => draft.op.kind(),
     }
 }
 

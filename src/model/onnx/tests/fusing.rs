@@ -13,7 +13,7 @@ fn close(found: &Weights, expected: &[f32]) {
 #[test]
 fn normalisation_becomes_one_scale_and_shift() {
     let graph = chain().read().unwrap();
-    let Op::Affine { scale, shift, relu: false } = &graph.layers[0].op else {
+    let Op::Affine { scale, shift, activation: None } = &graph.layers[0].op else {
         panic!("expected an affine layer")
     };
     close(scale, &[0.5, 0.25, 0.2]);

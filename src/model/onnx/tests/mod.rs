@@ -2,6 +2,7 @@
 
 mod faults;
 mod fusing;
+mod hostile;
 mod reading;
 
 use half::f16;

@@ -103,8 +103,8 @@ fn a_network_may_end_in_a_pooling() {
     let graph = File::new(nodes, constants, &["answer"]).read().unwrap();
     let last = graph.layers.last().unwrap();
     assert_eq!(
-        (last.name.as_str(), last.op.label(), last.output.to_string()),
-        ("reshape1", "reshape", "4".into())
+        (last.name.as_str(), last.op.kind(), last.output.to_string()),
+        ("pool", "global avgpool", "4".into())
     );
     assert_eq!(graph.classes(), 4);
 }
@@ -158,4 +158,18 @@ fn gemm_scales_and_transposes() {
     assert_eq!((weight.shape.as_slice(), &weight.data[..3]), (&[2, 192][..], &[0.0, 4.0, 8.0][..]));
     assert_eq!(bias.as_ref().unwrap().data, [1.5, 1.5]);
     assert_eq!(graph.layers[0].inputs, [Source::Input]);
+}
+
+#[test]
+fn a_softmax_is_dropped_only_where_it_answers() {
+    let mut file = chain();
+    let softmax = file.graph().node.iter_mut().find(|node| node.op_type == "Softmax").unwrap();
+    softmax.output = vec!["shares".into()];
+    file.graph().node.push(node("/Reshape_2", "shares as_they_are").writes("final"));
+    file.graph().initializer.push(ints("as_they_are", &[1, 4]));
+    assert_eq!(outline(&file.read().unwrap()), outline(&chain().read().unwrap()));
+    file.graph().node.last_mut().unwrap().op_type = "Relu".into();
+    let graph = file.read().unwrap();
+    let [.., softmax, relu] = graph.layers.as_slice() else { panic!("expected two more layers") };
+    assert_eq!([softmax.op.label(), relu.op.label()], ["softmax", "relu"]);
 }

@@ -1,8 +1,9 @@
 //! The windows of convolutions and poolings: read, checked, and slid over a plane.
 
-use super::node::Node;
+use super::super::node::{Node, shown};
+use super::super::value::View;
 use crate::error::Result;
-use crate::model::{Shape, Window};
+use crate::model::Window;
 
 /// The largest number of values in a tensor of one sample; beyond it lies no image network, only a broken file.
 pub const MAX_ELEMENTS: usize = 1 << 28;
@@ -11,11 +12,12 @@ pub const MAX_ELEMENTS: usize = 1 << 28;
 const MAX_SIDE: i64 = 1 << 20;
 
 /// Channels, height and width of what a node slides its window over.
-pub fn plane(node: &Node<'_>, input: &Shape) -> Result<[usize; 3]> {
-    match *input.0.as_slice() {
-        [channels, height, width] => Ok([channels, height, width]),
+pub fn plane(node: &Node<'_>, view: &View) -> Result<[usize; 3]> {
+    match *view.shape.as_slice() {
+        [1, channels, height, width] => Ok([channels, height, width]),
         _ => Err(node.error(format_args!(
-            "expected an input of [batch, channels, height, width], found {input} per sample; only 2-D is supported"
+            "expected an input of [batch, channels, height, width], found {:?} for a batch of 1; only 2-D is supported",
+            view.shape
         ))),
     }
 }
@@ -38,7 +40,7 @@ pub fn window(node: &Node<'_>, kernel: [usize; 2], plane: [usize; 2]) -> Result<
             }
         }
         other => {
-            return Err(node.error(format_args!("auto_pad '{}' does not exist", super::node::shown(other))));
+            return Err(node.error(format_args!("auto_pad '{}' does not exist", shown(other))));
         }
     }
     Ok(window)
@@ -128,7 +130,7 @@ fn few(numbers: &[i64]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::proto::{AttributeProto, NodeProto};
+    use super::super::super::proto::{AttributeProto, NodeProto};
     use super::*;
 
     fn pool(attributes: &[(&str, &[i64])], auto_pad: &str) -> NodeProto {

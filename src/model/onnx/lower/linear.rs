@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use super::constant::Constant;
-use super::fold::transposed;
-use super::lower::{Lowering, Value};
-use super::node::Node;
+use super::super::constant::Constant;
+use super::super::fold::transposed;
+use super::super::node::Node;
+use super::super::value::{Value, View, broadcast};
+use super::Lowering;
 use super::window::{check_padded, pair, places, plane, window};
 use crate::error::Result;
-use crate::model::{Op, Source, Weights};
+use crate::model::{Op, Weights};
 
 /// `Conv`.
 pub fn conv<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
-    let source = graph.tensor(node, 0)?;
-    let input @ [channels, height, width] = plane(node, graph.shape(source))?;
+    let view = graph.tensor(node, 0)?;
+    let input @ [channels, height, width] = plane(node, &view)?;
     let weight = weights(graph, node, 1)?;
     let &[outputs, depth, kernel_height, kernel_width] = weight.shape.as_slice() else {
         return Err(
@@ -37,8 +38,9 @@ pub fn conv<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     check_padded(node, &window, input)?;
     let [rows, columns] = places(node, &window, [height, width], false)?;
     let bias = bias(graph, node, outputs, 1.0)?;
-    let op = Op::Conv { weight, bias, window, groups, relu: false };
-    graph.push(node, op, vec![source], vec![outputs, rows, columns])
+    let op = Op::Conv { weight, bias, window, groups, activation: None };
+    let source = graph.settled(node, &view)?;
+    graph.push(node, op, vec![source], vec![1, outputs, rows, columns]).map(Value::Tensor)
 }
 
 /// `Gemm`: `alpha * x * weight + beta * bias`.
@@ -54,28 +56,64 @@ pub fn gemm<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     fully_connected(graph, node, weight, bias)
 }
 
-/// `MatMul` of a tensor with a constant.
+/// `MatMul` of a tensor with a constant or another tensor.
 pub fn matmul<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
-    let stored = weights(graph, node, 1)?;
+    if let (Value::Tensor(_), Value::Tensor(_)) = (graph.operand(node, 0)?, graph.operand(node, 1)?) {
+        return product(graph, node);
+    }
+    let mut stored = weights(graph, node, 1)?;
+    if let [ones @ .., _, _] = stored.shape.as_slice()
+        && !ones.is_empty()
+        && ones.iter().all(|&side| side == 1)
+    {
+        let shape = stored.shape[ones.len()..].to_vec();
+        Arc::make_mut(&mut stored).shape = shape;
+    }
+    if stored.shape.len() != 2 {
+        return Err(node.error(format_args!("expected a constant matrix, found {:?}", stored.shape)));
+    }
     let weight = matrix(graph, node, &stored)?;
     fully_connected(graph, node, weight, None)
 }
 
+fn product<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
+    let views = [graph.tensor(node, 0)?, graph.tensor(node, 1)?];
+    multiplied(graph, node, &views).map(Value::Tensor)
+}
+
+/// The products of the matrices in the last two axes.
+pub fn multiplied<'a>(graph: &mut Lowering<'a>, node: &Node<'a>, views: &[View; 2]) -> Result<View> {
+    let misfit = || {
+        let [left, right] = views;
+        node.error(format_args!("matrices of {:?} and {:?} cannot be multiplied", left.shape, right.shape))
+    };
+    let ([left @ .., rows, inner], [right @ .., same, columns]) =
+        (views[0].shape.as_slice(), views[1].shape.as_slice())
+    else {
+        return Err(misfit());
+    };
+    let mut shape = broadcast(left, right).filter(|_| inner == same).ok_or_else(misfit)?;
+    shape.extend([*rows, *columns]);
+    let sources = views.iter().map(|view| graph.settled(node, view)).collect::<Result<Vec<_>>>()?;
+    graph.push(node, Op::MatMul, sources, shape)
+}
+
+/// The last axis of the input multiplied with `weight`, `[out, in]`.
 fn fully_connected<'a>(
     graph: &mut Lowering<'a>,
     node: &Node<'a>,
     weight: Arc<Weights>,
     bias: Option<Arc<Weights>>,
 ) -> Result<Value> {
-    let source: Source = graph.tensor(node, 0)?;
-    let input = graph.shape(source);
-    match (weight.shape.as_slice(), input.0.as_slice()) {
-        (&[outputs, inputs], &[features]) if inputs == features => {
-            graph.push(node, Op::Linear { weight, bias, relu: false }, vec![source], vec![outputs])
+    let view = graph.tensor(node, 0)?;
+    match (weight.shape.as_slice(), view.shape.as_slice()) {
+        (&[outputs, inputs], [rows @ .., features]) if inputs == *features => {
+            let shape = [rows, &[outputs]].concat();
+            let op = Op::Linear { weight, bias, activation: None };
+            graph.push(node, op, vec![view.source], shape).map(Value::Tensor)
         }
-        (shape, _) => Err(node.error(format_args!(
-            "its weight {shape:?} (outputs first) does not fit an input of {input} per sample"
-        ))),
+        (shape, input) => Err(node
+            .error(format_args!("its weight {shape:?} (outputs first) does not fit an input of {input:?}"))),
     }
 }
 

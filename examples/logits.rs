@@ -1,0 +1,48 @@
+//! Prints what a model answers to made-up pictures, as JSON: for comparing coprof's runtime with another one.
+//!
+//! `cargo run --release --example logits -- MODEL.onnx …` writes one line for each file: its exits by name, each with one
+//! list of logits per picture, or the error. The pictures are those that `models/train/reference.py` describes.
+
+use std::sync::Arc;
+
+use coprof::cli::Model;
+use coprof::model::Source;
+use coprof::runtime::{Backend, TorchBackend, TorchDevice};
+use serde_json::{Map, Value, json};
+
+const SEED: u64 = 2021;
+const PICTURES: usize = 2;
+
+fn main() {
+    coprof::runtime::prepare_thread(1, None);
+    for file in std::env::args().skip(1) {
+        let answer = answers(&file).unwrap_or_else(|error| json!({ "error": error.to_string() }));
+        println!("{answer}");
+    }
+}
+
+fn answers(file: &str) -> coprof::error::Result<Value> {
+    let graph = Model::load(file)?.graph;
+    let mut backend = TorchBackend::load(Arc::clone(&graph), TorchDevice::CPU)?;
+    let mut state = SEED;
+    let mut pixel = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as f32
+    };
+    let mut exits: Map<String, Value> =
+        graph.exits.iter().map(|exit| (exit.name.clone(), json!([]))).collect();
+    for _ in 0..PICTURES {
+        let pixels: Vec<f32> = (0..graph.input.elements()).map(|_| pixel()).collect();
+        backend.clear();
+        backend.put(Source::Input, &pixels)?;
+        backend.run(&graph.layer_ids().collect::<Vec<_>>())?;
+        for exit in &graph.exits {
+            let mut logits = Vec::new();
+            backend.get(Source::Layer(exit.logits), &mut logits)?;
+            if let Some(Value::Array(pictures)) = exits.get_mut(&exit.name) {
+                pictures.push(json!(logits));
+            }
+        }
+    }
+    Ok(json!({ "layers": graph.layers.len(), "exits": exits }))
+}

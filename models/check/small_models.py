@@ -1,0 +1,414 @@
+"""Writes the small ONNX files of tests/data/onnx/, one for each family of ops, and what ONNX Runtime answers to them.
+
+    python models/check/small_models.py
+
+The files go through `cargo test`: coprof must read each of them and answer as ONNX Runtime does. `references.json` has the
+same parts for each file as `models/alexnet.reference.json`, of two pictures; `models/train/reference.py` describes both.
+Needs numpy, onnx and onnxruntime, and for the networks that PyTorch exports also torch, torchvision and onnxscript.
+"""
+
+import contextlib
+import io
+import json
+import pathlib
+import sys
+import tempfile
+import warnings
+
+import numpy as np
+import onnx
+import torch
+import torchvision
+from onnx import TensorProto, helper, numpy_helper
+
+ROOT = pathlib.Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "models/train"))
+from reference import reference  # noqa: E402
+
+OUT = ROOT / "tests/data/onnx"
+NETWORKS = {}
+
+
+class Net:
+    """A graph in the making: pixels [n, 3, 8, 8], made small, come first."""
+
+    def __init__(self, opset):
+        self.opset, self.nodes, self.constants = opset, [], []
+        self.random = np.random.default_rng(3)
+        self.x = self.op("Mul", "pixels", self.constant(np.float32(1 / 64)))
+        self.x = self.op("Sub", self.x, self.constant(np.float32([[[2]], [[1.9]], [[2.1]]])))
+
+    def constant(self, value):
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def ints(self, *values):
+        return self.constant(np.array(values, np.int64))
+
+    def weights(self, *shape):
+        return self.constant(self.random.uniform(-0.5, 0.5, shape).astype(np.float32))
+
+    def op(self, op, *inputs, outputs=1, **attributes):
+        names = [f"t{len(self.nodes)}_{i}" for i in range(outputs)]
+        self.nodes.append(helper.make_node(op, inputs, names, name=f"/{op}_{len(self.nodes)}", **attributes))
+        return names[0] if outputs == 1 else names
+
+    def conv(self, x, inputs, outputs, side=3, **attributes):
+        groups = attributes.get("group", 1)
+        return self.op("Conv", x, self.weights(outputs, inputs // groups, side, side), **attributes)
+
+    def pooled(self, x):
+        """[n, channels, h, w] as [n, channels]."""
+        return self.op("Flatten", self.op("GlobalAveragePool", x), axis=1)
+
+    def model(self, *vectors):
+        """The model that answers with these vectors, one behind the other."""
+        self.op("Concat", *vectors, axis=1)
+        self.nodes[-1].output[0] = "final"
+        graph = helper.make_graph(
+            self.nodes,
+            "small",
+            [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 3, 8, 8])],
+            [helper.make_tensor_value_info("final", TensorProto.FLOAT, ["n", "classes"])],
+            self.constants,
+        )
+        ir_version = 8 if self.opset < 20 else 9
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=ir_version)
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+def network(*opsets):
+    def register(build):
+        for opset in opsets:
+            NETWORKS[f"{build.__name__}_{opset}"] = lambda opset=opset: build(Net(opset))
+        return build
+
+    return register
+
+
+@network(11, 17)
+def convolutions(net):
+    same = net.conv(net.x, 3, 4, auto_pad="SAME_UPPER", strides=[2, 2])
+    uneven = net.conv(net.x, 3, 4, pads=[0, 1, 2, 0])
+    dilated = net.conv(net.x, 3, 4, dilations=[2, 2], pads=[2, 2, 2, 2])
+    padded = net.op("Pad", net.x, net.ints(0, 0, 1, 0, 0, 0, 0, 2))
+    padded = net.pooled(net.conv(padded, 3, 2, pads=[0, 1, 0, 1]))
+    depthwise = net.conv(net.x, 3, 6, group=3, pads=[1, 1, 1, 1])
+    bias = net.op("Conv", same, net.weights(4, 4, 1, 1), net.weights(4))
+    scale = [net.weights(4), net.weights(4), net.weights(4), net.constant(np.float32([1, 2, 0.5, 3]))]
+    normal = net.op("BatchNormalization", uneven, *scale, epsilon=1e-3)
+    gemm = net.op("Gemm", net.pooled(depthwise), net.weights(5, 6), net.weights(5), transB=1, alpha=0.5)
+    product = net.op("MatMul", net.pooled(dilated), net.weights(4, 3))
+    product = net.op("Add", product, net.weights(3))
+    return net.model(net.pooled(bias), net.pooled(normal), padded, gemm, product)
+
+
+@network(11, 20)
+def activations(net):
+    ops = [
+        ("Relu", {}), ("LeakyRelu", {"alpha": 0.2}), ("Elu", {"alpha": 0.7}), ("Selu", {}), ("Sigmoid", {}),
+        ("HardSigmoid", {"alpha": 0.3, "beta": 0.4}), ("Softplus", {}), ("Tanh", {}), ("Erf", {}), ("Exp", {}),
+        ("Abs", {}), ("Neg", {}),
+    ]  # fmt: skip
+    if net.opset >= 20:
+        ops += [("HardSwish", {}), ("Mish", {}), ("Gelu", {}), ("Gelu", {"approximate": "tanh"})]
+    parts = [net.pooled(net.op(op, net.conv(net.x, 3, 2), **attributes)) for op, attributes in ops]
+    x = net.conv(net.x, 3, 2)
+    number = lambda value: net.constant(np.float32(value))  # noqa: E731
+    parts += [
+        net.pooled(net.op("Clip", x, number(0), number(6))),
+        net.pooled(net.op("Clip", x, "", number(0.5))),
+        net.pooled(net.op("Max", x, number(0))),
+        net.pooled(net.op("Min", x, number(0.1))),
+        net.pooled(net.op("PRelu", x, net.weights(2, 1, 1))),
+        net.pooled(net.op("Sqrt", net.op("Exp", x))),
+        net.pooled(net.op("Reciprocal", net.op("Exp", x))),
+        net.pooled(net.op("Div", number(2), net.op("Exp", x))),
+        net.pooled(net.op("Sub", number(2), x)),
+        net.pooled(net.op("Pow", net.op("Abs", x), number(1.5))),
+        net.pooled(net.op("Log", net.op("Add", net.op("Abs", x), number(0.5)))),
+    ]
+    return net.model(*parts)
+
+
+@network(11, 13)
+def written_out(net):
+    """Functions that exporters write in several nodes."""
+    number = lambda value: net.constant(np.float32(value))  # noqa: E731
+    x = net.conv(net.x, 3, 2)
+    erf = net.op("Erf", net.op("Div", x, number(np.sqrt(2))))
+    gelu = net.op("Mul", net.op("Mul", x, net.op("Add", erf, number(1))), number(0.5))
+    y = net.conv(net.x, 3, 2)
+    erf = net.op("Erf", net.op("Mul", y, number(np.sqrt(0.5))))
+    gelu_half_first = net.op("Mul", net.op("Mul", y, number(0.5)), net.op("Add", number(1), erf))
+    y = net.conv(net.x, 3, 2)
+    erf = net.op("Add", net.op("Erf", net.op("Mul", y, number(np.sqrt(0.5)))), number(1))
+    gelu_half_last = net.op("Mul", y, net.op("Mul", number(0.5), erf))
+    y = net.conv(net.x, 3, 2)
+    silu = net.op("Mul", y, net.op("Sigmoid", y))
+    y = net.conv(net.x, 3, 2)
+    gate = net.op("Clip", net.op("Add", y, number(3)), number(0), number(6))
+    hard_swish = net.op("Div", net.op("Mul", y, gate), number(6))
+    y = net.conv(net.x, 3, 2)
+    gate = net.op("Clip", net.op("Add", y, number(3)), number(0), number(6))
+    hard_swish_gated = net.op("Mul", net.op("Mul", gate, number(1 / 6)), y)
+    y = net.conv(net.x, 3, 2)
+    hard_sigmoid = net.op("Mul", net.op("HardSigmoid", y, alpha=1 / 6, beta=0.5), y)
+    y = net.conv(net.x, 3, 2)
+    mish = net.op("Mul", y, net.op("Tanh", net.op("Softplus", y)))
+    # What looks alike and is not.
+    y = net.conv(net.x, 3, 2)
+    other = net.op("Mul", y, net.op("Sigmoid", x))
+    all_of_them = [gelu, gelu_half_first, gelu_half_last, silu, hard_swish, hard_swish_gated, hard_sigmoid, mish, other]
+    return net.model(*map(net.pooled, all_of_them))
+
+
+@network(11, 18)
+def pools(net):
+    x = net.conv(net.x, 3, 2, pads=[1, 1, 1, 1])
+    parts = [
+        net.op("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1),
+        net.op("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1]),
+        net.op("MaxPool", x, kernel_shape=[2, 2], dilations=[2, 2]),
+        net.op("AveragePool", x, kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        net.op("AveragePool", x, kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1),
+        net.op("AveragePool", x, kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER"),
+        net.op("Pad", x, net.ints(0, 0, 1, 0, 0, 0, 0, 2), net.constant(np.float32(0.5))),
+    ]
+    # Means over a plane hide where values lie, which maxima do not.
+    parts = [net.op("Flatten", net.op("GlobalMaxPool", part)) for part in parts] + [net.pooled(p) for p in parts]
+    for op in ("ReduceMean", "ReduceMax"):
+        if net.opset >= 18:
+            parts.append(net.op(op, x, net.ints(-1, -2), keepdims=0))
+            parts.append(net.op("Flatten", net.op(op, x, net.ints(1))))
+        else:
+            parts.append(net.op(op, x, axes=[2, 3], keepdims=0))
+            parts.append(net.op("Flatten", net.op(op, x, axes=[1])))
+    return net.model(*parts)
+
+
+@network(13)
+def arithmetic(net):
+    """Squeeze and excite, and other tensors of unequal shapes."""
+    x = net.conv(net.x, 3, 4)
+    squeezed = net.op("GlobalAveragePool", x)
+    gate = net.op("HardSigmoid", net.conv(net.op("Relu", net.conv(squeezed, 4, 2, 1)), 2, 4, 1))
+    one, other = net.conv(net.x, 3, 4), net.conv(net.x, 3, 1)
+    parts = [
+        net.op("Mul", x, gate),
+        net.op("Add", gate, x),
+        net.op("Sub", one, x),
+        net.op("Div", one, net.op("Exp", other)),
+        net.op("Max", x, one),
+        net.op("Min", x, one, other),
+        net.op("Sum", x, one, x),
+        net.op("Relu", net.op("Add", x, one)),
+        net.op("Add", x, net.weights(4, 6, 6)),
+        net.op("Mul", x, net.weights(6)),
+        net.op("Add", net.op("Mul", x, net.weights(4, 1, 1)), net.weights(1, 4, 1, 1)),
+    ]
+    return net.model(*map(net.pooled, parts))
+
+
+def spread(net, x):
+    """[n, 5, 4] as a vector in which every value counts."""
+    return net.op("Reshape", x, net.ints(0, -1))
+
+
+@network(11, 17)
+def norms(net):
+    tokens = net.op("Transpose", net.op("Reshape", net.conv(net.x, 3, 4), net.ints(-1, 4, 36)), perm=[0, 2, 1])
+    reduce = {"axes": [-1]}
+    mean = net.op("ReduceMean", tokens, **reduce)
+    minus = net.op("Sub", tokens, mean)
+    square = net.op("Pow", minus, net.constant(np.float32(2)))
+    variance = net.op("Add", net.op("ReduceMean", square, **reduce), net.constant(np.float32(1e-5)))
+    normal = net.op("Div", minus, net.op("Sqrt", variance))
+    parts = [net.op("Add", net.op("Mul", normal, net.weights(4)), net.weights(4))]
+    if net.opset >= 17:
+        parts.append(net.op("LayerNormalization", tokens, net.weights(4), net.weights(4), epsilon=1e-3))
+        parts.append(net.op("LayerNormalization", tokens, net.weights(36, 4), axis=1))
+    parts.append(net.op("InstanceNormalization", net.conv(net.x, 3, 4), net.weights(4), net.weights(4)))
+    parts.append(net.op("LRN", net.conv(net.x, 3, 6), size=3, alpha=0.3, beta=0.6, bias=1.5))
+    return net.model(*[spread(net, part) for part in parts])
+
+
+@network(11, 13)
+def softmaxes(net):
+    x = net.conv(net.x, 3, 4)
+    inner = net.op("Softmax", x, axis=1)
+    last = net.op("Softmax", x, axis=-1)
+    log = net.op("LogSoftmax", x, axis=3)
+    return net.model(*[spread(net, part) for part in (inner, last, log)])
+
+
+@network(11, 13)
+def parts(net):
+    """Channels split, joined and shuffled."""
+    x = net.conv(net.x, 3, 6)
+    if net.opset >= 13:
+        a, b = net.op("Split", x, net.ints(2, 4), axis=1, outputs=2)
+        last = net.op("Squeeze", net.op("Slice", x, net.ints(-1), net.ints(99), net.ints(1)), net.ints(1))
+    else:
+        a, b = net.op("Split", x, split=[2, 4], axis=1, outputs=2)
+        last = net.op("Squeeze", net.op("Slice", x, net.ints(-1), net.ints(99), net.ints(1)), axes=[1])
+    c, d, e = net.op("Split", x, axis=1, outputs=3)
+    rows = net.op("Slice", x, net.ints(1, 0), net.ints(5, 6), net.ints(2, 3), net.ints(2, 3))
+    shuffled = net.op("Concat", e, b, c, axis=1)
+    shuffled = net.op("Reshape", shuffled, net.ints(0, 2, 4, 6, 6))
+    shuffled = net.op("Reshape", net.op("Transpose", shuffled, perm=[0, 2, 1, 3, 4]), net.ints(-1, 8, 6, 6))
+    stacked = net.op("Concat", a, d, axis=-2)
+    shuffled = net.op("Add", net.conv(shuffled, 8, 2, 1), net.conv(stacked, 2, 2, 1, strides=[2, 1]))
+    one = net.op("Gather", x, net.constant(np.int64(-2)), axis=1)
+    every_other = net.op("Gather", x, net.ints(1, 3, 5), axis=3)
+    token = net.op("Concat", net.weights(1, 1, 6, 6), x, net.weights(1, 2, 6, 6), axis=1)
+    token = net.conv(token, 9, 3, 2)
+    return net.model(*[spread(net, part) for part in (rows, shuffled, one, every_other, last, token)])
+
+
+@network(13)
+def shapes(net):
+    """Arithmetic on shapes, as exporters write it in front of a Reshape."""
+    x = net.conv(net.x, 3, 4)
+    shape = net.op("Shape", x)
+    batch = net.op("Unsqueeze", net.op("Gather", shape, net.constant(np.int64(0))), net.ints(0))
+    view = net.op("Reshape", x, net.op("Concat", batch, net.ints(-1), axis=0))
+    plane = net.op("Slice", shape, net.ints(2), net.ints(4), net.ints(0))
+    half = net.op("Cast", net.op("Floor", net.op("Div", net.op("Cast", plane, to=1), net.constant(np.float32(2)))), to=7)
+    quarters = net.op("Concat", batch, net.ints(16), half, axis=0)
+    ones = net.op("ConstantOfShape", net.op("Shape", quarters), value=numpy_helper.from_array(np.int64([1])))
+    minus = net.op("Mul", ones, net.ints(-1))
+    known = net.op("Where", net.op("Equal", quarters, minus), ones, quarters)
+    blocks = net.op("Reshape", x, known)
+    token = net.op("Expand", net.weights(1, 16, 1, 3), net.op("Concat", batch, net.ints(16, 1, 3), axis=0))
+    blocks = net.op("Concat", token, blocks, axis=2)
+    count = net.op("Range", net.constant(np.int64(0)), net.op("Size", shape), net.constant(np.int64(1)))
+    same = net.op("Reshape", x, net.op("Gather", shape, count))
+    return net.model(view, net.pooled(blocks), net.pooled(same))
+
+
+@network(13)
+def products(net):
+    """Products of two tensors, and of constants."""
+    x, y = net.conv(net.x, 3, 4), net.conv(net.x, 3, 2)
+    matmul = net.op("MatMul", x, net.op("Transpose", x, perm=[0, 1, 3, 2]))
+    sums = net.op("Einsum", x, y, equation="nchw,nkhw->nck")
+    kept = net.op("Einsum", x, y, equation="ncaw, nkwb -> nkcba")
+    length = net.op("ReduceL2", x, axes=[-1])
+    unit = net.op("Div", x, net.op("Expand", net.op("Clip", length, net.constant(np.float32(1e-3))), net.op("Shape", x)))
+    bias = net.op("Sigmoid", net.op("Relu", net.op("MatMul", net.weights(1, 3, 6, 2), net.weights(2, 6))))
+    backwards = net.op("Slice", bias, net.ints(-1), net.ints(-(2**62)), net.ints(3), net.ints(-2))
+    places = net.constant(np.array([[[0, 1]], [[0, -1]]], np.int64))
+    marked = net.op("ScatterND", backwards, places, net.weights(2, 1, 6, 3))
+    added = net.op("Add", net.op("Concat", y, net.op("Slice", x, net.ints(0), net.ints(1), net.ints(1)), axis=1), bias)
+    found = net.op("GatherND", marked, net.constant(np.array([[[0, 1, 0], [0, 0, 5]]], np.int64)))
+    added = net.op("Add", added, net.op("Concat", marked, marked, axis=3))
+    added = net.op("Mul", added, net.op("Reshape", found, net.ints(6, 1)))
+    return net.model(*[spread(net, part) for part in (matmul, sums, kept, unit, added)])
+
+
+def exported(model, side, kind, opset):
+    torch.manual_seed(1)
+    picture = torch.zeros(2, 3, side, side)
+    names = {"input_names": ["pixels"], "output_names": ["final"], "opset_version": opset}
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        path = pathlib.Path(folder) / "model.onnx"
+        if kind == "old":
+            axes = {"pixels": {0: "n"}, "final": {0: "n"}}
+            torch.onnx.export(model, (picture[:1],), path, dynamo=False, dynamic_axes=axes, **names)
+        else:
+            shapes = ({0: torch.export.Dim("n")},)
+            torch.onnx.export(model, (picture,), path, dynamo=True, dynamic_shapes=shapes, verbose=False, **names)
+        proto = onnx.load(path)
+    for node in proto.graph.node:
+        # Where in the source each node comes from: most of a small file.
+        kept = [entry for entry in node.metadata_props if entry.key == "pkg.torch.onnx.name_scopes"]
+        del node.metadata_props[:]
+        node.metadata_props.extend(kept)
+        node.doc_string = ""
+    del proto.graph.value_info[:], proto.metadata_props[:]
+    return proto
+
+
+class Scaled(torch.nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels):
+        return self.network((pixels - 127.5) / 64)
+
+
+def transformer():
+    torch.manual_seed(1)
+    vit = torchvision.models.VisionTransformer(8, 4, 1, 2, 8, 16, num_classes=5)
+    for parameter in vit.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return Scaled(vit).eval()
+
+
+def convnext():
+    torch.manual_seed(1)
+    blocks = [torchvision.models.convnext.CNBlockConfig(4, 8, 1), torchvision.models.convnext.CNBlockConfig(8, None, 1)]
+    network = torchvision.models.ConvNeXt(blocks, num_classes=5)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return Scaled(network).eval()
+
+
+for kind, opset in [("old", 14), ("new", 20)]:
+    NETWORKS[f"transformer_{kind}_{opset}"] = lambda kind=kind, opset=opset: exported(transformer(), 8, kind, opset)
+for kind, opset in [("old", 13), ("new", 18)]:
+    NETWORKS[f"convnext_{kind}_{opset}"] = lambda kind=kind, opset=opset: exported(convnext(), 32, kind, opset)
+
+
+def halved(model):
+    """The model all in half precision, and one of the same numbers in single precision."""
+    half, full = onnx.ModelProto(), onnx.ModelProto()
+    half.CopyFrom(model)
+    full.CopyFrom(model)
+    for tensor, same in zip(half.graph.initializer, full.graph.initializer, strict=True):
+        if tensor.data_type == TensorProto.FLOAT:
+            rounded = numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(numpy_helper.from_array(rounded, tensor.name))
+            same.CopyFrom(numpy_helper.from_array(rounded.astype(np.float32), tensor.name))
+    for value in [*half.graph.input, *half.graph.output]:
+        value.type.tensor_type.elem_type = TensorProto.FLOAT16
+    return half, full
+
+
+def main():
+    files, references = {}, {}
+
+    def add(name, model, same=None):
+        files[name] = model.SerializeToString()
+        answers = reference((same or model).SerializeToString())
+        exits = [
+            {"name": exit["name"], "logits": [[float(f"{v:.7g}") for v in image] for image in exit["logits"][:2]]}
+            for exit in answers["exits"]
+        ]
+        references[name] = {"seed": answers["seed"], "exits": exits}
+        print(f"{name:20} {len(files[name])} bytes")
+
+    for name, build in NETWORKS.items():
+        add(name, build())
+    add("half", *halved(NETWORKS["convolutions_17"]()))
+
+    OUT.mkdir(parents=True, exist_ok=True)
+    for old in OUT.iterdir():
+        old.unlink()
+    for name, file in files.items():
+        (OUT / f"{name}.onnx").write_bytes(file)
+    # The same model with its weights in a file of their own.
+    outside = onnx.load_from_string(files["convolutions_17"])
+    onnx.save(outside, OUT / "outside.onnx", save_as_external_data=True, location="outside.data", size_threshold=0)
+
+    text = json.dumps(references).replace("[[", "[\n[").replace("], [", "],\n[").replace("}, ", "},\n")
+    (OUT / "references.json").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

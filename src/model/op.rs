@@ -1,0 +1,204 @@
+//! What layers compute, and the constants that they compute with.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::activation::Activation;
+
+/// A constant tensor, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+    /// Its values; as many as the product of `shape`.
+    pub data: Vec<f32>,
+}
+
+/// The sliding window of a convolution or pooling, `[vertical, horizontal]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Size of the kernel.
+    pub kernel: [usize; 2],
+    /// Step between places.
+    pub stride: [usize; 2],
+    /// Padding `[top, left, bottom, right]`.
+    pub padding: [usize; 4],
+    /// Spacing of the kernel's taps.
+    pub dilation: [usize; 2],
+}
+
+/// How tensors are combined, value by value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// `a + b + …`
+    Sum,
+    /// `a - b`
+    Difference,
+    /// `a * b * …`
+    Product,
+    /// `a / b`
+    Quotient,
+    /// The larger one.
+    Largest,
+    /// The smaller one.
+    Smallest,
+}
+
+/// How the values along some axes become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduction {
+    /// Their mean.
+    Mean,
+    /// Their sum.
+    Sum,
+    /// The largest one.
+    Largest,
+}
+
+/// What a layer computes, per sample: axes count those of the shapes here, which have no batch. `activation` is fused
+/// behind it. Values are read row-major where the shape that an op wants differs from the one that its input was written
+/// in, and written in the shape of the layer's output: changes of shape cost nothing.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the fields are the op's parameters under their usual names")]
+pub enum Op {
+    /// Convolution, `weight` `[out, in / groups, kh, kw]`, batch norm folded in.
+    Conv {
+        weight: Arc<Weights>,
+        bias: Option<Arc<Weights>>,
+        window: Window,
+        groups: usize,
+        activation: Option<Activation>,
+    },
+    /// Fully connected, `weight` `[out, in]`; its input is read as rows of `in` values.
+    Linear { weight: Arc<Weights>, bias: Option<Arc<Weights>>, activation: Option<Activation> },
+    /// `scale * x + shift` with constants that are broadcast: batch norm alone, input normalisation, embeddings of places.
+    Affine { scale: Arc<Weights>, shift: Arc<Weights>, activation: Option<Activation> },
+    /// Largest value under the window; `ceil` rounds the output size up.
+    MaxPool { window: Window, ceil: bool },
+    /// Mean under the window.
+    AveragePool { window: Window, ceil: bool, count_padding: bool },
+    /// Mean of each channel's plane.
+    GlobalAveragePool,
+    /// A function of each value alone.
+    Activation(Activation),
+    /// Inputs, broadcast to each other's shape, combined from left to right.
+    Combine { how: Arithmetic, activation: Option<Activation> },
+    /// Product of two matrices, or of as many pairs as there are in front of the last two axes.
+    MatMul,
+    /// Shares that add up to one along an axis, or their logarithms.
+    Softmax { axis: usize, log: bool },
+    /// Mean 0 and variance 1 over the axes that `shape` names from the end, then `weight` and `bias`.
+    LayerNorm { shape: Vec<usize>, weight: Option<Arc<Weights>>, bias: Option<Arc<Weights>>, epsilon: f32 },
+    /// Some axes made one value each.
+    Reduce { how: Reduction, axes: Vec<usize> },
+    /// Inputs joined along an axis; each of `constants` is put in where its number says.
+    Concat { axis: usize, constants: Vec<(usize, Arc<Weights>)> },
+    /// Every `step`-th place of an axis, from `start` on and before `end`.
+    Slice { axis: usize, start: usize, end: usize, step: usize },
+    /// Axes put into another order.
+    Transpose { order: Vec<usize> },
+    /// `value` put `before` and `after` each axis.
+    Pad { before: Vec<usize>, after: Vec<usize>, value: f32 },
+    /// The same values under another shape.
+    Reshape,
+}
+
+impl Op {
+    /// How many learned values it holds, folded ones counted once.
+    pub fn learned_values(&self) -> usize {
+        let of = |weights: &Arc<Weights>| weights.data.len();
+        match self {
+            Self::Conv { weight, bias, .. } | Self::Linear { weight, bias, .. } => {
+                of(weight) + bias.as_ref().map_or(0, of)
+            }
+            Self::Affine { scale, shift, .. } => of(scale) + of(shift),
+            Self::LayerNorm { weight, bias, .. } => [weight, bias].into_iter().flatten().map(of).sum(),
+            Self::Concat { constants, .. } => constants.iter().map(|(_, constant)| of(constant)).sum(),
+            _ => 0,
+        }
+    }
+
+    /// What is fused behind it, where it is an op that can have something there.
+    pub fn activation_mut(&mut self) -> Option<&mut Option<Activation>> {
+        match self {
+            Self::Conv { activation, .. }
+            | Self::Linear { activation, .. }
+            | Self::Affine { activation, .. }
+            | Self::Combine { activation, .. } => Some(activation),
+            _ => None,
+        }
+    }
+
+    /// What is fused behind it.
+    pub fn activation(&self) -> Option<Activation> {
+        match self {
+            Self::Conv { activation, .. }
+            | Self::Linear { activation, .. }
+            | Self::Affine { activation, .. }
+            | Self::Combine { activation, .. } => *activation,
+            _ => None,
+        }
+    }
+
+    /// Its name for tables, fused parts included.
+    pub fn label(&self) -> Cow<'static, str> {
+        let name = self.kind();
+        self.activation().map_or(name.into(), |activation| format!("{name}+{}", activation.label()).into())
+    }
+
+    /// Its name for tables, without what is fused behind it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Conv { .. } => "conv",
+            Self::Linear { .. } => "linear",
+            Self::Affine { .. } => "affine",
+            Self::MaxPool { .. } => "maxpool",
+            Self::AveragePool { .. } => "avgpool",
+            Self::GlobalAveragePool => "global avgpool",
+            Self::Activation(activation) => activation.label(),
+            Self::Combine { how: Arithmetic::Sum, .. } => "add",
+            Self::Combine { how: Arithmetic::Difference, .. } => "sub",
+            Self::Combine { how: Arithmetic::Product, .. } => "mul",
+            Self::Combine { how: Arithmetic::Quotient, .. } => "div",
+            Self::Combine { how: Arithmetic::Largest, .. } => "max",
+            Self::Combine { how: Arithmetic::Smallest, .. } => "min",
+            Self::MatMul => "matmul",
+            Self::Softmax { log: false, .. } => "softmax",
+            Self::Softmax { log: true, .. } => "log softmax",
+            Self::LayerNorm { .. } => "layernorm",
+            Self::Reduce { how: Reduction::Mean, .. } => "mean",
+            Self::Reduce { how: Reduction::Sum, .. } => "sum",
+            Self::Reduce { how: Reduction::Largest, .. } => "maximum",
+            Self::Concat { .. } => "concat",
+            Self::Slice { .. } => "slice",
+            Self::Transpose { .. } => "transpose",
+            Self::Pad { .. } => "pad",
+            Self::Reshape => "reshape",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn learned_values_count_weights_and_biases() {
+        let weights = |len| Arc::new(Weights { shape: vec![len], data: vec![0.0; len] });
+        let linear = Op::Linear { weight: weights(12), bias: Some(weights(3)), activation: None };
+        assert_eq!(linear.learned_values(), 15);
+        assert_eq!(Op::Affine { scale: weights(3), shift: weights(3), activation: None }.learned_values(), 6);
+        let constants = vec![(0, weights(5))];
+        assert_eq!(Op::Concat { axis: 0, constants }.learned_values(), 5);
+        assert_eq!(Op::Reshape.learned_values(), 0);
+    }
+
+    #[test]
+    fn labels_name_what_is_fused() {
+        let how = Arithmetic::Sum;
+        assert_eq!(Op::Combine { how, activation: None }.label(), "add");
+        assert_eq!(Op::Combine { how, activation: Some(Activation::Relu) }.label(), "add+relu");
+        let relu6 = Activation::Clip { least: 0.0, most: 6.0 };
+        assert_eq!(Op::Activation(relu6).label(), "relu6");
+    }
+}

@@ -1,0 +1,56 @@
+//! Functions of single values in libtorch.
+
+use tch::{TchError, Tensor};
+
+use super::dense;
+use crate::model::Activation;
+
+/// The function of each value of a tensor that others may hold.
+pub fn applied(function: Activation, tensor: &Tensor) -> Result<Tensor, TchError> {
+    if function == Activation::Relu {
+        // The one that oneDNN's own layout has as well.
+        return tensor.f_relu();
+    }
+    let tensor = &dense(tensor)?;
+    match function {
+        Activation::Relu => tensor.f_relu(),
+        Activation::Clip { least, most } => tensor.f_clamp(f64::from(least), f64::from(most)),
+        Activation::LeakyRelu { slope } => {
+            let negative = tensor.f_clamp_max(0.0)?.f_mul_scalar(f64::from(slope))?;
+            tensor.f_clamp_min(0.0)?.f_add(&negative)
+        }
+        Activation::Elu { alpha } => {
+            let negative = tensor.f_clamp_max(0.0)?.f_expm1()?.f_mul_scalar(f64::from(alpha))?;
+            tensor.f_clamp_min(0.0)?.f_add(&negative)
+        }
+        Activation::Sigmoid => tensor.f_sigmoid(),
+        Activation::HardSigmoid { slope, offset } => {
+            tensor.f_mul_scalar(f64::from(slope))?.f_add_scalar(f64::from(offset))?.f_clamp(0.0, 1.0)
+        }
+        Activation::HardSwish => tensor.f_hardswish(),
+        Activation::Silu => tensor.f_silu(),
+        Activation::Gelu { tanh } => tensor.f_gelu(if tanh { "tanh" } else { "none" }),
+        Activation::Mish => tensor.f_mish(),
+        Activation::Softplus => tensor.f_softplus(),
+        Activation::Tanh => tensor.f_tanh(),
+        Activation::Erf => tensor.f_erf(),
+        Activation::Exp => tensor.f_exp(),
+        Activation::Log => tensor.f_log(),
+        Activation::Abs => tensor.f_abs(),
+        Activation::Power { exponent } => tensor.f_pow_tensor_scalar(f64::from(exponent)),
+    }
+}
+
+/// The same for a tensor that was made just now and that nobody else holds: in place where libtorch can.
+pub fn applied_in_place(function: Activation, mut tensor: Tensor) -> Result<Tensor, TchError> {
+    let _ = match function {
+        Activation::Relu => tensor.f_relu_()?,
+        _ if tensor.is_mkldnn() => return applied(function, &tensor),
+        Activation::Clip { least, most } => tensor.f_clamp_(f64::from(least), f64::from(most))?,
+        Activation::HardSwish => tensor.f_hardswish_()?,
+        Activation::Silu => tensor.f_silu_()?,
+        Activation::Sigmoid => tensor.f_sigmoid_()?,
+        _ => return applied(function, &tensor),
+    };
+    Ok(tensor)
+}
