@@ -32,26 +32,23 @@ pub fn slice<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     }
     for at in 0..starts.len() {
         let axis = node.axis(axes[at], rank)?;
-        let side = value.shape()[axis] as i64;
-        let place = |at: i64, most: i64| (if at < 0 { at.saturating_add(side) } else { at }).clamp(0, most);
         value = match usize::try_from(steps[at]) {
             Ok(0) => return Err(node.error("its step is 0")),
             Ok(step) => {
-                let (start, end) = (place(starts[at], side) as usize, place(ends[at], side) as usize);
+                let side = value.shape()[axis];
+                let (start, end) = (place(starts[at], side), place(ends[at], side));
                 taken(graph, node, value, &Range { axis, start, end: end.max(start), step })?
             }
-            Err(_) => {
-                // Backwards, an end that lies in front of the axis means that its first place is taken, too.
-                let end = if ends[at] < -side { -1 } else { place(ends[at], side) };
-                let step = usize::try_from(steps[at].unsigned_abs()).unwrap_or(usize::MAX);
-                let start = place(starts[at], side - 1);
-                let places: Vec<usize> =
-                    (end + 1..=start).rev().step_by(step).map(|place| place as usize).collect();
-                backwards(graph, node, value, axis, &places)?
-            }
+            Err(_) => backwards(graph, node, value, axis, [starts[at], ends[at], steps[at]])?,
         };
     }
     Ok(value)
+}
+
+/// A bound that may count from the end, kept within an axis.
+fn place(bound: i64, side: usize) -> usize {
+    let from_start = if bound < 0 { bound.saturating_add(side as i64) } else { bound };
+    from_start.clamp(0, side as i64) as usize
 }
 
 /// Places of an axis from its end on, of constants only.
@@ -60,13 +57,19 @@ fn backwards(
     node: &Node<'_>,
     value: Value,
     axis: usize,
-    places: &[usize],
+    [start, end, step]: [i64; 3],
 ) -> Result<Value> {
     let Value::Constant(constant) = value else {
         return Err(node.error("a computed tensor can be cut by steps forward only"));
     };
     graph.budget.take(constant.len()).map_err(|error| node.error(error))?;
-    let part = picked(&constant, axis, places);
+    let side = constant.shape()[axis];
+    let step = usize::try_from(step.unsigned_abs()).unwrap_or(usize::MAX);
+    // The end itself is left out, unless it lies in front of the axis.
+    let behind_end = if end < -(side as i64) { 0 } else { (place(end, side) + 1).min(side) };
+    let behind_start = (place(start, side) + 1).min(side);
+    let places: Vec<usize> = (behind_end..behind_start).rev().step_by(step).collect();
+    let part = picked(&constant, axis, &places);
     part.map(Value::Constant).ok_or_else(|| node.error("its constant cannot be cut"))
 }
 

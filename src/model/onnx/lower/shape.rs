@@ -113,6 +113,9 @@ pub fn concat<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
             }
         }
     }
+    if inputs.is_empty() {
+        return Err(node.error("it joins constants that do not fit each other"));
+    }
     graph.push(node, Op::Concat { axis: axis - skipped, constants }, inputs, shape).map(Value::Tensor)
 }
 

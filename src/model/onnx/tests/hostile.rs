@@ -106,6 +106,24 @@ fn claims_of_gigabytes_cost_nothing() {
     }
 }
 
+#[test]
+fn slices_backwards_stay_within_their_axis() {
+    let slice = |data: &[i64], start: i64, end: i64| {
+        let nodes = vec![
+            node("/Slice", "data start end axis step"),
+            node("/Reshape", "/conv/Conv /Slice").writes("last"),
+        ];
+        let (start, end) = (ints("start", &[start]), ints("end", &[end]));
+        claim(nodes, vec![ints("data", data), start, end, ints("axis", &[0]), ints("step", &[-1])]).read()
+    };
+    assert!(slice(&[64, 1], 1, -3).is_ok(), "to the front");
+    assert!(slice(&[64, 1], i64::MAX, i64::MIN).is_ok(), "all of it");
+    assert!(slice(&[64, 1], 1, 0).is_err(), "one side of two");
+    for bound in [0, 1, -1, i64::MAX, i64::MIN] {
+        assert!(slice(&[], bound, bound).is_err(), "nothing");
+    }
+}
+
 proptest! {
     #[test]
     fn random_bytes_in_a_file_never_panic(
