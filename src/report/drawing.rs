@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::model::{Graph, LayerId, Source};
 
-/// The rails beside each layer, in topological order; the first line is the input's. A layer stands where its output goes; `╯`
-/// and `╰` end the rails of tensors that it is the last to read, `├` and `┤` branch off those that others still read.
+/// The rails beside each layer, in topological order; the first line is the input's. A layer stands where its output goes; `╯`,
+/// `╰` and `┴` end the rails of tensors that it is the last to read, `├` and `┤` branch off those that others still read.
 pub fn rails(graph: &Graph) -> Vec<String> {
     let mut readers: BTreeMap<Source, usize> = BTreeMap::new();
     for input in graph.layers.iter().flat_map(|layer| &layer.inputs) {
@@ -50,6 +50,7 @@ fn line(at: usize, ends: &[bool], columns: &[Option<Source>], inputs: &[Source])
         let ended = ends.get(column).is_some_and(|ends| *ends);
         line.push(match rail {
             _ if column == at => '●',
+            Some(_) if ended && between => '┴',
             Some(_) if ended => {
                 if column > at {
                     '╯'
@@ -92,6 +93,17 @@ mod tests {
         assert_eq!(rails(&samples::chain()), ["○", "●", "●", "├─●", "●", "●", "●"]);
         assert_eq!(exits_at(&samples::chain(), LayerId(2)), "→ exit1");
         assert_eq!(exits_at(&samples::chain(), LayerId(0)), "");
+    }
+
+    #[test]
+    fn branches_run_side_by_side_and_join() {
+        // stem, left, right1, right2, join, fc
+        assert_eq!(rails(&samples::forked()), ["○", "●", "├─●", "● │", "● │", "●─╯", "●"]);
+        let columns = [0, 1, 2].map(|id| Some(Source::Layer(LayerId(id))));
+        let inputs = columns.map(|column| column.unwrap());
+        assert_eq!(line(0, &[true; 3], &columns, &inputs), "●─┴─╯");
+        assert_eq!(line(0, &[true, false, true], &columns, &[inputs[0], inputs[2]]), "●─┼─╯");
+        assert_eq!(line(2, &[false, true, false], &columns, &inputs[..2]), "├─┴─●");
     }
 
     #[test]
