@@ -18,9 +18,9 @@ impl Budget {
     /// the 90th percentile.
     pub const LAYERS: Self = Self { min_runs: 10, min_time: Duration::from_millis(500), max_runs: 10_000 };
 
-    /// For codecs. A dozen frontiers under ten encodings make 240 figures, and half a second for each would take two
-    /// minutes. They only tell plans apart whose codecs take milliseconds, which these few runs settle; faster ones are
-    /// small beside any stage. 5 ms for each encoding of each frontier keep the whole near a second.
+    /// For codecs. A dozen frontiers under the ladder make nearly 4,000 figures, and half a second for each would take half an
+    /// hour. They only tell plans apart whose codecs take milliseconds, which these few runs settle; faster ones are small
+    /// beside any stage. 5 ms for each encoding of each frontier keep the whole under ten seconds.
     pub const CODECS: Self = Self { min_runs: 10, min_time: Duration::from_millis(5), max_runs: 100 };
 
     /// Whether `runs` that took `spent` are enough.

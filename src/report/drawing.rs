@@ -51,20 +51,10 @@ fn line(at: usize, ends: &[bool], columns: &[Option<Source>], inputs: &[Source])
         line.push(match rail {
             _ if column == at => '●',
             Some(_) if ended && between => '┴',
-            Some(_) if ended => {
-                if column > at {
-                    '╯'
-                } else {
-                    '╰'
-                }
-            }
-            Some(_) if is_read(column) => {
-                if column > at {
-                    '┤'
-                } else {
-                    '├'
-                }
-            }
+            Some(_) if ended && column > at => '╯',
+            Some(_) if ended => '╰',
+            Some(_) if is_read(column) && column > at => '┤',
+            Some(_) if is_read(column) => '├',
             Some(_) if between => '┼',
             Some(_) => '│',
             None if between => '─',
