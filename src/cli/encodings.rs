@@ -92,6 +92,14 @@ fn measure(
     let times: HashMap<_, &CodecTimes> =
         profile.codecs.iter().map(|times| ((cut_name(&times.cut), times.encoding), times)).collect();
     let name = &model.graph.exits[model.graph.final_exit().0].name;
+    let of_final = |accuracy: &BTreeMap<String, Share>| {
+        accuracy.get(name).copied().ok_or_else(|| {
+            Error::failed(format!(
+                "the record of {} lacks exit '{name}'; make it anew with --record",
+                model.graph.name
+            ))
+        })
+    };
     let row = |row: &EncodingRow| {
         let times = times.get(&(row.cut.clone(), row.encoding)).ok_or_else(|| {
             Error::failed(format!(
@@ -100,7 +108,7 @@ fn measure(
             ))
         })?;
         let accuracy = accuracy(&model.graph, record, row);
-        let final_accuracy = accuracy.get(name).copied().unwrap_or(Share(0.0));
+        let final_accuracy = of_final(&accuracy)?;
         Ok(EncodingTableRow {
             cut: row.cut.clone(),
             encoding: row.encoding,
@@ -119,7 +127,7 @@ fn measure(
         data_sha256: record.data.clone(),
         samples: record.samples,
         calibrated_on: record.calibrated_on,
-        uncut_final_accuracy: uncut_accuracy.get(name).copied().unwrap_or(Share(0.0)),
+        uncut_final_accuracy: of_final(&uncut_accuracy)?,
         uncut_accuracy,
         encodings: record.rows.iter().map(row).collect::<Result<_>>()?,
     })

@@ -13,7 +13,7 @@ use super::{rows, stop, store};
 use crate::data::{ExitRecord, Split, fingerprint, locate};
 use crate::error::{Error, Result};
 use crate::measure::{SweepTable, Watch, choose, expected_macs, record_exits, settings, sweep};
-use crate::model::{Cut, ExitId, Graph};
+use crate::model::ExitId;
 use crate::report::{Emulation, ExitAccuracy, ExitsDocument, SweepRow, exits_view};
 use crate::units::Share;
 
@@ -128,7 +128,7 @@ pub fn document(model: &Model, device: &Device, record: &ExitRecord) -> Result<E
             accuracy,
             accuracy_ci95,
             validation_accuracy,
-            macs: macs_to(graph, id),
+            macs: graph.macs_to(id),
         }
     };
     let row = |point: crate::measure::SweepPoint| SweepRow { macs: expected_macs(graph, &point), point };
@@ -142,12 +142,6 @@ pub fn document(model: &Model, device: &Device, record: &ExitRecord) -> Result<E
         chosen,
         sweep_time_us,
     })
-}
-
-fn macs_to(graph: &Graph, exit: ExitId) -> u64 {
-    let trunk = Cut::needed_by(graph, exit);
-    let head = graph.head(exit);
-    trunk.layers().iter().chain(&head).map(|&id| graph.layer(id).macs).sum()
 }
 
 fn csv_rows(document: &ExitsDocument) -> Vec<Vec<String>> {

@@ -13,7 +13,7 @@ use super::{peak, rows, stop, store};
 use crate::error::{Error, Result};
 use crate::measure::{HostPeak, LayerProfile, Samples};
 use crate::model::{Cut, ExitId, Graph};
-use crate::report::{Emulation, ExitRow, LayerRow, LayersDocument, Timing, input_names, layers_view};
+use crate::report::{Emulation, ExitRow, LayerFacts, LayerRow, LayersDocument, Timing, layers_view};
 use crate::units::{Micros, Share};
 
 pub const EXAMPLE: &str = "Examples:
@@ -60,21 +60,12 @@ pub fn measure(model: &Model, device: &Device, output: Output) -> Result<(Layers
 }
 
 fn document(graph: &Graph, device: &Device, profile: &LayerProfile, peak: &HostPeak) -> LayersDocument {
-    let trunk = graph.trunk();
     let layer = |id: crate::model::LayerId| {
-        let layer = graph.layer(id);
         let time = &profile.layers[id.0];
         LayerRow {
             index: id.0,
-            name: layer.name.clone(),
-            op: layer.op.label().into(),
-            inputs: input_names(graph, &layer.inputs),
-            output_shape: layer.output.clone(),
-            output_bytes: layer.output.bytes(),
-            params: layer.params,
-            macs: layer.macs,
-            in_side_exit: trunk.binary_search(&id).is_err(),
-            peak_share: peak_share(layer.macs, time.median(), peak),
+            layer: LayerFacts::of(graph, id),
+            peak_share: peak_share(graph.layer(id).macs, time.median(), peak),
             time_us: timing(time),
         }
     };
@@ -120,12 +111,12 @@ fn csv_rows(document: &LayersDocument) -> Vec<Vec<String>> {
     let header = "index,name,op,side_exit,output_shape,output_bytes,params,macs,median_us,p90_us,mean_us,stddev_us,runs";
     let mut rows = vec![header.split(',').map(str::to_owned).collect()];
     rows.extend(document.layers.iter().map(|row| {
-        let time = &row.time_us.summary;
+        let (layer, time) = (&row.layer, &row.time_us.summary);
         let times = [time.median, time.p90, time.mean, time.stddev].map(|time| format!("{:.3}", time.0));
         let mut cells =
-            vec![row.index.to_string(), row.name.clone(), row.op.clone(), row.in_side_exit.to_string()];
-        cells.extend([row.output_shape.to_string(), row.output_bytes.to_string()]);
-        cells.extend([row.params.to_string(), row.macs.to_string()]);
+            vec![row.index.to_string(), layer.name.clone(), layer.op.clone(), layer.in_side_exit.to_string()];
+        cells.extend([layer.output_shape.to_string(), layer.output_bytes.to_string()]);
+        cells.extend([layer.params.to_string(), layer.macs.to_string()]);
         cells.extend(times);
         cells.push(time.runs.to_string());
         cells

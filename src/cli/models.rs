@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::measure::SweepTable;
 use crate::model::{Cut, ExitId};
 use crate::report::{
-    Emulation, GraphCut, GraphLayer, MOST_CUTS, ModelDocument, ModelRow, ModelsDocument, model_exit,
+    Emulation, GraphCut, LayerFacts, MOST_CUTS, ModelDocument, ModelRow, ModelsDocument, model_exit,
     model_view, models_view,
 };
 
@@ -60,7 +60,7 @@ fn show(model: &Model, device: &Device, output: Output) -> Result<()> {
     let document = ModelDocument {
         envelope: device.envelope("model", Some(graph), &Emulation::NONE),
         facts,
-        layers: graph.layer_ids().map(|id| GraphLayer::of(graph, id)).collect(),
+        layers: graph.layer_ids().map(|id| LayerFacts::of(graph, id)).collect(),
         cuts: cuts.map(|cut| GraphCut::of(graph, cut)).collect(),
     };
     output.result(&document, || model_view(graph, &document))

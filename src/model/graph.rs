@@ -176,6 +176,11 @@ impl Graph {
         self.ancestors(self.exits[self.final_exit().0].logits)
     }
 
+    /// Multiply-accumulate operations for one sample as far as an exit, its head included.
+    pub fn macs_to(&self, exit: ExitId) -> u64 {
+        self.ancestors(self.exits[exit.0].logits).into_iter().map(|id| self.layer(id).macs).sum()
+    }
+
     /// The head of a side exit: the layers that only side exits need. Empty for the final exit.
     pub fn head(&self, exit: ExitId) -> Vec<LayerId> {
         let trunk = self.trunk();

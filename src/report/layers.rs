@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::document::Envelope;
 use super::table::{bar, new_table};
 use crate::measure::Summary;
-use crate::model::{Shape, Source};
+use crate::model::{Graph, LayerId, Shape};
 use crate::units::{Micros, Share};
 
 /// Times of one thing that was run again and again, with the raw samples.
@@ -19,11 +19,9 @@ pub struct Timing {
     pub samples_us: Vec<Micros>,
 }
 
-/// A layer with its times.
+/// A layer without its times.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LayerRow {
-    /// Its place in the graph.
-    pub index: usize,
+pub struct LayerFacts {
     /// Its name.
     pub name: String,
     /// What it computes, with what is fused into it.
@@ -40,6 +38,33 @@ pub struct LayerRow {
     pub macs: u64,
     /// Whether only side exits need it.
     pub in_side_exit: bool,
+}
+
+impl LayerFacts {
+    /// A layer of a graph.
+    pub fn of(graph: &Graph, id: LayerId) -> Self {
+        let layer = graph.layer(id);
+        Self {
+            name: layer.name.clone(),
+            op: layer.op.label().into(),
+            inputs: layer.inputs.iter().map(|&source| graph.tensor_name(source).to_owned()).collect(),
+            output_shape: layer.output.clone(),
+            output_bytes: layer.output.bytes(),
+            params: layer.params,
+            macs: layer.macs,
+            in_side_exit: graph.trunk().binary_search(&id).is_err(),
+        }
+    }
+}
+
+/// A layer with its times.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerRow {
+    /// Its place in the graph.
+    pub index: usize,
+    /// What it is.
+    #[serde(flatten)]
+    pub layer: LayerFacts,
     /// Its speed over the host's peak: two operations per MAC.
     pub peak_share: Option<Share>,
     /// Its time.
@@ -81,7 +106,7 @@ pub fn layers_view(document: &LayersDocument) -> String {
         ["layer", "op", "output", "KiB", "params", "MMACs", "median", "p90", "of peak", "share of time"];
     let mut table = new_table(header);
     let total = document.layer_sum_us;
-    for row in document.layers.iter().filter(|row| !row.in_side_exit) {
+    for row in document.layers.iter().filter(|row| !row.layer.in_side_exit) {
         table.add_row(layer_cells(row, total));
     }
     let mut heads = new_table([
@@ -96,7 +121,7 @@ pub fn layers_view(document: &LayersDocument) -> String {
         "of peak",
         "of trunk",
     ]);
-    for row in document.layers.iter().filter(|row| row.in_side_exit) {
+    for row in document.layers.iter().filter(|row| row.layer.in_side_exit) {
         heads.add_row(layer_cells(row, total));
     }
     for row in &document.exits {
@@ -137,14 +162,14 @@ fn closing(document: &LayersDocument) -> String {
 }
 
 fn layer_cells(row: &LayerRow, total: Micros) -> Vec<Cell> {
-    let time = &row.time_us.summary;
+    let (layer, time) = (&row.layer, &row.time_us.summary);
     vec![
-        Cell::new(&row.name),
-        Cell::new(&row.op),
-        Cell::new(row.output_shape.to_string()),
-        right(format!("{:.1}", row.output_bytes as f64 / 1024.0)),
-        right(count(row.params)),
-        right(format!("{:.2}", row.macs as f64 / 1e6)),
+        Cell::new(&layer.name),
+        Cell::new(&layer.op),
+        Cell::new(layer.output_shape.to_string()),
+        right(format!("{:.1}", layer.output_bytes as f64 / 1024.0)),
+        right(count(layer.params)),
+        right(format!("{:.2}", layer.macs as f64 / 1e6)),
         right(time.median.to_string()),
         right(p90(time)),
         right(row.peak_share.map_or_else(|| "–".into(), |share| format!("{:.0} %", share.0 * 100.0))),
@@ -167,9 +192,4 @@ fn count(n: u64) -> String {
 
 fn right(text: String) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
-}
-
-/// The name of a tensor's source, as the `inputs` of a layer list it.
-pub fn input_names(graph: &crate::model::Graph, inputs: &[Source]) -> Vec<String> {
-    inputs.iter().map(|&source| graph.tensor_name(source).to_owned()).collect()
 }

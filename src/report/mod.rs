@@ -16,11 +16,11 @@ mod table;
 pub use document::{Emulation, Envelope, ModelFacts, timestamp};
 pub use encodings::{EncodingTableRow, EncodingsDocument, cut_view, encodings_view};
 pub use exits::{ExitAccuracy, ExitsDocument, SweepRow, exits_view};
-pub use layers::{ExitRow, LayerRow, LayersDocument, Timing, input_names, layers_view};
+pub use layers::{ExitRow, LayerFacts, LayerRow, LayersDocument, Timing, layers_view};
 pub use link::{LinkDocument, link_view};
 pub use models::{
-    GraphCut, GraphLayer, MOST_CUTS, ModelDocument, ModelExit, ModelRow, ModelsDocument, model_exit,
-    model_view, models_view,
+    GraphCut, MOST_CUTS, ModelDocument, ModelExit, ModelRow, ModelsDocument, model_exit, model_view,
+    models_view,
 };
 pub use optimize::{
     Arrivals, LoadedPlan, OptimizeDocument, PlanDocument, PolicyChoice, SearchFacts, optimize_view,

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::document::Envelope;
 use super::drawing::{exits_at, rails};
-use super::layers::input_names;
+use super::layers::LayerFacts;
 use super::table::new_table;
-use crate::model::{Cut, ExitId, Graph, LayerId, ModelHash, Shape, Source};
+use crate::model::{Cut, ExitId, Graph, ModelHash, Source};
 use crate::units::Share;
 
 /// More cuts than these are not counted.
@@ -58,27 +58,6 @@ pub struct ModelsDocument {
     pub models: Vec<ModelRow>,
 }
 
-/// A layer of a drawn model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct GraphLayer {
-    /// Its name.
-    pub name: String,
-    /// What it computes, with what is fused into it.
-    pub op: String,
-    /// The tensors that it reads.
-    pub inputs: Vec<String>,
-    /// Its output's shape, without the batch.
-    pub output_shape: Shape,
-    /// Its output as 32-bit floats.
-    pub output_bytes: u64,
-    /// Learned values.
-    pub params: u64,
-    /// Multiply-accumulate operations per sample.
-    pub macs: u64,
-    /// Whether only side exits need it.
-    pub in_side_exit: bool,
-}
-
 /// A cut and what crosses it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GraphCut {
@@ -99,26 +78,9 @@ pub struct ModelDocument {
     /// The model's facts.
     pub facts: ModelRow,
     /// Every layer in topological order.
-    pub layers: Vec<GraphLayer>,
+    pub layers: Vec<LayerFacts>,
     /// Every cut that a plan may cross.
     pub cuts: Vec<GraphCut>,
-}
-
-impl GraphLayer {
-    /// A layer of a graph.
-    pub fn of(graph: &Graph, id: LayerId) -> Self {
-        let layer = graph.layer(id);
-        Self {
-            name: layer.name.clone(),
-            op: layer.op.label().into(),
-            inputs: input_names(graph, &layer.inputs),
-            output_shape: layer.output.clone(),
-            output_bytes: layer.output.bytes(),
-            params: layer.params,
-            macs: layer.macs,
-            in_side_exit: graph.trunk().binary_search(&id).is_err(),
-        }
-    }
 }
 
 impl GraphCut {
@@ -184,7 +146,7 @@ pub fn model_view(graph: &Graph, document: &ModelDocument) -> String {
         String::new(),
     ]];
     for (id, rail) in graph.layer_ids().zip(&rails[1..]) {
-        let layer = GraphLayer::of(graph, id);
+        let layer = LayerFacts::of(graph, id);
         let crossing = if layer.in_side_exit { String::new() } else { next_cut() };
         let shape = layer.output_shape.to_string();
         rows.push([rail.clone(), layer.name, layer.op, shape, crossing, exits_at(graph, id)]);
@@ -221,12 +183,10 @@ fn right(text: String) -> Cell {
 
 /// The facts of one exit.
 pub fn model_exit(graph: &Graph, exit: ExitId, test_accuracy: Option<Share>) -> ModelExit {
-    let before = Cut::needed_by(graph, exit);
-    let head = graph.head(exit);
     ModelExit {
         name: graph.exits[exit.0].name.clone(),
-        after: before.tip_names(graph),
-        macs: before.layers().iter().chain(&head).map(|&id| graph.layer(id).macs).sum(),
+        after: Cut::needed_by(graph, exit).tip_names(graph),
+        macs: graph.macs_to(exit),
         test_accuracy,
     }
 }
