@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::frames::timing_inputs;
 use crate::clock::SystemClock;
-use crate::codec::Encoding;
+use crate::codec::{Codec, Coder, Element, Encoding, TensorSpec};
 use crate::error::{Error, Result};
 use crate::measure::{
     Budget, CodecRequest, LayerProfile, Watch, profile_codecs, profile_layers, profile_ranges,
@@ -59,11 +59,19 @@ pub fn crossings(graph: &Graph) -> Vec<(Cut, Vec<Encoding>)> {
     let whole = graph.trunk().len();
     let cuts = Cut::along_trunk(graph).into_iter().filter(|cut| cut.layers().len() < whole);
     cuts.map(|cut| {
-        let encodings =
+        let mut encodings =
             if cut.layers().is_empty() { Encoding::for_input() } else { Encoding::for_features() };
+        let tensors = TensorSpec::of_frontier(graph, &cut.frontier(graph, &[]));
+        encodings.retain(|encoding| tensors.as_ref().is_ok_and(|tensors| carries(*encoding, tensors)));
         (cut, encodings)
     })
     .collect()
+}
+
+/// Whether an encoding has room for these tensors: pictures have a longest side.
+fn carries(encoding: Encoding, tensors: &[TensorSpec]) -> bool {
+    let is_picture = matches!(encoding.element, Element::Jpeg(_)) || encoding.coder == Coder::Png;
+    !is_picture || Codec::new(encoding, tensors, None).is_ok()
 }
 
 /// Measures what `request` asks for on this thread.
@@ -144,4 +152,26 @@ fn measure_ranges(
     let samples = profile_ranges(backend, &clock, &wanted, inputs, Budget::LAYERS, watch)?;
     let measured = ranges.iter().zip(samples);
     Ok(measured.map(|(range, samples)| Range { time_us: samples.median(), ..range.clone() }).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Shape, samples};
+
+    #[test]
+    fn what_is_too_wide_for_a_picture_is_encoded_otherwise() {
+        let mut graph = Graph::clone(&samples::chain());
+        let jpegs = |graph: &Graph| {
+            let is_jpeg = |encoding: &&Encoding| matches!(encoding.element, Element::Jpeg(_));
+            crossings(graph)
+                .iter()
+                .map(|(_, encodings)| encodings.iter().filter(is_jpeg).count())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(jpegs(&graph), [5; 5]);
+        graph.input = Shape(vec![1, 1, 70_000]);
+        assert_eq!(jpegs(&graph), [0, 5, 5, 5, 5]);
+        assert!(crossings(&graph)[0].1.iter().any(|encoding| encoding.to_string() == "pixels+png"));
+    }
 }
