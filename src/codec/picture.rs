@@ -132,6 +132,8 @@ impl Picture {
     }
 
     fn lay_tiles(&mut self) {
+        // Decoding leaves its picture here, also where no tile lies.
+        self.pixels.fill(0);
         for (row, codes) in self.codes.chunks_exact(self.spec.width().max(1)).enumerate() {
             let at = self.place(row);
             self.pixels[at..at + codes.len()].copy_from_slice(codes);
@@ -259,6 +261,22 @@ mod tests {
         assert!(!sized(16, 16, ColorType::Luma, true));
         assert!(!with(&|file| file.extend_from_slice(b"not a picture")));
         assert!(!with(&|_| ()));
+    }
+
+    #[test]
+    fn what_was_read_before_leaves_no_trace_in_what_is_written() {
+        // 128 values in 12×11 pixels: four places without a tile, within a block of others.
+        let values: Vec<f32> = (0..128).map(|i| (i * i % 251) as f32).collect();
+        let (mut fresh, mut used) = (picture(&[128], 75), picture(&[128], 75));
+        let mut expected = Vec::new();
+        fresh.encode(&values, &mut expected).unwrap();
+        let (mut payload, mut back) = (Vec::new(), vec![0.0; 128]);
+        used.encode(&vec![1.0; 128], &mut payload).unwrap();
+        used.decode(&payload, &mut back).unwrap();
+        used.decode(&expected, &mut back).unwrap();
+        payload.clear();
+        used.encode(&values, &mut payload).unwrap();
+        assert_eq!(payload, expected);
     }
 
     #[test]
