@@ -33,8 +33,19 @@ def load(folder):
     }
 
 
-def augmented_batches(pixels, labels, batch, generator):
-    """One epoch of shuffled float batches, each image shifted by up to 4 pixels and mirrored by chance."""
+MEAN_PIXEL = (125.3, 123.0, 113.9)
+
+
+def hide_squares(images, side, generator):
+    """Paints a square of each image, somewhere on it, in the mean colour (Cutout, DeVries and Taylor 2017)."""
+    centre = torch.randint(0, 32, (len(images), 2), generator=generator)
+    near = (torch.arange(32) - centre[:, :, None]).abs() * 2 < side
+    square = near[:, 0, :, None] & near[:, 1, None, :]
+    return torch.where(square[:, None], torch.tensor(MEAN_PIXEL).view(1, 3, 1, 1), images)
+
+
+def augmented_batches(pixels, labels, batch, generator, hidden):
+    """One epoch of shuffled float batches, each image shifted by up to 4 pixels, mirrored by chance, a square hidden."""
     n = len(labels)
     order = torch.randperm(n, generator=generator)
     for at in range(0, n - batch + 1, batch):
@@ -47,4 +58,7 @@ def augmented_batches(pixels, labels, batch, generator):
         columns[mirrored] = columns[mirrored].flip(1)
         index = torch.arange(batch)
         images = images[index[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-        yield images.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last), labels[pick]
+        images = images.permute(0, 3, 1, 2)
+        if hidden:
+            images = hide_squares(images, hidden, generator)
+        yield images.contiguous(memory_format=torch.channels_last), labels[pick]

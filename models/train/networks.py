@@ -150,15 +150,15 @@ class GoogLeNet(Trunk):
             "inception3a": Inception(32, 32, (32, 64), (16, 16), 16),
             "inception3b": Inception(128, 48, (40, 80), (16, 16), 16),
             "pool3": nn.MaxPool2d(3, 2, 1),
-            "inception4a": Inception(160, 64, (48, 96), (16, 32), 32),
-            "inception4b": Inception(224, 64, (48, 96), (16, 32), 32),
-            "inception4c": Inception(224, 64, (48, 96), (16, 32), 32),
+            "inception4a": Inception(160, 96, (64, 128), (24, 48), 48),
+            "inception4b": Inception(320, 96, (64, 128), (24, 48), 48),
+            "inception4c": Inception(320, 96, (64, 128), (24, 48), 48),
             "pool4": nn.MaxPool2d(3, 2, 1),
-            "inception5a": Inception(224, 96, (64, 128), (16, 32), 32),
-            "inception5b": Inception(288, 96, (64, 128), (16, 32), 32),
+            "inception5a": Inception(320, 128, (96, 192), (32, 64), 64),
+            "inception5b": Inception(448, 128, (96, 192), (32, 64), 64),
         }
-        sides = {"inception3a": branch(128, 48, 2, stride=2), "inception4a": branch(224, 64, stride=2)}
-        super().__init__(layers, sides, averaged(288))
+        sides = {"inception3a": branch(128, 48, 2, stride=2), "inception4a": branch(320, 64, stride=2)}
+        super().__init__(layers, sides, averaged(448))
 
 
 class Residual(nn.Module):

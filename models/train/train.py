@@ -17,7 +17,7 @@ from networks import NETWORKS
 
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "coprof" / "train"
 # A cycle's weights are those of the exits' losses. With bfloat16 the layers compute at half width (autocast); parameters,
-# losses and the optimizer stay single.
+# losses and the optimizer stay single. `hidden` is the side of the square that each training image loses (Cutout).
 RECIPE = {
     # The second cycle anneals once more from a lower rate, leans towards the final exit, and averages the weights.
     "alexnet": {
@@ -33,19 +33,22 @@ RECIPE = {
         "batch": 128,
         "decay": 5e-4,
         "precision": torch.bfloat16,
-        "cycles": ({"epochs": 18, "rate": 0.15, "weights": (0.3, 0.3, 1.0)},),
+        "hidden": 12,
+        "cycles": ({"epochs": 50, "rate": 0.15, "weights": (0.2, 0.2, 1.0)},),
     },
     "resnet56": {
         "batch": 128,
         "decay": 5e-4,
         "precision": torch.bfloat16,
-        "cycles": ({"epochs": 17, "rate": 0.15, "weights": (0.2, 0.3, 1.0)},),
+        "hidden": 12,
+        "cycles": ({"epochs": 70, "rate": 0.15, "weights": (0.15, 0.25, 1.0)},),
     },
     "vgg16": {
         "batch": 128,
         "decay": 5e-4,
         "precision": torch.bfloat16,
-        "cycles": ({"epochs": 15, "rate": 0.08, "weights": (0.2, 0.2, 0.2, 1.0)},),
+        "hidden": 12,
+        "cycles": ({"epochs": 30, "rate": 0.08, "weights": (0.15, 0.15, 0.15, 1.0)},),
     },
 }
 AVERAGE_DECAY = 0.998
@@ -127,7 +130,7 @@ def train(network, recipe, data, checkpoint, seed):
                 optimizer.load_state_dict(state["optimizer"])  # A new schedule has set its first rate.
         for epoch in range(max(first, state["epoch"]), last):
             started = time.monotonic()
-            batches = cifar10.augmented_batches(*data["train"], recipe["batch"], generator)
+            batches = cifar10.augmented_batches(*data["train"], recipe["batch"], generator, recipe.get("hidden", 0))
             loss = train_epoch(model, average, batches, cycle, recipe["precision"], optimizer, schedule)
             shares = accuracy(average.module, *data["validation"], recipe["precision"])
             shares = "  ".join(f"{name} {100 * share:.2f} %" for name, share in zip(model.exits, shares))

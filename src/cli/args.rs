@@ -46,6 +46,15 @@ impl Default for RuntimeArgs {
     }
 }
 
+/// What a replay sends.
+#[derive(Args, Clone, Debug)]
+pub struct FrameArgs {
+    /// CIFAR-10 (its binary folder or archive), or inputs without labels: a folder of PNG or JPEG pictures, or an .npy array
+    /// as the model takes it [default: CIFAR-10 in $COPROF_DATA or datasets/, else made-up frames]
+    #[arg(long, value_name = "DIR|FILE")]
+    pub data: Option<PathBuf>,
+}
+
 /// Where CIFAR-10 is.
 #[derive(Args, Clone, Debug)]
 pub struct DataArgs {

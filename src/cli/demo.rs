@@ -5,12 +5,14 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use serde::Serialize;
 
-use super::args::{DataArgs, EmulationArgs, ModelArgs, PeerArgs, RuntimeArgs};
+use super::args::{EmulationArgs, FrameArgs, ModelArgs, PeerArgs, RuntimeArgs};
 use super::device::Device;
 use super::edge::Route;
+use super::evidence::Evidence;
 use super::model::Model;
 use super::optimize::{self, Wishes};
 use super::output::Output;
+use super::refine::Nodes;
 use super::replay::{Job, Stage};
 use super::{exits, layers, link, store};
 use crate::error::Result;
@@ -47,7 +49,7 @@ pub struct Args {
     #[command(flatten)]
     runtime: RuntimeArgs,
     #[command(flatten)]
-    data: DataArgs,
+    data: FrameArgs,
 }
 
 /// What every step found.
@@ -91,8 +93,9 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
     show(&format!("link, {}", link_only.describe().unwrap_or_default()), &|| link_view(&link))?;
     let exits = exits::document(&model, &device, &model.exit_record()?)?;
     show("exits, from the committed record of CIFAR-10", &|| exits_view(&exits))?;
-    let problem =
-        optimize::measure_scenario(&model, &device, &route, emulation, &Wishes::default(), 0, output)?;
+    let evidence = Evidence::gather(&model, &device, None, output)?;
+    let nodes = Nodes { model: &model, device: &device, route: &route, output };
+    let problem = optimize::measure_scenario(&nodes, &evidence, emulation, &Wishes::default(), 0)?;
     let optimized = optimize::optimize(&problem, None, output)?;
     show(&format!("optimize, {described}"), &|| optimize_view(&optimized))?;
 

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 
 use super::args::{DataArgs, ModelArgs, RuntimeArgs};
+use super::crossings::crossings;
 use super::device::Device;
 use super::encodings_record;
 use super::model::Model;
 use super::output::Output;
-use super::profile::{CodecTimes, ProfileRequest, crossings, profile_node};
+use super::profile::{CodecTimes, ProfileRequest, profile_node};
 use super::{rows, stop, store};
 use crate::codec::Encoding;
 use crate::data::{EncodingRecord, EncodingRow, ExitEffect, cut_name};
@@ -23,7 +24,11 @@ pub const EXAMPLE: &str = "Examples:
   coprof encodings                             # the smallest encoding of each cut at a few losses
   coprof encodings --cut pool1                 # every encoding of one cut
   coprof encodings --record --data datasets    # measure sizes and answers anew on 5,000 images (minutes)
+  coprof encodings --record --samples 2000     # on fewer, for large models
   coprof encodings --csv encodings.csv";
+
+/// Cuts that an error names.
+const MOST_NAMED: usize = 20;
 
 #[derive(ClapArgs)]
 pub struct Args {
@@ -37,6 +42,9 @@ pub struct Args {
     /// where it was stopped
     #[arg(long)]
     record: bool,
+    /// With --record: measure on the first N of the 5,000 images
+    #[arg(long, value_name = "N", requires = "record", value_parser = clap::value_parser!(u32).range(100..=5000))]
+    samples: Option<u32>,
     /// Show every encoding of this cut: a layer, several joined by +, or input
     #[arg(long, value_name = "NAME")]
     cut: Option<String>,
@@ -49,7 +57,8 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
     let model = Model::load(&args.model.model)?;
     let device = Device::new(&args.runtime)?;
     let record = if args.record {
-        encodings_record::make(&model, &device, &args.data, output)?
+        let samples = args.samples.map(|samples| samples as usize);
+        encodings_record::make(&model, &device, &args.data, samples, output)?
     } else {
         model.encoding_record()?
     };
@@ -73,7 +82,10 @@ fn check_cut(asked: Option<&str>, record: &EncodingRecord) -> Result<()> {
     };
     let mut cuts: Vec<&str> = record.rows.iter().map(|row| row.cut.as_str()).collect();
     cuts.dedup();
-    Err(Error::usage(format!("--cut {asked}: no such cut; there are {}", cuts.join(", "))))
+    let more = cuts.len().saturating_sub(MOST_NAMED);
+    cuts.truncate(MOST_NAMED);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more, which --csv FILE lists") };
+    Err(Error::usage(format!("--cut {asked}: no such cut; there are {}{more}", cuts.join(", "))))
 }
 
 /// Times every encoding at every cut on this host and puts sizes and answers of the record beside it.
@@ -84,7 +96,7 @@ fn measure(
     output: Output,
 ) -> Result<EncodingsDocument> {
     let bar = output.progress("codecs on this host");
-    let request = ProfileRequest { codecs: true, ..ProfileRequest::default() };
+    let request = ProfileRequest { encodings: Encoding::ladder(), ..ProfileRequest::default() };
     let profile = device.run(&model.graph, |backend| {
         profile_node(backend, &request, &mut |share| bar.set(share), &stop::asked)
     })?;
@@ -133,12 +145,16 @@ fn measure(
     })
 }
 
-/// The codec times of a saved document as a profile has them; `None` unless it has the whole ladder.
-pub fn times_of(graph: &Graph, document: &EncodingsDocument) -> Option<Vec<CodecTimes>> {
+/// The codec times of a saved document as a profile has them; `None` unless it has all that are weighed.
+pub fn times_of(
+    graph: &Graph,
+    weighed: &[Encoding],
+    document: &EncodingsDocument,
+) -> Option<Vec<CodecTimes>> {
     let rows: HashMap<(&str, Encoding), &EncodingTableRow> =
         document.encodings.iter().map(|row| ((row.cut.as_str(), row.encoding), row)).collect();
     let mut times = Vec::with_capacity(rows.len());
-    for (cut, encodings) in crossings(graph) {
+    for (cut, encodings) in crossings(graph, weighed).cuts {
         let tips = cut.tip_names(graph);
         let name = cut_name(&tips);
         for encoding in encodings {

@@ -1,16 +1,16 @@
-//! Makes an encoding record: every encoding at every cut on CIFAR-10, on all cores, a part after the other, so that it goes on
-//! where it was stopped.
+//! Makes an encoding record: every encoding at every cut, on all cores, a part after the other, so that it goes on where it was
+//! stopped.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::args::DataArgs;
+use super::crossings::crossings;
 use super::device::Device;
 use super::exits::no_data;
 use super::model::Model;
 use super::output::{Output, Progress};
-use super::profile::crossings;
 use super::stop;
 use crate::codec::{Calibration, Encoding};
 use crate::data::{EncodingRecord, EncodingRow, ExitEffect, Images, Parts, Split, fingerprint, locate};
@@ -24,40 +24,74 @@ const CALIBRATION_IMAGES: usize = 1000;
 /// Images of a part: what is lost when it is stopped.
 const PART: usize = 50;
 
-/// Measures the record and writes it.
-pub fn make(model: &Model, device: &Device, data: &DataArgs, output: Output) -> Result<EncodingRecord> {
+/// Measures the record on CIFAR-10, on all validation images or the first `samples`, and writes it.
+pub fn make(
+    model: &Model,
+    device: &Device,
+    data: &DataArgs,
+    samples: Option<usize>,
+    output: Output,
+) -> Result<EncodingRecord> {
     let found = locate(data.data.as_deref())?.ok_or_else(no_data)?;
     let mut splits = found.load_many(&[Split::Train, Split::Validation, Split::Test])?.into_iter();
-    let (Some(mut train), Some(images), Some(test)) = (splits.next(), splits.next(), splits.next()) else {
+    let (Some(mut train), Some(mut images), Some(test)) = (splits.next(), splits.next(), splits.next())
+    else {
         return Err(no_data());
     };
-    train.truncate(CALIBRATION_IMAGES);
-    let crossings = crossings(&model.graph);
-    let bar = output.progress("calibrating");
-    let calibrations = device.run(&model.graph, |backend| {
-        let mut progress = |share: f64| bar.set(share);
-        calibrate(backend, &train, &crossings, &mut Watch::new(&mut progress, &stop::asked))
-    })?;
-    drop(bar);
     let data = fingerprint(&[&images, &test]);
+    train.truncate(CALIBRATION_IMAGES);
+    images.truncate(samples.unwrap_or(images.len()));
     let path = model.record_path("encodings");
-    let parts = Parts::new(&folder_of(&path), &settings(model, &data, &calibrations, &crossings)?);
-    let bar = output.progress("encodings on CIFAR-10");
-    let making = Making { model, crossings, calibrations, images: &images, parts: &parts, bar };
-    making.measure(device)?;
-    let (uncut, rows) = making.collect()?;
-    let record = EncodingRecord {
-        model: model.graph.hash.clone(),
-        data,
-        samples: images.len(),
-        calibrated_on: train.len(),
-        uncut,
-        rows,
-    };
-    record.write(&path)?;
-    parts.remove()?;
-    output.say(format!("wrote {}", path.display()));
-    Ok(record)
+    let ladder = Encoding::ladder();
+    let measuring =
+        Measuring { model, device, encodings: &ladder, calibration: &train, counted: &images, data, output };
+    measuring.write(&path)
+}
+
+/// A record that is to be measured.
+pub struct Measuring<'a> {
+    pub model: &'a Model,
+    pub device: &'a Device,
+    /// Those that are weighed.
+    pub encodings: &'a [Encoding],
+    /// What calibrations are learned from.
+    pub calibration: &'a Images,
+    /// What sizes and answers are counted on; with labels.
+    pub counted: &'a Images,
+    /// The fingerprint of the data.
+    pub data: String,
+    pub output: Output,
+}
+
+impl Measuring<'_> {
+    /// Measures the record and writes it to `path`. Finished parts wait beside it.
+    pub fn write(self, path: &Path) -> Result<EncodingRecord> {
+        let Self { model, device, encodings, calibration, counted, data, output } = self;
+        let crossings = crossings(&model.graph, encodings).cuts;
+        let bar = output.progress("calibrating");
+        let calibrations = device.run(&model.graph, |backend| {
+            let mut progress = |share: f64| bar.set(share);
+            calibrate(backend, calibration, &crossings, &mut Watch::new(&mut progress, &stop::asked))
+        })?;
+        drop(bar);
+        let parts = Parts::new(&folder_of(path), &settings(model, &data, &calibrations, &crossings)?);
+        let bar = output.progress("every encoding at every cut");
+        let making = Making { model, crossings, calibrations, images: counted, parts: &parts, bar };
+        making.measure(device)?;
+        let (uncut, rows) = making.collect()?;
+        let record = EncodingRecord {
+            model: model.graph.hash.clone(),
+            data,
+            samples: counted.len(),
+            calibrated_on: calibration.len(),
+            uncut,
+            rows,
+        };
+        record.write(path)?;
+        parts.remove()?;
+        output.say(format!("wrote {}", path.display()));
+        Ok(record)
+    }
 }
 
 /// Where finished parts wait: beside the record.

@@ -1,10 +1,12 @@
-//! The frames that a replay sends: CIFAR-10 test images where they are, else made-up pictures.
+//! The frames that a replay sends: inputs that were given, CIFAR-10 test images where they are, else made-up pictures.
 
-use super::args::DataArgs;
+use super::agreement;
+use super::args::FrameArgs;
+use super::device::Device;
 use super::model::Model;
 use super::output::Output;
-use crate::data::{ExitRecord, Images, Split, locate, made_up_frames};
-use crate::error::Result;
+use crate::data::{ExitSample, Images, Split, is_cifar10, load_inputs, locate, made_up_frames};
+use crate::error::{Error, Result};
 use crate::model::{ExitId, Graph, Shape};
 use crate::pipeline::FrameSource;
 use crate::plan::{Plan, Threshold};
@@ -23,64 +25,101 @@ const CIFAR_SHAPE: [usize; 3] = [3, 32, 32];
 /// Frames for a replay.
 pub struct Frames {
     images: Images,
+    kind: Kind,
     forced: Option<Vec<ExitId>>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Cifar10Test,
+    /// Labelled with what the uncut model answers.
+    Inputs,
+    MadeUp,
+}
+
 impl Frames {
-    /// At most `count` frames: the first test images, or where there are none made-up pictures, of which each leaves at
-    /// the exit at which the recorded test image of its index would leave under the plan.
-    pub fn load(data: &DataArgs, model: &Model, count: usize, output: Output) -> Result<Self> {
-        let mut images = match test_images(data, &model.graph)? {
-            Some(images) => images,
-            None => {
-                output.say(format!(
-                    "no CIFAR-10 for {}: made-up frames, so no accuracy (`coprof fetch cifar10`, or --data)",
-                    model.graph.name
-                ));
-                let most = (MADE_UP_BYTES / model.graph.input.elements().max(1)).clamp(1, MADE_UP_FRAMES);
-                made_up_frames(&model.graph.input.0, count.min(most), SEED)
-            }
-        };
-        images.truncate(count);
-        Ok(Self { images, forced: None })
-    }
-
-    /// Whether these are real images with known labels.
-    pub fn are_real(&self) -> bool {
-        self.len() > 0 && self.images.label(0).is_some()
-    }
-
-    /// `cifar10-test` or `made-up`: how documents name them.
-    pub fn name(&self) -> &'static str {
-        if self.are_real() { "cifar10-test" } else { "made-up" }
-    }
-
-    /// The right class of a frame.
-    pub fn label(&self, index: usize) -> Option<u32> {
-        self.images.label(index).map(u32::from)
-    }
-
-    /// For made-up frames: each is to leave where the recorded test sample of its index would leave under `plan`.
-    pub fn force_exits(&mut self, record: &ExitRecord, plan: &Plan) {
-        if self.are_real() {
-            return;
+    /// At most `count` frames: the inputs that `--data` names; or the first test images; or where there are none made-up
+    /// pictures, of which each leaves at the exit at which the recorded test image of its index would leave under the plan.
+    pub fn load(
+        data: &FrameArgs,
+        model: &Model,
+        device: &Device,
+        count: usize,
+        output: Output,
+    ) -> Result<Self> {
+        let shape = &model.graph.input.0;
+        if let Some(place) = data.data.as_deref().filter(|place| !is_cifar10(place)) {
+            let mut inputs = load_inputs(place, shape)?;
+            inputs.truncate(count);
+            let images = agreement::labelled(inputs, model, device, output)?;
+            return Ok(Self { images, kind: Kind::Inputs, forced: None });
         }
+        if let Some(mut images) = test_images(data, &model.graph)? {
+            images.truncate(count);
+            return Ok(Self { images, kind: Kind::Cifar10Test, forced: None });
+        }
+        output.say(format!(
+            "no CIFAR-10 for {}: made-up frames, so no accuracy (`coprof fetch cifar10`, or --data)",
+            model.graph.name
+        ));
+        let most = (MADE_UP_BYTES / model.graph.input.elements().max(1)).clamp(1, MADE_UP_FRAMES);
+        let images = made_up_frames(shape, count.min(most), SEED);
+        Ok(Self { images, kind: Kind::MadeUp, forced: None })
+    }
+
+    /// Whether the answers mean something.
+    pub fn are_real(&self) -> bool {
+        self.kind != Kind::MadeUp
+    }
+
+    /// How documents name them.
+    pub fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Cifar10Test => "cifar10-test",
+            Kind::Inputs => "inputs",
+            Kind::MadeUp => "made-up",
+        }
+    }
+
+    /// The right class of a frame; of given inputs, that of the uncut model.
+    pub fn label(&self, index: usize) -> Option<u32> {
+        self.images.label(index)
+    }
+
+    /// Made-up frames are to leave where the recorded test sample of their index would leave under `plan`, if it has any side
+    /// exit on.
+    pub fn force_exits(&mut self, model: &Model, plan: &Plan) -> Result<()> {
+        let final_exit = model.graph.final_exit();
+        let listed = plan.exits.iter().filter(|exit| exit.threshold.is_on());
+        let on: Vec<(ExitId, Threshold)> =
+            listed.filter_map(|exit| Some((model.graph.find_exit(&exit.name)?, exit.threshold))).collect();
+        if self.are_real() || on.iter().all(|(exit, _)| *exit == final_exit) {
+            return Ok(());
+        }
+        if !model.has_record("exits") {
+            return Err(Error::failed(format!(
+                "the plan has side exits on, and nothing tells at which of them made-up frames would leave {}; give the \
+                 inputs that `coprof optimize` had with --data",
+                model.graph.name
+            )));
+        }
+        let record = model.exit_record()?;
         let samples: Vec<_> = record.of_split(Split::Test).collect();
-        let leaves = |sample: &crate::data::ExitSample| {
-            let mut exits = plan.exits.iter().zip(&sample.exits).enumerate();
-            let first = exits.find(|(_, (exit, answer))| exit.threshold.passes(answer.entropy));
-            ExitId(first.map_or(plan.exits.len() - 1, |(index, _)| index))
+        let leaves = |sample: &ExitSample| {
+            let first = on.iter().find(|(exit, threshold)| threshold.passes(sample.exits[exit.0].entropy));
+            first.map_or(final_exit, |(exit, _)| *exit)
         };
-        let always = plan.exits.iter().position(|exit| exit.threshold == Threshold::Always).unwrap_or(0);
+        let always = on.iter().find(|(_, threshold)| *threshold == Threshold::Always);
         let forced = |index: usize| match samples.len() {
-            0 => ExitId(always),
+            0 => always.map_or(final_exit, |(exit, _)| *exit),
             n => leaves(samples[index % n]),
         };
         self.forced = Some((0..self.len()).map(forced).collect());
+        Ok(())
     }
 }
 
-fn test_images(data: &DataArgs, graph: &Graph) -> Result<Option<Images>> {
+fn test_images(data: &FrameArgs, graph: &Graph) -> Result<Option<Images>> {
     if graph.input != Shape(CIFAR_SHAPE.to_vec()) {
         return Ok(None);
     }

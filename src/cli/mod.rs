@@ -1,11 +1,14 @@
 //! The command line: flags in, rooms called, report out. The only room that sees all the others.
 
+mod agreement;
 mod args;
+mod crossings;
 mod demo;
 mod device;
 mod edge;
 mod encodings;
 mod encodings_record;
+mod evidence;
 mod exits;
 mod fetch;
 mod frames;

@@ -77,6 +77,11 @@ impl Model {
         }
     }
 
+    /// Whether a record of this kind is there.
+    pub fn has_record(&self, kind: &str) -> bool {
+        matches!(self.origin, Origin::Bundled(_)) || self.record_path(kind).exists()
+    }
+
     /// The exit record; a file's stands beside the model.
     pub fn exit_record(&self) -> Result<ExitRecord> {
         let hash = Some(&self.graph.hash);

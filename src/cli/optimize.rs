@@ -9,6 +9,7 @@ use super::args::{self, EmulationArgs, ModelArgs, PeerArgs, RuntimeArgs};
 use super::device::Device;
 use super::edge::Route;
 use super::encodings;
+use super::evidence::Evidence;
 use super::layers;
 use super::link;
 use super::model::Model;
@@ -17,6 +18,7 @@ use super::profile::{NodeProfile, ProfileRequest, profile_node};
 use super::refine::{Nodes, refine};
 use super::scenario::{Measured, ScenarioDocument, emulation_of};
 use super::{rows, stop, store};
+use crate::codec::Encoding;
 use crate::error::{Error, Result};
 use crate::plan::{
     Arrival, Constraints, ModelId, Objective, Policy, Predicted, Scenario, decide, search, stays_best,
@@ -34,6 +36,7 @@ pub const EXAMPLE: &str = "Examples:
   coprof optimize --objective latency --min-rate 30 --min-accuracy 85%
   coprof optimize --scenario reports/scenario-….json --max-latency 20ms   # search again, measure nothing
   coprof optimize --peer 192.168.1.20 --refine 5      # measure the leading plans' stages whole
+  coprof optimize --model mine.onnx --data inputs.npy   # a model of yours, held to agreement with itself uncut
   coprof optimize --scenario mine.json --arrival poisson:30 --p99-below 80ms   # with queues";
 
 #[derive(ClapArgs)]
@@ -48,6 +51,10 @@ pub struct Args {
     pub runtime: RuntimeArgs,
     #[command(flatten)]
     pub wishes: Wishes,
+    /// Inputs without labels: a folder of PNG or JPEG pictures, or an .npy array as the model takes it. Plans are then held to
+    /// agreement with the uncut model on them instead of the accuracy in its records
+    #[arg(long, value_name = "DIR|FILE.npy", conflicts_with = "scenario")]
+    pub data: Option<PathBuf>,
     /// Take everything from a saved scenario and measure nothing
     #[arg(long, value_name = "FILE", conflicts_with_all = ["peer", "slowdown", "link_rate", "link_delay"])]
     pub scenario: Option<PathBuf>,
@@ -141,8 +148,9 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
             args.wishes.checked_over(Constraints::default())?;
             let model = Model::load(&args.model.model)?;
             let route = Route::open(&args.peer, &args.runtime, &emulation, output)?;
-            let refine = usize::from(args.refine);
-            measure_scenario(&model, &device, &route, emulation, &args.wishes, refine, output)?
+            let evidence = Evidence::gather(&model, &device, args.data.as_deref(), output)?;
+            let nodes = Nodes { model: &model, device: &device, route: &route, output };
+            measure_scenario(&nodes, &evidence, emulation, &args.wishes, usize::from(args.refine))?
         }
     };
     let document = optimize(&problem, args.policy, output)?;
@@ -186,29 +194,20 @@ fn read_scenario(path: &Path, wishes: &Wishes, device: &Device) -> Result<Proble
 /// Measures both nodes and the link, or picks up what is saved of them, measures the stages of so many leading plans
 /// whole, and saves the scenario.
 pub fn measure_scenario(
-    model: &Model,
-    device: &Device,
-    route: &Route,
+    nodes: &Nodes<'_>,
+    evidence: &Evidence,
     emulation: Emulation,
     wishes: &Wishes,
     plans: usize,
-    output: Output,
 ) -> Result<Problem> {
-    let (exits, encodings) = (model.exit_record()?, model.encoding_record()?);
+    let &Nodes { model, device, route, output } = nodes;
+    let weighed = evidence.weighed();
     let link = link::saved_or_measured(route, device, emulation, output)?;
-    let here = profile_here(model, device, output)?;
-    let edge = profile_edge(model, route, output)?;
-    let measured = Measured {
-        model,
-        exits: &exits,
-        encodings: &encodings,
-        device: &here,
-        edge: &edge,
-        link: &link.profile,
-        emulation,
-    };
+    let here = profile_here(model, device, &weighed, output)?;
+    let edge = profile_edge(model, route, weighed, output)?;
+    let measured = Measured { model, evidence, device: &here, edge: &edge, link: &link.profile, emulation };
     let mut scenario = measured.scenario(wishes.over(Constraints::default()))?;
-    refine(&mut scenario, plans, &Nodes { model, device, route, output })?;
+    refine(&mut scenario, plans, nodes)?;
     let envelope = device.envelope("scenario", Some(&model.graph), &emulation);
     let path = store().save("scenario", &ScenarioDocument::new(&scenario, &envelope))?;
     output.say(format!("saved {}", path.display()));
@@ -216,7 +215,7 @@ pub fn measure_scenario(
 }
 
 /// This device's layers, from the newest saved profile that fits or measured now, and its codecs.
-fn profile_here(model: &Model, device: &Device, output: Output) -> Result<NodeProfile> {
+fn profile_here(model: &Model, device: &Device, weighed: &[Encoding], output: Output) -> Result<NodeProfile> {
     let fits = |document: &LayersDocument| device.fits(&document.envelope, &model.graph);
     let document = match store().newest("layers", fits) {
         Some((path, document)) => {
@@ -228,23 +227,27 @@ fn profile_here(model: &Model, device: &Device, output: Output) -> Result<NodePr
     let (layers, ranges) = (layers::profile_of(&document), Vec::new());
     let fits = |document: &EncodingsDocument| device.fits(&document.envelope, &model.graph);
     if let Some((path, document)) = store().newest("encodings", fits)
-        && let Some(codecs) = encodings::times_of(&model.graph, &document)
+        && let Some(codecs) = encodings::times_of(&model.graph, weighed, &document)
     {
         output.say(format!("codecs: from {} ({})", path.display(), document.envelope.created));
         return Ok(NodeProfile { layers, codecs, ranges });
     }
     let bar = output.progress("codecs on the device");
-    let request = ProfileRequest { codecs: true, ..ProfileRequest::default() };
+    let request = ProfileRequest { encodings: weighed.to_vec(), ..ProfileRequest::default() };
     let profile = device.run(&model.graph, |backend| {
         profile_node(backend, &request, &mut |share| bar.set(share), &stop::asked)
     })?;
     Ok(NodeProfile { layers, ..profile })
 }
 
-fn profile_edge(model: &Model, route: &Route, output: Output) -> Result<NodeProfile> {
+fn profile_edge(
+    model: &Model,
+    route: &Route,
+    encodings: Vec<Encoding>,
+    output: Output,
+) -> Result<NodeProfile> {
     let bar = output.progress("layers and codecs on the edge");
-    let request =
-        serde_json::json!(ProfileRequest { layers: true, codecs: true, ..ProfileRequest::default() });
+    let request = serde_json::json!(ProfileRequest { layers: true, encodings, ..ProfileRequest::default() });
     let profile = route.connect_with(model)?.profile(&request, &mut |share| bar.set(share))?;
     serde_json::from_value(profile).map_err(|error| {
         Error::peer(format!("the edge's profile makes no sense ({error}); is it the same coprof?"))

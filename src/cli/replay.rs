@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
 
-use super::args::{self, DataArgs, EmulationArgs, ModelArgs, PeerArgs, RuntimeArgs};
+use super::args::{self, EmulationArgs, FrameArgs, ModelArgs, PeerArgs, RuntimeArgs};
 use super::device::Device;
 use super::edge::Route as EdgeRoute;
 use super::frames::Frames;
@@ -27,6 +27,7 @@ pub const EXAMPLE: &str = "Examples:
   coprof replay --slowdown 8 --link-rate 2mbit --link-delay 5ms    # the flags that optimize had
   coprof replay --policy jalad                         # a rival's plan of the same `coprof optimize`
   coprof replay --plan reports/plan-….json --tasks 2000
+  coprof replay --model mine.onnx --data inputs.npy    # agreement with the uncut model on inputs of yours
   coprof replay --json | jq .error";
 
 /// The plan documents that are read.
@@ -43,7 +44,7 @@ pub struct Args {
     #[command(flatten)]
     runtime: RuntimeArgs,
     #[command(flatten)]
-    data: DataArgs,
+    data: FrameArgs,
     /// The plan to run [default: that of the newest `coprof optimize` for this model, host and emulation]
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
@@ -72,7 +73,7 @@ pub struct Stage<'a> {
     /// `None` where no job crosses the link.
     pub edge: Option<&'a EdgeRoute>,
     pub emulation: Emulation,
-    pub data: &'a DataArgs,
+    pub data: &'a FrameArgs,
     pub tasks: usize,
     pub output: Output,
 }
@@ -181,10 +182,8 @@ impl Stage<'_> {
     pub fn replay(&self, job: &Job<'_>) -> Result<ReplayDocument> {
         let graph = &self.model.graph;
         let route = Route::new(graph, job.plan)?;
-        let mut frames = Frames::load(self.data, self.model, self.tasks, self.output)?;
-        if !frames.are_real() {
-            frames.force_exits(&self.model.exit_record()?, job.plan);
-        }
+        let mut frames = Frames::load(self.data, self.model, self.device, self.tasks, self.output)?;
+        frames.force_exits(self.model, job.plan)?;
         let mut backend = self.device.on_thread(|| self.device.load(graph))?;
         let in_flight = in_flight(job.predicted);
         let full = self.pass(job, &route, &frames, &mut backend, (self.tasks, in_flight))?;

@@ -1,10 +1,15 @@
 //! Puts what was measured together into a scenario.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
+use super::crossings::crossings;
+use super::evidence::Evidence;
 use super::model::Model;
 use super::profile::{CodecTimes, NodeProfile};
-use crate::data::{EncodingRecord, ExitRecord, Split};
+use crate::codec::{Element, Encoding};
+use crate::data::{EncodingRecord, EncodingRow, ExitEffect, ExitRecord, Split, cut_name};
 use crate::error::{Error, Result};
 use crate::measure::LinkProfile;
 use crate::model::{Cut, ExitId, Graph, LayerId, Source};
@@ -60,8 +65,7 @@ pub fn emulation_of(scenario: &Scenario) -> Emulation {
 /// Everything that was measured for a scenario.
 pub struct Measured<'a> {
     pub model: &'a Model,
-    pub exits: &'a ExitRecord,
-    pub encodings: &'a EncodingRecord,
+    pub evidence: &'a Evidence,
     pub device: &'a NodeProfile,
     pub edge: &'a NodeProfile,
     pub link: &'a LinkProfile,
@@ -72,28 +76,41 @@ impl Measured<'_> {
     /// The scenario under these constraints.
     pub fn scenario(&self, constraints: Constraints) -> Result<Scenario> {
         let graph = &*self.model.graph;
-        let (outcomes, lossy_outcomes) = self.outcomes()?;
+        let exits = self.exits();
         let scenario = Scenario {
             schema: SCHEMA.into(),
             model: ModelId { name: graph.name.clone(), sha256: graph.hash.clone() },
             input_bytes: Some(graph.shape(Source::Input).bytes()),
             layers: trunk_layers(graph),
-            exits: exit_sites(graph),
+            exits: exits.iter().map(|&exit| exit_site(graph, exit)).collect(),
             nodes: vec![
-                node("device", graph, self.device, self.emulation.slowdown)?,
-                node("edge", graph, self.edge, 1.0)?,
+                node("device", graph, &exits, self.device, self.emulation.slowdown)?,
+                node("edge", graph, &exits, self.edge, 1.0)?,
             ],
             links: vec![self.link()],
             encodings: self.encoded_frontiers()?,
-            outcomes,
-            lossy_outcomes,
-            accuracy_basis: AccuracyBasis::Samples,
-            all_cuts: true,
+            outcomes: self.outcomes()?,
+            lossy_outcomes: self.lossy_outcomes(),
+            accuracy_basis: match self.evidence {
+                Evidence::Records { .. } => AccuracyBasis::Samples,
+                Evidence::Agreement(_) => AccuracyBasis::Agreement,
+                Evidence::Nothing => AccuracyBasis::Relative,
+            },
+            all_cuts: crossings(graph, &[]).all_cuts,
             threshold_steps: threshold_steps(),
             in_flight: in_flight(),
             constraints,
         };
         scenario.completed()
+    }
+
+    /// The exits that a plan may use: those of which an answer is known, and the final one.
+    fn exits(&self) -> Vec<ExitId> {
+        let graph = &*self.model.graph;
+        match self.evidence {
+            Evidence::Nothing => vec![graph.final_exit()],
+            _ => (0..graph.exits.len()).map(ExitId).collect(),
+        }
     }
 
     fn link(&self) -> Link {
@@ -109,12 +126,19 @@ impl Measured<'_> {
 
     fn encoded_frontiers(&self) -> Result<Vec<EncodedFrontier>> {
         let slowdown = self.emulation.slowdown;
-        let on_edge = |row: &CodecTimes| {
-            self.edge.codecs.iter().find(|other| other.cut == row.cut && other.encoding == row.encoding)
-        };
+        let key = |row: &CodecTimes| (cut_name(&row.cut), row.encoding);
+        let on_edge: HashMap<_, &CodecTimes> = self.edge.codecs.iter().map(|row| (key(row), row)).collect();
+        let rows = self.evidence.encodings().map_or(&[][..], |record| &record.rows);
+        let mut sizes: HashMap<_, f64> =
+            rows.iter().map(|row| ((row.cut.clone(), row.encoding), row.bytes_mean)).collect();
+        for (cut, _) in crossings(&self.model.graph, &[]).cuts {
+            // The one size that depends on no input.
+            let key = (cut_name(&cut.tip_names(&self.model.graph)), Encoding::plain(Element::F32));
+            sizes.entry(key).or_insert_with(|| cut.frontier_bytes(&self.model.graph) as f64);
+        }
         let mut frontiers = Vec::new();
         for row in &self.device.codecs {
-            let (Some(size), Some(edge)) = (self.encodings.row(&row.cut, row.encoding), on_edge(row)) else {
+            let (Some(bytes), Some(edge)) = (sizes.get(&key(row)), on_edge.get(&key(row))) else {
                 return Err(Error::failed(format!(
                     "nothing is recorded of {} at cut [{}] of {}; `coprof encodings --record` makes a complete record",
                     row.encoding,
@@ -127,7 +151,7 @@ impl Measured<'_> {
             frontiers.push(EncodedFrontier {
                 cut: row.cut.clone(),
                 encoding: row.encoding,
-                bytes: size.bytes_mean + headers,
+                bytes: bytes + headers,
                 encode_us: vec![row.encode_us * slowdown, edge.encode_us],
                 decode_us: vec![row.decode_us * slowdown, edge.decode_us],
                 accuracy: None,
@@ -136,17 +160,36 @@ impl Measured<'_> {
         Ok(frontiers)
     }
 
-    /// What the exits answer, uncut and behind every lossy cut, on the samples that both records have.
-    fn outcomes(&self) -> Result<(Vec<Outcomes>, Vec<LossyOutcomes>)> {
+    /// What the exits answer uncut, on the samples that tell what they answer behind encodings.
+    fn outcomes(&self) -> Result<Vec<Outcomes>> {
+        match self.evidence {
+            Evidence::Records { exits, encodings } => self.recorded_outcomes(exits, encodings.as_ref()),
+            Evidence::Agreement(record) => {
+                let of = |effect: &ExitEffect| Outcomes::new(&effect.right, effect.entropies());
+                let outcomes: Option<Vec<_>> = record.uncut.iter().map(of).collect();
+                outcomes.ok_or_else(|| {
+                    Error::failed("the record of agreement is damaged; remove it from reports/")
+                })
+            }
+            Evidence::Nothing => Ok(Vec::new()),
+        }
+    }
+
+    fn recorded_outcomes(
+        &self,
+        exits: &ExitRecord,
+        encodings: Option<&EncodingRecord>,
+    ) -> Result<Vec<Outcomes>> {
         let graph = &*self.model.graph;
-        if self.exits.data != self.encodings.data {
+        if encodings.is_some_and(|encodings| exits.data != encodings.data) {
             return Err(Error::failed(format!(
                 "the exit record and the encoding record of {} were made from different data; make both again with the \
                  same --data",
                 graph.name
             )));
         }
-        let samples = self.encodings.samples;
+        let samples =
+            encodings.map_or_else(|| exits.of_split(Split::Validation).count(), |record| record.samples);
         let wrong = || {
             Error::failed(format!(
                 "the exit record of {} does not hold the {samples} validation samples of its encoding record; `coprof \
@@ -156,7 +199,7 @@ impl Measured<'_> {
         };
         let mut outcomes = Vec::new();
         for exit in 0..graph.exits.len() {
-            let (right, entropy) = self.exits.outcomes(Split::Validation, exit);
+            let (right, entropy) = exits.outcomes(Split::Validation, exit);
             let (Some(right), Some(entropy)) = (right.get(..samples), entropy.get(..samples)) else {
                 return Err(wrong());
             };
@@ -165,25 +208,25 @@ impl Measured<'_> {
             let entropy = if is_final { vec![0.0; samples] } else { entropy.to_vec() };
             outcomes.push(Outcomes::new(right, entropy).ok_or_else(wrong)?);
         }
-        let mut lossy = Vec::new();
-        for cut in Cut::along_trunk(graph) {
-            let tips = cut.tip_names(graph);
-            let name = crate::data::cut_name(&tips);
-            for row in self.encodings.rows.iter().filter(|row| row.cut == name && !row.exits.is_empty()) {
-                let of_exit = |exit: &crate::model::Exit| {
-                    let effect = row.exits.iter().find(|effect| effect.exit == exit.name)?;
-                    Outcomes::new(&effect.right, effect.entropies())
-                };
-                let exits = graph.exits.iter().map(of_exit).collect();
-                lossy.push(LossyOutcomes {
-                    cut: tips.clone(),
-                    element: row.encoding,
-                    exits,
-                    calibration: row.calibration.clone(),
-                });
-            }
-        }
-        Ok((outcomes, lossy))
+        Ok(outcomes)
+    }
+
+    /// What the exits answer behind every cut under every lossy element type that crosses there.
+    fn lossy_outcomes(&self) -> Vec<LossyOutcomes> {
+        let graph = &*self.model.graph;
+        let tips: HashMap<String, &Vec<String>> =
+            self.device.codecs.iter().map(|row| (cut_name(&row.cut), &row.cut)).collect();
+        let outcomes = |row: &EncodingRow| {
+            let of_exit = |exit: &crate::model::Exit| {
+                let effect = row.exits.iter().find(|effect| effect.exit == exit.name)?;
+                Outcomes::new(&effect.right, effect.entropies())
+            };
+            let cut = (*tips.get(&row.cut)?).clone();
+            let exits = graph.exits.iter().map(of_exit).collect();
+            Some(LossyOutcomes { cut, element: row.encoding, exits, calibration: row.calibration.clone() })
+        };
+        let rows = self.evidence.encodings().into_iter().flat_map(|record| &record.rows);
+        rows.filter(|row| !row.exits.is_empty()).filter_map(outcomes).collect()
     }
 }
 
@@ -205,17 +248,16 @@ fn weight_bytes(graph: &Graph, id: LayerId) -> u64 {
     graph.layer(id).op.learned_values() as u64 * 4
 }
 
-fn exit_sites(graph: &Graph) -> Vec<ExitSite> {
-    let site = |(index, exit): (usize, &crate::model::Exit)| ExitSite {
-        name: exit.name.clone(),
-        after: Cut::needed_by(graph, ExitId(index)).tip_names(graph),
-        weight_bytes: graph.head(ExitId(index)).into_iter().map(|id| weight_bytes(graph, id)).sum(),
+fn exit_site(graph: &Graph, exit: ExitId) -> ExitSite {
+    ExitSite {
+        name: graph.exits[exit.0].name.clone(),
+        after: Cut::needed_by(graph, exit).tip_names(graph),
+        weight_bytes: graph.head(exit).into_iter().map(|id| weight_bytes(graph, id)).sum(),
         marginal: None,
-    };
-    graph.exits.iter().enumerate().map(site).collect()
+    }
 }
 
-fn node(name: &str, graph: &Graph, profile: &NodeProfile, slowdown: f64) -> Result<Node> {
+fn node(name: &str, graph: &Graph, exits: &[ExitId], profile: &NodeProfile, slowdown: f64) -> Result<Node> {
     let layers =
         profile.layers.as_ref().ok_or_else(|| Error::failed(format!("the {name} was not profiled")))?;
     let time = |samples: &crate::measure::Samples| -> Micros { samples.median() * slowdown };
@@ -226,7 +268,7 @@ fn node(name: &str, graph: &Graph, profile: &NodeProfile, slowdown: f64) -> Resu
         name: name.into(),
         emulated_slowdown: (slowdown != 1.0).then_some(slowdown),
         layers_us: graph.trunk().into_iter().map(|id| time(&layers.layers[id.0])).collect(),
-        exits_us: layers.exits.iter().map(time).collect(),
+        exits_us: exits.iter().map(|exit| time(&layers.exits[exit.0])).collect(),
         ..Node::default()
     })
 }

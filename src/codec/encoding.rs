@@ -1,5 +1,7 @@
 //! What encodings there are, what each promises, and which a search tries.
 
+use std::collections::BTreeSet;
+
 use crate::error::{Error, Result};
 use crate::model::Source;
 
@@ -148,6 +150,48 @@ impl Encoding {
         with_coders.chain(Quantization::BITS.map(jalad)).chain(JPEG_QUALITIES.map(jpeg)).collect()
     }
 
+    /// What is measured and searched where several tensors cross that are no smaller than what crosses before: exact, and
+    /// quick to write.
+    pub fn for_wide_frontiers() -> Vec<Self> {
+        [Coder::Raw, Coder::Zero].map(|coder| Self { coder, ..Self::plain(Element::F32) }).to_vec()
+    }
+
+    /// The whole ladder: every encoding that is measured and searched anywhere.
+    pub fn ladder() -> Vec<Self> {
+        let all: BTreeSet<Self> = Self::for_input().into_iter().chain(Self::for_features()).collect();
+        all.into_iter().collect()
+    }
+
+    /// A short ladder, for models that have no record: the encodings of which one or the other wins almost everywhere.
+    pub fn short_ladder() -> Vec<Self> {
+        const NAMES: [&str; 22] = [
+            "pixels",
+            "pixels+png",
+            "jpeg90",
+            "jpeg75",
+            "jpeg50",
+            "f32",
+            "f32+zero",
+            "f32+zstd",
+            "f16",
+            "f16+zero",
+            "q8",
+            "q8+zero",
+            "q8+zstd",
+            "q6",
+            "q6+zero",
+            "q4k",
+            "q4k+zero",
+            "q4k+zstd",
+            "q3k+zero",
+            "q3k+zstd",
+            "q2k+zero",
+            "q2k+zstd",
+        ];
+        let named: BTreeSet<Self> = NAMES.iter().filter_map(|name| name.parse().ok()).collect();
+        named.into_iter().collect()
+    }
+
     /// Checks that it may carry this frontier: `pixels` only carries the input, alone.
     pub fn check_frontier(&self, frontier: &[Source]) -> Result<()> {
         if self.element == Element::Pixels && frontier != [Source::Input] {
@@ -212,8 +256,8 @@ mod tests {
 
     #[test]
     fn the_ladder_holds_each_encoding_once_and_valid_ones_alone() {
-        for ladder in [Encoding::for_features(), Encoding::for_input()] {
-            let once: std::collections::BTreeSet<_> = ladder.iter().collect();
+        for ladder in [Encoding::for_features(), Encoding::for_input(), Encoding::ladder()] {
+            let once: BTreeSet<_> = ladder.iter().collect();
             assert_eq!(once.len(), ladder.len());
             assert!(ladder.iter().all(Encoding::is_valid));
             // A row without a coder holds the answers of those with one.

@@ -63,6 +63,12 @@ fn locate_in(flag: Option<&Path>, variable: Option<&Path>, default: &Path) -> Re
     })
 }
 
+/// Whether CIFAR-10 lies there, as [`locate`] finds it: its folder, or a `.tar.gz` file.
+pub fn is_cifar10(place: &Path) -> bool {
+    let is_archive = place.extension().is_some_and(|extension| extension == "gz");
+    (place.is_dir() || is_archive) && find(place).is_some()
+}
+
 fn find(place: &Path) -> Option<Cifar10> {
     if place.is_file() {
         return Some(Cifar10::Archive(place.into()));
@@ -81,8 +87,9 @@ pub fn fingerprint(splits: &[&Images]) -> String {
     let mut hash = Sha256::new();
     for images in splits {
         for i in 0..images.len() {
-            hash.update(images.label(i).as_slice());
-            hash.update(images.pixels(i));
+            // As CIFAR-10's files have it: a byte for the label.
+            hash.update(images.label(i).map(|label| label as u8).as_slice());
+            hash.update(images.bytes(i));
         }
     }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -264,8 +271,8 @@ mod tests {
         assert_eq!(loaded[1], find(&archive).unwrap().load(Split::Test).unwrap());
         let (validation, test) = (&loaded[0], &loaded[1]);
         assert_eq!((validation.len(), test.len()), (5_000, 10_000));
-        assert_eq!(validation.pixels(0)[..2], [5, (5_000 % 251) as u8]);
-        assert_eq!((validation.label(7), test.pixels(9_999)[0]), (Some(7), 6));
+        assert_eq!(validation.bytes(0)[..2], [5, (5_000 % 251) as u8]);
+        assert_eq!((validation.label(7), test.bytes(9_999)[0]), (Some(7), 6));
     }
 
     #[test]

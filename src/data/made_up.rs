@@ -19,7 +19,7 @@ pub fn made_up_frames(shape: &[usize], count: usize, seed: u64) -> Images {
     };
     let stream = |i: u64| SplitMix64(seed ^ i.wrapping_mul(0xD129_0C3B_5A1F_77E5));
     let pixels = (0..count as u64).flat_map(|i| picture(sides, stream(i))).collect();
-    Images { picture_bytes: sides.iter().product::<usize>().max(1), labels: None, pixels }
+    Images::of_pixels(sides.iter().product::<usize>().max(1), pixels)
 }
 
 fn picture([channels, height, width]: [usize; 3], mut random: SplitMix64) -> Vec<u8> {
@@ -91,9 +91,9 @@ mod tests {
     fn the_same_seed_gives_the_same_pictures() {
         let frames = made_up_frames(&[3, 32, 32], 3, 7);
         assert_eq!(frames, made_up_frames(&[3, 32, 32], 3, 7));
-        assert_eq!(frames.pixels(1), made_up_frames(&[3, 32, 32], 2, 7).pixels(1));
-        assert_ne!(frames.pixels(0), frames.pixels(1));
-        assert_ne!(frames.pixels(0), made_up_frames(&[3, 32, 32], 1, 8).pixels(0));
+        assert_eq!(frames.bytes(1), made_up_frames(&[3, 32, 32], 2, 7).bytes(1));
+        assert_ne!(frames.bytes(0), frames.bytes(1));
+        assert_ne!(frames.bytes(0), made_up_frames(&[3, 32, 32], 1, 8).bytes(0));
         assert_eq!((frames.len(), frames.label(0)), (3, None));
     }
 
@@ -102,7 +102,7 @@ mod tests {
         // The published first outputs of SplitMix64 for seed 1234567.
         let mut random = SplitMix64(1_234_567);
         assert_eq!([random.next(), random.next()], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
-        let sum: u64 = made_up_frames(&[3, 32, 32], 4, 1).pixels(3).iter().map(|&byte| u64::from(byte)).sum();
+        let sum: u64 = made_up_frames(&[3, 32, 32], 4, 1).bytes(3).iter().map(|&byte| u64::from(byte)).sum();
         assert_eq!(sum, 677_956);
     }
 
@@ -111,7 +111,7 @@ mod tests {
         let frames = made_up_frames(&[3, 32, 32], 20, 1);
         let (mut steps, mut spread) = (0, 0);
         for i in 0..frames.len() {
-            let pixels = frames.pixels(i);
+            let pixels = frames.bytes(i);
             steps += pixels.windows(2).map(|two| two[0].abs_diff(two[1]) as usize).sum::<usize>() / 3071;
             spread += (pixels.iter().max().unwrap() - pixels.iter().min().unwrap()) as usize;
         }
@@ -121,8 +121,8 @@ mod tests {
 
     #[test]
     fn any_shape_will_do() {
-        assert_eq!(made_up_frames(&[1, 5, 7], 2, 0).pixels(1).len(), 35);
-        assert_eq!(made_up_frames(&[9], 2, 0).pixels(1).len(), 9);
+        assert_eq!(made_up_frames(&[1, 5, 7], 2, 0).bytes(1).len(), 35);
+        assert_eq!(made_up_frames(&[9], 2, 0).bytes(1).len(), 9);
         assert!(made_up_frames(&[3, 0, 0], 2, 0).is_empty());
     }
 }

@@ -6,15 +6,17 @@ mod fetch;
 mod files;
 mod header;
 mod images;
+mod inputs;
 mod made_up;
 mod parts;
 mod records;
 
-pub use cifar10::{ARCHIVE, Cifar10, fingerprint, locate};
+pub use cifar10::{ARCHIVE, Cifar10, fingerprint, is_cifar10, locate};
 pub use encodings_record::{EncodingRecord, EncodingRow, ExitEffect, cut_name};
 pub use fetch::{Fetched, fetch_cifar10};
 pub use files::write_whole;
 pub use images::{Images, Split};
+pub use inputs::{MOST_INPUTS, load_inputs};
 pub use made_up::made_up_frames;
 pub use parts::Parts;
 #[cfg(test)]

@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::model::Cut;
 use crate::runtime::Backend;
 
-/// What the encodings at each of these cuts need to know of its frontier, learned from all the pictures.
+/// What the encodings at each of these cuts need to know of its frontier, learned from all the pictures. Cuts at which none
+/// needs anything are passed over.
 pub fn calibrate(
     backend: &mut dyn Backend,
     images: &Images,
@@ -16,20 +17,27 @@ pub fn calibrate(
     watch: &mut Watch<'_>,
 ) -> Result<Vec<Calibration>> {
     let graph = backend.graph().clone();
-    let behind: Vec<Behind> = crossings.iter().map(|(cut, _)| Behind::new(&graph, cut)).collect();
-    let calibrator =
-        |behind: &Behind| Ok(Calibrator::new(&TensorSpec::of_frontier(&graph, &behind.frontier)?));
-    let mut calibrators = behind.iter().map(calibrator).collect::<Result<Vec<_>>>()?;
-    let (trunk, mut exact) = (graph.trunk(), Exact::of(behind.iter()));
+    let learner = |(cut, encodings): &(Cut, Vec<Encoding>)| {
+        if !encodings.iter().any(Encoding::needs_calibration) {
+            return Ok(None);
+        }
+        let behind = Behind::new(&graph, cut);
+        let calibrator = Calibrator::new(&TensorSpec::of_frontier(&graph, &behind.frontier)?);
+        Ok(Some((behind, calibrator)))
+    };
+    let mut learners = crossings.iter().map(learner).collect::<Result<Vec<_>>>()?;
+    let (trunk, mut exact) = (graph.trunk(), Exact::of(learners.iter().flatten().map(|(behind, _)| behind)));
     for index in 0..images.len() {
         watch.step(index as f64 / images.len() as f64)?;
         exact.run(backend, images, index, &trunk)?;
-        for (calibrator, behind) in calibrators.iter_mut().zip(&behind) {
+        for (behind, calibrator) in learners.iter_mut().flatten() {
             calibrator.feed(&exact.frontier(behind));
         }
     }
-    let finished = calibrators.iter().zip(crossings);
-    Ok(finished.map(|(calibrator, (_, encodings))| calibrator.finish(encodings)).collect())
+    let learned = learners.into_iter().zip(crossings).map(|(learner, (_, encodings))| {
+        learner.map_or_else(Calibration::default, |(_, calibrator)| calibrator.finish(encodings))
+    });
+    Ok(learned.collect())
 }
 
 #[cfg(test)]

@@ -35,9 +35,27 @@ pub fn record_exits(
     Ok(samples)
 }
 
+/// The class that the final exit gives each of these inputs.
+pub fn final_answers(backend: &mut dyn Backend, inputs: &Images, watch: &mut Watch<'_>) -> Result<Vec<u32>> {
+    let graph = backend.graph().clone();
+    let (trunk, logits) = (graph.trunk(), Source::Layer(graph.exits[graph.final_exit().0].logits));
+    let (mut values, mut answer) = (Vec::new(), Vec::new());
+    let mut classes = Vec::with_capacity(inputs.len());
+    for index in 0..inputs.len() {
+        watch.step(index as f64 / inputs.len() as f64)?;
+        inputs.read_into(index, &mut values);
+        backend.clear();
+        backend.put(Source::Input, &values)?;
+        backend.run(&trunk)?;
+        backend.get(logits, &mut answer)?;
+        classes.push(confidence(&answer).class);
+    }
+    Ok(classes)
+}
+
 /// The label of a picture; made-up pictures have none, and no accuracy.
 pub(super) fn label_of(images: &Images, index: usize) -> Result<u32> {
-    images.label(index).map(u32::from).ok_or_else(|| {
+    images.label(index).ok_or_else(|| {
         Error::failed("accuracy needs pictures with labels; get CIFAR-10 with `coprof fetch cifar10`")
     })
 }
@@ -70,6 +88,8 @@ mod tests {
         backend.get(Source::Layer(graph.exits[1].logits), &mut logits).unwrap();
         assert_eq!(samples[1].exits[1], confidence(&logits).into());
         assert_ne!(samples[0].exits, samples[1].exits);
+        let answers = final_answers(&mut backend, &images, &mut watch).unwrap();
+        assert!(answers.iter().eq(samples.iter().map(|sample| &sample.exits[1].prediction)));
         assert!(
             record_exits(&mut backend, &made_up_frames(&[3, 8, 8], 1, 0), Split::Test, &mut watch).is_err()
         );

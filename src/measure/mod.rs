@@ -22,7 +22,7 @@ pub use behind::Behind;
 pub use budget::Budget;
 pub use calibrate::calibrate;
 pub use codecs::{CodecProfile, CodecRequest, profile_codecs};
-pub use exits::record_exits;
+pub use exits::{final_answers, record_exits};
 pub use fit::{Line, fit_line};
 pub use host::HostFacts;
 pub use ladder::{Ladder, LadderPart};

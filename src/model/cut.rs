@@ -112,11 +112,22 @@ impl Cut {
         crossing.into_iter().collect()
     }
 
+    /// What crosses it on the trunk, as 32-bit floats.
+    pub fn frontier_bytes(&self, graph: &Graph) -> u64 {
+        self.frontier(graph, &[]).into_iter().map(|source| graph.shape(source).bytes()).sum()
+    }
+
     /// The layers in it that no other layer in it reads: they name the cut.
     pub fn tips(&self, graph: &Graph) -> Vec<LayerId> {
         let read: BTreeSet<Source> =
             self.0.iter().flat_map(|&id| graph.layer(id).inputs.iter().copied()).collect();
         self.0.iter().copied().filter(|&id| !read.contains(&Source::Layer(id))).collect()
+    }
+
+    /// The cut without one of its tips.
+    #[must_use]
+    pub fn without(&self, tip: LayerId) -> Self {
+        Self(self.0.iter().copied().filter(|&id| id != tip).collect())
     }
 
     /// The names of its tips; empty for the empty cut.

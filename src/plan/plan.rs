@@ -78,7 +78,8 @@ pub struct ExitPlan {
 }
 
 /// A plan for the nodes `0..nodes.len()`, node 0 being the device. There is one link fewer than nodes. `exits` holds
-/// every exit of the model in order; the final one is "always" unless an earlier "always" makes it unreachable.
+/// the model's exits in order; those that it leaves out are off. The final one is always there, and "always" unless an earlier
+/// "always" makes it unreachable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The model that it is for.

@@ -4,7 +4,7 @@ use crate::codec::{Calibration, Encoding};
 use crate::error::{Error, Result};
 use crate::model::{Cut, ExitId, Graph, LayerId, Source};
 
-use super::plan::{Plan, Threshold};
+use super::plan::{ExitPlan, Plan, Threshold};
 
 /// Run `layers`, then try the exit if there is one.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,13 +95,14 @@ fn check_shape(graph: &Graph, plan: &Plan) -> Result<()> {
             plan.links.len()
         )));
     }
-    let names = plan.exits.iter().map(|exit| exit.name.as_str());
-    if !names.eq(graph.exits.iter().map(|exit| exit.name.as_str())) {
-        let expected: Vec<&str> = graph.exits.iter().map(|exit| exit.name.as_str()).collect();
+    let places: Vec<_> = plan.exits.iter().map(|exit| graph.find_exit(&exit.name)).collect();
+    let in_order = places.is_sorted_by(|a, b| a.is_some() && a < b);
+    if !in_order || places.last() != Some(&Some(graph.final_exit())) {
+        let known: Vec<&str> = graph.exits.iter().map(|exit| exit.name.as_str()).collect();
         return Err(Error::failed(format!(
-            "a plan for {} lists the exits {}",
+            "a plan for {} lists its exits in this order, and at least the last: {}",
             graph.name,
-            expected.join(", ")
+            known.join(", ")
         )));
     }
     Ok(())
@@ -112,10 +113,7 @@ fn check_shape(graph: &Graph, plan: &Plan) -> Result<()> {
 fn node_steps(graph: &Graph, plan: &Plan, k: usize, done: &Cut, cut: &Cut) -> Result<(Vec<Step>, bool)> {
     let mut have = done.clone();
     let mut steps = Vec::new();
-    for (index, exit) in
-        plan.exits.iter().enumerate().filter(|(_, exit)| exit.threshold.is_on() && exit.node == k)
-    {
-        let id = ExitId(index);
+    for (id, exit) in exits(graph, plan).filter(|(_, exit)| exit.threshold.is_on() && exit.node == k) {
         let needed = Cut::needed_by(graph, id);
         if !cut.covers(&needed) {
             return Err(Error::failed(format!(
@@ -128,7 +126,7 @@ fn node_steps(graph: &Graph, plan: &Plan, k: usize, done: &Cut, cut: &Cut) -> Re
         let readable = |source: &Source| match source {
             Source::Input => done.layers().is_empty(),
             Source::Layer(layer) => {
-                !done.contains(*layer) || done.frontier(graph, &tried_from(plan, k)).contains(source)
+                !done.contains(*layer) || done.frontier(graph, &tried_from(graph, plan, k)).contains(source)
             }
         };
         if !head.iter().flat_map(|&layer| &graph.layer(layer).inputs).all(readable) {
@@ -151,10 +149,15 @@ fn node_steps(graph: &Graph, plan: &Plan, k: usize, done: &Cut, cut: &Cut) -> Re
     Ok((steps, false))
 }
 
+/// The exits that the plan lists.
+fn exits<'p>(graph: &Graph, plan: &'p Plan) -> impl Iterator<Item = (ExitId, &'p ExitPlan)> {
+    plan.exits.iter().filter_map(|exit| Some((graph.find_exit(&exit.name)?, exit)))
+}
+
 /// The exits that node `k` or a later one tries.
-fn tried_from(plan: &Plan, k: usize) -> Vec<ExitId> {
-    let later = |exit: &super::plan::ExitPlan| exit.threshold.is_on() && exit.node >= k;
-    plan.exits.iter().enumerate().filter(|(_, exit)| later(exit)).map(|(index, _)| ExitId(index)).collect()
+fn tried_from(graph: &Graph, plan: &Plan, k: usize) -> Vec<ExitId> {
+    let later = |exit: &ExitPlan| exit.threshold.is_on() && exit.node >= k;
+    exits(graph, plan).filter(|(_, exit)| later(exit)).map(|(id, _)| id).collect()
 }
 
 /// Where node `k` takes over: after the resume cut of the link before it.
@@ -173,7 +176,7 @@ fn crossing(graph: &Graph, plan: &Plan, resumes: &[Option<Cut>], k: usize, cut: 
             "link {k} resumes outside what node {k} has: its resume cut must lie within its cut"
         )));
     }
-    let frontier = resume.frontier(graph, &tried_from(plan, k + 1));
+    let frontier = resume.frontier(graph, &tried_from(graph, plan, k + 1));
     link.encoding.check_frontier(&frontier)?;
     Ok(Crossing { frontier, encoding: link.encoding, calibration: link.calibration.clone() })
 }

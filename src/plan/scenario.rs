@@ -198,6 +198,8 @@ pub enum AccuracyBasis {
     /// Counts of per-sample outcomes.
     #[default]
     Samples,
+    /// Counts of per-sample agreement with the uncut model, on samples whose right class nobody told.
+    Agreement,
     /// Tables without samples: weaker, since they do not tell which samples leave where.
     Marginals,
     /// Nothing was given: the uncut model counts as always right.

@@ -85,7 +85,9 @@ pub fn encodings_view(document: &EncodingsDocument) -> String {
     let header =
         ["cut after", "loss up to", "encoding", "bytes", "p99", "write", "read", "of f32", "accuracy"];
     let mut table = new_table(header);
-    for cut in document.cuts() {
+    let is_exact = |cut: &&str| document.of_cut(cut).all(|row| row.encoding.is_lossless());
+    let (exact, cuts): (Vec<&str>, Vec<&str>) = document.cuts().into_iter().partition(is_exact);
+    for cut in cuts {
         let plain = document.of_cut(cut).find(|row| row.encoding == Encoding::plain(Element::F32));
         let mut name = cut;
         for (points, loss) in LOSSES {
@@ -100,9 +102,16 @@ pub fn encodings_view(document: &EncodingsDocument) -> String {
             name = "";
         }
     }
+    let wide = match exact.len() {
+        0 => String::new(),
+        count => format!(
+            "\n{count} more cuts, through parallel branches, carry no less than a cut before them: only exact encodings are\n\
+             weighed there."
+        ),
+    };
     format!(
         "{table}\nThe smallest encoding of each cut that costs the final exit no more. Uncut it is right on {} of {}\n\
-         validation images. Times: medians on this host. Every encoding of a cut: --cut NAME; of all: --csv FILE.",
+         validation images. Times: medians on this host. Every encoding of a cut: --cut NAME; of all: --csv FILE.{wide}",
         document.uncut_final_accuracy, document.samples
     )
 }

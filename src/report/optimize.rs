@@ -130,9 +130,9 @@ pub fn optimize_view(document: &OptimizeDocument) -> String {
         .map_or_else(String::new, |arrivals| format!("\n\n{}", load_view(arrivals)));
     format!(
         "{}\n\n{}{load}\n\n{}\n\n◀ marks the stage that sets the rate. {}",
-        front_table(&document.pareto),
+        front_table(document),
         why(document),
-        plan_table(&rows),
+        plan_table(&rows, document.accuracy_basis == AccuracyBasis::Agreement),
         accuracy_note(document)
     )
 }
@@ -143,6 +143,10 @@ fn accuracy_note(document: &OptimizeDocument) -> String {
         AccuracyBasis::Samples => {
             format!("Accuracy: {} validation samples; floor {floor}, uncut model {uncut}.", document.samples)
         }
+        AccuracyBasis::Agreement => format!(
+            "Agreement: with the uncut\nmodel's answers, on {} inputs; floor {floor}. What is right, nobody told.",
+            document.samples
+        ),
         AccuracyBasis::Marginals => format!(
             "Accuracy: from tables without samples, which\nis weaker; floor {floor}, uncut model {uncut}."
         ),
@@ -243,10 +247,13 @@ fn why(document: &OptimizeDocument) -> String {
     )
 }
 
-fn front_table(front: &[FrontPlan]) -> comfy_table::Table {
+fn front_table(document: &OptimizeDocument) -> comfy_table::Table {
+    let front = &document.pareto;
+    let is_agreement = document.accuracy_basis == AccuracyBasis::Agreement;
+    let share = if is_agreement { "agreement" } else { "accuracy" };
     let shown = front.len().min(FRONT_ROWS);
     let title = format!("Pareto front, {shown} of {}", front.len());
-    let mut table = new_table([title.as_str(), "rate /s", "latency", "accuracy", ""]);
+    let mut table = new_table([title.as_str(), "rate /s", "latency", share, ""]);
     for index in 0..shown {
         // Evenly along the front, both ends included.
         let point = &front[index * (front.len() - 1) / (shown - 1).max(1)];

@@ -52,8 +52,9 @@ pub struct PlanRow<'a> {
     pub measured: Option<&'a Measured>,
 }
 
-/// The table of plans. Times in milliseconds; the bottleneck's is marked with `◀`.
-pub fn plan_table(rows: &[PlanRow<'_>]) -> Table {
+/// The table of plans. Times in milliseconds; the bottleneck's is marked with `◀`. Accuracies may be agreement with the uncut
+/// model.
+pub fn plan_table(rows: &[PlanRow<'_>], is_agreement: bool) -> Table {
     let many = rows.iter().any(|row| row.predicted.stages.len() > 3);
     let stages = if many { ["nodes\nms", "links\nms", ""] } else { ["device\nms", "link\nms", "edge\nms"] };
     let header = [
@@ -65,7 +66,7 @@ pub fn plan_table(rows: &[PlanRow<'_>]) -> Table {
         stages[2],
         "rate\n/s",
         "latency\nms",
-        "accuracy\n%",
+        if is_agreement { "agreement\n%" } else { "accuracy\n%" },
     ];
     let mut table = new_table(header);
     for row in rows {

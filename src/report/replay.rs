@@ -60,7 +60,8 @@ pub struct ReplayDocument {
     pub efficiency: f64,
     /// Answers against those of the same plan in one process.
     pub agreement: Agreement,
-    /// `cifar10-test` or `made-up`.
+    /// `cifar10-test`, `made-up`, or `inputs`: those that were given, whose right class nobody told. Accuracies are then
+    /// agreement with the uncut model.
     pub frames: String,
     /// The run with the pipeline full, task by task: rate and stages come from it.
     pub full: Trace,
@@ -69,6 +70,10 @@ pub struct ReplayDocument {
 }
 
 impl ReplayDocument {
+    fn is_agreement(&self) -> bool {
+        self.frames == "inputs"
+    }
+
     /// Its row in the table of plans.
     pub fn row(&self) -> PlanRow<'_> {
         PlanRow {
@@ -85,13 +90,14 @@ pub fn replay_view(documents: &[&ReplayDocument]) -> String {
     let rows: Vec<PlanRow<'_>> = documents.iter().map(|document| document.row()).collect();
     let mut text = format!(
         "{}\n\npredicted above, → measured below; ◀ marks the stage that sets the rate",
-        plan_table(&rows)
+        plan_table(&rows, documents.iter().any(|document| document.is_agreement()))
     );
     for document in documents {
         let error = &document.error;
+        let name = if document.is_agreement() { "agreement with the uncut model" } else { "accuracy" };
         let accuracy = error.accuracy_points.map_or_else(
             || "no accuracy: the frames are made up".into(),
-            |points| format!("accuracy {points:+.2} points"),
+            |points| format!("{name} {points:+.2} points"),
         );
         text.push_str(&format!(
             "\n{}: rate {:+.1} %, latency {:+.1} % off the prediction, {accuracy}\n  {:.1} % of the bottleneck's own \

@@ -25,6 +25,11 @@ impl Store {
         Self { folder: folder.into() }
     }
 
+    /// Where a file of this name stands in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// Saves a document as `KIND-TIME.json`, whole or not at all, and returns where.
     pub fn save(&self, kind: &str, document: &impl Serialize) -> Result<PathBuf> {
         let stamp = timestamp(SystemTime::now()).replace([':', '.'], "-");

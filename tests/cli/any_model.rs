@@ -1,0 +1,93 @@
+//! A model that its user brings, with branches and without records: planned and replayed over all its cuts.
+
+use serde_json::{Value, json};
+
+use crate::program::{Workplace, repository};
+use crate::schemas::check;
+
+/// Convolutions side by side behind one layer: 577 cuts, up to five tensors in a frontier.
+fn model() -> String {
+    repository("tests/data/onnx/convolutions_17.onnx").to_str().unwrap().into()
+}
+
+/// An `.npy` file of `count` inputs of 3×8×8 numbers.
+fn inputs(count: usize) -> Vec<u8> {
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, 3, 8, 8), }}");
+    let header = format!("{header:<117}\n");
+    let mut file = b"\x93NUMPY\x01\x00".to_vec();
+    file.extend((header.len() as u16).to_le_bytes());
+    file.extend(header.as_bytes());
+    let numbers = (0..count * 192).map(|i| ((i * i) % 1009) as f32 / 100.0 - 5.0);
+    file.extend(numbers.flat_map(f32::to_le_bytes));
+    file
+}
+
+#[test]
+fn without_records_or_inputs_what_changes_no_answer_is_planned_over_every_cut() {
+    let (workplace, model) = (Workplace::new(), model());
+    let flags = ["--model", &model, "--slowdown", "2", "--link-rate", "20mbit"];
+    let (optimized, said) = workplace.document(&[&["optimize"], &flags[..]].concat());
+    check("optimize", &optimized);
+    assert!(said.contains("nothing is known of") && said.contains("--data"), "{said}");
+    assert_eq!(optimized["accuracy_basis"], "relative");
+    assert_eq!((&optimized["search"]["cuts"], &optimized["search"]["all_cuts"]), (&json!(577), &json!(true)));
+
+    // Only frontiers of five tensors are left to cross, and the device may not run the last layers.
+    let (_, mut scenario) = workplace.report("scenario");
+    check("scenario", &scenario);
+    let of_five = |row: &Value| row["cut"].as_array().unwrap().len() == 5;
+    scenario["encodings"].as_array_mut().unwrap().retain(of_five);
+    scenario["nodes"][0]["may_not_run"] = json!(["avgpool5", "concat1"]);
+    let file = workplace.write("five.json", scenario.to_string());
+    let (optimized, _) = workplace.document(&["optimize", "--scenario", &file]);
+    assert_eq!(optimized["best"]["plan"]["links"][0]["resume"].as_array().unwrap().len(), 5);
+    let (replayed, _) = workplace.document(&[&["replay", "--tasks", "20"], &flags[..]].concat());
+    check("replay", &replayed);
+    assert_eq!(replayed["plan"], optimized["best"]["plan"]);
+    assert_eq!(replayed["agreement"], json!({ "same": 20, "tasks": 20 }));
+    assert_eq!((&replayed["frames"], &replayed["measured"]["accuracy"]), (&json!("made-up"), &Value::Null));
+}
+
+#[test]
+fn with_inputs_plans_are_held_to_agreement_with_the_uncut_model() {
+    let (workplace, model) = (Workplace::new(), model());
+    let data = workplace.write("inputs.npy", inputs(30));
+    let flags = ["--model", &model, "--slowdown", "2", "--link-rate", "200kbit", "--data", &data];
+    let optimize = [&["optimize"], &flags[..]].concat();
+    let (optimized, _) = workplace.document(&optimize);
+    check("optimize", &optimized);
+    assert_eq!((&optimized["accuracy_basis"], &optimized["samples"]), (&json!("agreement"), &json!(24)));
+    assert_eq!(optimized["uncut_accuracy"], 1.0);
+    // Numbers below zero are no pixels.
+    let (_, scenario) = workplace.report("scenario");
+    let rows = scenario["encodings"].as_array().unwrap();
+    let has = |name: &str| rows.iter().any(|row| row["encoding"] == name);
+    assert!(has("q2k+zstd") && has("f32") && !has("pixels"));
+
+    let again = workplace.succeed(&optimize);
+    assert!(again.stderr.contains("agreement: from reports/agreement-"), "{}", again.stderr);
+    assert!(again.stdout.contains("agreement") && again.stdout.contains("on 24 inputs"), "{}", again.stdout);
+    let (replayed, _) = workplace.document(&[&["replay", "--tasks", "30"], &flags[..]].concat());
+    check("replay", &replayed);
+    assert_eq!(replayed["frames"], "inputs");
+    assert!(replayed["measured"]["accuracy"].as_f64().is_some_and(|share| share > 0.5));
+    assert_eq!(replayed["agreement"], json!({ "same": 30, "tasks": 30 }));
+}
+
+#[test]
+fn inputs_that_are_none_are_named() {
+    let (workplace, model) = (Workplace::new(), model());
+    let short = workplace.write("short.npy", &inputs(30)[..999]);
+    workplace.write("empty.txt", "");
+    for (data, says) in [("nowhere", "No such file"), (&*short, "short.npy"), (".", "at least two inputs")] {
+        for command in ["optimize", "replay"] {
+            let args = [command, "--model", &model, "--data", data];
+            if command == "optimize" {
+                workplace.fail(&args, 1, &[says, ".npy array", "3×8×8"]);
+            } else {
+                // There is no plan yet, which is told first.
+                workplace.fail(&args, 1, &["coprof optimize"]);
+            }
+        }
+    }
+}
