@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::data::{EncodingRecord, ExitRecord};
 use crate::error::{Error, Result};
 use crate::model::{ExternalPart, Graph, ModelHash, self_contained};
+use crate::pipeline::MAX_MODEL_BYTES;
 
 /// A model that comes inside the program, with the records that `coprof exits` and `coprof encodings` made of it.
 struct Bundled {
@@ -29,9 +30,6 @@ macro_rules! bundled {
 }
 
 static BUNDLED: [Bundled; 1] = [bundled!("alexnet")];
-
-/// No model file that coprof can run is larger.
-const MAX_FILE_BYTES: usize = 1 << 30;
 
 /// A model as a command works on it.
 #[derive(Clone)]
@@ -60,7 +58,7 @@ impl Model {
         let path = Path::new(name);
         let file = read(path, name)?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        let file = self_contained(&file, MAX_FILE_BYTES, |part| read_part(folder, part))
+        let file = self_contained(&file, MAX_MODEL_BYTES, |part| read_part(folder, part))
             .map(Cow::into_owned)
             .map_err(|error| error.within(name))?;
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("model");
@@ -110,9 +108,9 @@ fn read(path: &Path, name: &str) -> Result<Vec<u8>> {
         ))
     };
     let size = std::fs::metadata(path).map_err(missing)?.len();
-    if size > MAX_FILE_BYTES as u64 {
+    if size > MAX_MODEL_BYTES as u64 {
         return Err(Error::failed(format!(
-            "--model {name}: {size} bytes; files of up to {MAX_FILE_BYTES} are read"
+            "--model {name}: {size} bytes; files of up to {MAX_MODEL_BYTES} are read"
         )));
     }
     std::fs::read(path).map_err(missing)

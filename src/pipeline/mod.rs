@@ -24,7 +24,7 @@ pub use messages::ANSWER_BYTES;
 pub use pace::Pace;
 pub use relay::Relay;
 pub use replay::{FrameSource, ReplayOptions, replay};
-pub use serve::{MAX_CONNECTIONS, OnEvent, ServeOptions, Server, Services};
+pub use serve::{MAX_CONNECTIONS, MAX_MODEL_BYTES, OnEvent, ServeOptions, Server, Services};
 pub use shape::{LinkShape, Shaper};
 pub use stage_runner::{Answer, Outcome, StageInput, StageRunner, run_in_process};
 pub use trace::{Crossed, TaskTrace, Trace};

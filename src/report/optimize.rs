@@ -221,11 +221,12 @@ fn why(document: &OptimizeDocument) -> String {
         |next| {
             let loss = 1.0 - next.prediction.rate_per_s / prediction.rate_per_s;
             format!(
-                "The next-best cut or encoding, {}:\n  {:.1}/s ({:+.1} %), latency {}, accuracy {}.",
+                "The next-best cut or encoding, {}:\n  {:.1}/s ({:+.1} %), latency {}, {} {}.",
                 crossing(&next.plan).replace('\n', " "),
                 next.prediction.rate_per_s,
                 -100.0 * loss,
                 next.prediction.latency_us,
+                share_name(document),
                 next.prediction.accuracy
             )
         },
@@ -247,13 +248,16 @@ fn why(document: &OptimizeDocument) -> String {
     )
 }
 
+/// What accuracies are called.
+fn share_name(document: &OptimizeDocument) -> &'static str {
+    if document.accuracy_basis == AccuracyBasis::Agreement { "agreement" } else { "accuracy" }
+}
+
 fn front_table(document: &OptimizeDocument) -> comfy_table::Table {
     let front = &document.pareto;
-    let is_agreement = document.accuracy_basis == AccuracyBasis::Agreement;
-    let share = if is_agreement { "agreement" } else { "accuracy" };
     let shown = front.len().min(FRONT_ROWS);
     let title = format!("Pareto front, {shown} of {}", front.len());
-    let mut table = new_table([title.as_str(), "rate /s", "latency", share, ""]);
+    let mut table = new_table([title.as_str(), "rate /s", "latency", share_name(document), ""]);
     for index in 0..shown {
         // Evenly along the front, both ends included.
         let point = &front[index * (front.len() - 1) / (shown - 1).max(1)];
