@@ -8,7 +8,7 @@ use super::model::Model;
 use super::output::Output;
 use super::{stop, store};
 use crate::codec::{Element, Encoding};
-use crate::data::{EncodingRecord, Images, fingerprint, load_inputs};
+use crate::data::{EncodingRecord, Images, fingerprint, is_cifar10, load_inputs};
 use crate::error::{Error, Result};
 use crate::measure::{Watch, final_answers};
 
@@ -27,6 +27,13 @@ pub fn labelled(inputs: Images, model: &Model, device: &Device, output: Output) 
 
 /// The encoding record on the inputs in `place`, from `reports/` or measured now.
 pub fn record(place: &Path, model: &Model, device: &Device, output: Output) -> Result<EncodingRecord> {
+    if is_cifar10(place) {
+        return Err(Error::usage(format!(
+            "--data {}: CIFAR-10 has labels, and `coprof optimize` takes accuracy on it from the model's records; `coprof exits \
+             --record` and `coprof encodings --record` make these",
+            place.display()
+        )));
+    }
     let inputs = load_inputs(place, &model.graph.input.0)?;
     let data = fingerprint(&[&inputs]);
     let name = format!("agreement-{}-{}", model.graph.hash.short(), &data[..12]);

@@ -77,6 +77,9 @@ fn with_inputs_plans_are_held_to_agreement_with_the_uncut_model() {
 #[test]
 fn inputs_that_are_none_are_named() {
     let (workplace, model) = (Workplace::new(), model());
+    workplace.write("test_batch.bin", "");
+    workplace.fail(&["optimize", "--model", &model, "--data", "."], 2, &["labels", "coprof exits --record"]);
+    std::fs::remove_file(workplace.file("test_batch.bin")).unwrap();
     let short = workplace.write("short.npy", &inputs(30)[..999]);
     workplace.write("empty.txt", "");
     for (data, says) in [("nowhere", "No such file"), (&*short, "short.npy"), (".", "at least two inputs")] {
