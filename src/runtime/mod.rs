@@ -6,6 +6,7 @@ mod kernel;
 mod torch;
 #[cfg(test)]
 mod torch_tests;
+mod trial;
 
 pub use fake::FakeBackend;
 pub use host::{DenseSolver, prepare_thread};

@@ -1,12 +1,13 @@
 //! The libtorch backend.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tch::{Device, TchError, Tensor};
 
 use super::Backend;
-use super::kernel::{Kernel, Layout, dense};
+use super::kernel::{Kernel, Layout};
+use super::trial::fastest;
 use crate::error::{Error, Result};
 use crate::model::{Graph, LayerId, Source};
 
@@ -59,13 +60,21 @@ pub struct TorchBackend {
 impl TorchBackend {
     /// Puts the model's weights on `device` and picks the faster of the layouts there by running both.
     pub fn load(graph: Arc<Graph>, device: TorchDevice) -> Result<Self> {
+        const TRIAL: Duration = Duration::from_secs(2);
         let plain = Self::with_layout(graph.clone(), device, Layout::Plain)?;
         if device != TorchDevice::CPU {
             return Ok(plain);
         }
-        // Not every processor's oneDNN has every layer in its own layout; what fails to run there is no candidate.
-        let Ok(blocked) = Self::with_layout(graph, device, Layout::Blocked) else { return Ok(plain) };
-        faster(plain, blocked)
+        // Not every libtorch and not every processor's oneDNN has all that it takes.
+        let Ok(channels_last) = Self::with_layout(graph.clone(), device, Layout::ChannelsLast) else {
+            return Ok(plain);
+        };
+        let trunk = graph.trunk();
+        let mut ways = vec![channels_last, plain];
+        let chosen = fastest(&mut ways, TRIAL, |way| way.run_on_zeros(&trunk));
+        let mut chosen = ways.swap_remove(chosen);
+        chosen.clear();
+        Ok(chosen)
     }
 
     pub(super) fn with_layout(graph: Arc<Graph>, device: TorchDevice, layout: Layout) -> Result<Self> {
@@ -98,33 +107,11 @@ impl TorchBackend {
         Ok(())
     }
 
-    /// The time of one pass over the trunk on zeros.
-    fn time_trunk(&mut self, trunk: &[LayerId]) -> Result<Duration> {
+    fn run_on_zeros(&mut self, layers: &[LayerId]) -> Result<()> {
         self.clear();
         self.put(Source::Input, &vec![0.0; self.graph.input.elements()])?;
-        let start = Instant::now();
-        self.run(trunk)?;
-        Ok(start.elapsed())
+        self.run(layers)
     }
-}
-
-/// Runs both in turn and keeps the one that is faster in most of the pairs: a host whose speed drifts is equally fast for
-/// the two halves of a pair.
-fn faster(mut plain: TorchBackend, mut blocked: TorchBackend) -> Result<TorchBackend> {
-    const PAIRS: usize = 41;
-    const BUDGET: Duration = Duration::from_secs(2);
-    let trunk = plain.graph.trunk();
-    let (mut pairs, mut blocked_wins) = (0, 0);
-    let start = Instant::now();
-    while pairs < PAIRS && (pairs < 3 || start.elapsed() < BUDGET) {
-        let plain_time = plain.time_trunk(&trunk)?;
-        let Ok(blocked_time) = blocked.time_trunk(&trunk) else { return Ok(plain) };
-        pairs += 1;
-        blocked_wins += usize::from(blocked_time < plain_time);
-    }
-    let mut chosen = if 2 * blocked_wins > pairs { blocked } else { plain };
-    chosen.clear();
-    Ok(chosen)
 }
 
 impl Backend for TorchBackend {
@@ -175,8 +162,7 @@ impl Backend for TorchBackend {
         let elements = self.graph.shape(tensor).elements();
         into.resize(elements, 0.0);
         let held = self.tensor(tensor)?;
-        dense(held)
-            .and_then(|held| held.f_to(Device::Cpu))
+        held.f_to(Device::Cpu)
             .and_then(|held| held.f_contiguous())
             .and_then(|held| held.f_copy_data(into, elements))
             .map_err(|error| failed(self.graph.tensor_name(tensor), &error))

@@ -70,7 +70,7 @@ fn every_exit_answers_as_onnx_runtime_does_in_every_layout() {
     let reference: Reference = serde_json::from_str(REFERENCE).unwrap();
     let graph = graph();
     assert_eq!(reference.model_sha256.as_ref(), Some(&graph.hash.0), "the reference is of another model");
-    for layout in [Layout::Plain, Layout::Blocked] {
+    for layout in [Layout::Plain, Layout::ChannelsLast] {
         compare(&graph, &reference, layout).unwrap();
     }
 }
@@ -91,7 +91,7 @@ fn every_op_answers_as_onnx_runtime_does() {
                 continue;
             }
         };
-        for layout in [Layout::Plain, Layout::Blocked] {
+        for layout in [Layout::Plain, Layout::ChannelsLast] {
             failures
                 .extend(compare(&graph, reference, layout).err().map(|e| format!("{name} {layout:?}: {e}")));
         }
@@ -109,7 +109,7 @@ fn every_op_answers_as_onnx_runtime_does() {
 fn the_rest_behind_any_cut_answers_as_the_whole() {
     let graph = graph();
     let logits = Source::Layer(graph.exits[graph.final_exit().0].logits);
-    for layout in [Layout::Plain, Layout::Blocked] {
+    for layout in [Layout::Plain, Layout::ChannelsLast] {
         let mut backend = TorchBackend::with_layout(graph.clone(), TorchDevice::CPU, layout).unwrap();
         let (mut whole, mut found) = (Vec::new(), Vec::new());
         backend.put(Source::Input, &pixels(&mut 1, graph.input.elements())).unwrap();

@@ -2,16 +2,10 @@
 
 use tch::{TchError, Tensor};
 
-use super::dense;
 use crate::model::Activation;
 
 /// The function of each value of a tensor that others may hold.
 pub fn applied(function: Activation, tensor: &Tensor) -> Result<Tensor, TchError> {
-    if function == Activation::Relu {
-        // The one that oneDNN's own layout has as well.
-        return tensor.f_relu();
-    }
-    let tensor = &dense(tensor)?;
     match function {
         Activation::Relu => tensor.f_relu(),
         Activation::Clip { least, most } => tensor.f_clamp(f64::from(least), f64::from(most)),
@@ -45,7 +39,6 @@ pub fn applied(function: Activation, tensor: &Tensor) -> Result<Tensor, TchError
 pub fn applied_in_place(function: Activation, mut tensor: Tensor) -> Result<Tensor, TchError> {
     let _ = match function {
         Activation::Relu => tensor.f_relu_()?,
-        _ if tensor.is_mkldnn() => return applied(function, &tensor),
         Activation::Clip { least, most } => tensor.f_clamp_(f64::from(least), f64::from(most))?,
         Activation::HardSwish => tensor.f_hardswish_()?,
         Activation::Silu => tensor.f_silu_()?,

@@ -1,14 +1,20 @@
 //! One layer prepared for libtorch: weights on the device, in the layout that the backend runs in.
 
 mod activation;
+mod linear;
+mod onednn;
 mod window;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tch::{Device, Kind, TchError, Tensor};
 
+use super::trial::fastest;
 use crate::model::{Activation, Arithmetic, Layer, Op, Reduction, Shape, Weights};
 use activation::{applied, applied_in_place};
+use linear::{Linear, PackedLinear};
+use onednn::PackedConv;
 use window::{AveragePool, Conv, MaxPool, Sides};
 
 /// How activations lie in memory between layers.
@@ -16,12 +22,15 @@ use window::{AveragePool, Conv, MaxPool, Sides};
 pub(super) enum Layout {
     /// Row-major, as PyTorch's eager mode has it.
     Plain,
-    /// oneDNN's own blocked layout, kept from convolution to convolution; CPU only.
-    Blocked,
+    /// The channels of a place side by side, as oneDNN's convolutions with packed weights have it; CPU only.
+    ChannelsLast,
 }
 
 pub(super) struct Kernel {
     op: Prepared,
+    /// Whether the second input is still to be added to what `op` computes.
+    adds: bool,
+    /// What is still to be done then.
     activation: Option<Activation>,
     /// The output's shape with the batch dimension.
     output: Vec<i64>,
@@ -30,21 +39,53 @@ pub(super) struct Kernel {
 /// Axes count the batch, which is the first one.
 enum Prepared {
     Conv(Conv),
-    Linear { weight: Tensor, bias: Option<Tensor>, inputs: i64 },
-    Affine { scale: Option<Tensor>, shift: Option<Tensor> },
+    /// Adds the second input if there is one.
+    PackedConv(PackedConv),
+    /// A convolution that sees one place.
+    PerPlace(Linear),
+    Linear(Linear),
+    PackedLinear(PackedLinear),
+    Affine {
+        scale: Option<Tensor>,
+        shift: Option<Tensor>,
+    },
     MaxPool(MaxPool),
     AveragePool(AveragePool),
     GlobalAveragePool,
     Activation(Activation),
     Combine(Arithmetic),
     MatMul,
-    Softmax { axis: i64, log: bool },
-    LayerNorm { shape: Vec<i64>, weight: Option<Tensor>, bias: Option<Tensor>, epsilon: f64 },
-    Reduce { how: Reduction, axes: Vec<i64> },
-    Concat { axis: i64, constants: Vec<(usize, Tensor)> },
-    Slice { axis: i64, start: i64, end: i64, step: i64 },
-    Transpose { order: Vec<i64> },
-    Pad { sides: Vec<i64>, value: f64 },
+    Softmax {
+        axis: i64,
+        log: bool,
+    },
+    LayerNorm {
+        shape: Vec<i64>,
+        weight: Option<Tensor>,
+        bias: Option<Tensor>,
+        epsilon: f64,
+    },
+    Reduce {
+        how: Reduction,
+        axes: Vec<i64>,
+    },
+    Concat {
+        axis: i64,
+        constants: Vec<(usize, Tensor)>,
+    },
+    Slice {
+        axis: i64,
+        start: i64,
+        end: i64,
+        step: i64,
+    },
+    Transpose {
+        order: Vec<i64>,
+    },
+    Pad {
+        sides: Vec<i64>,
+        value: f64,
+    },
     Reshape,
 }
 
@@ -72,35 +113,106 @@ fn axis(place: usize) -> i64 {
 }
 
 impl Kernel {
-    /// `input` is the shape of the layer's first input.
+    /// `input` is the shape of the layer's first input. Where there are several ways in this layout, they are tried out.
     pub fn prepare(layer: &Layer, input: &Shape, device: Device, layout: Layout) -> Result<Self, TchError> {
-        let op = prepared(&layer.op, input, device, layout)?;
-        Ok(Self { op, activation: layer.op.activation(), output: with_batch(&layer.output) })
+        const TRIAL: Duration = Duration::from_millis(20);
+        let mut ways = match layout {
+            Layout::Plain => Vec::new(),
+            Layout::ChannelsLast => packed(layer, input, device)?,
+        };
+        if ways.is_empty() {
+            return Self::plain(layer, input, device);
+        }
+        let options = (Kind::Float, device);
+        let [input, output] = [input, &layer.output].map(|shape| Tensor::f_randn(with_batch(shape), options));
+        let inputs = [input?, output?].map(|tensor| channels_last(&tensor));
+        let [input, summand] = &inputs;
+        let chosen = fastest(&mut ways, TRIAL, |way| way.run(&[input, summand]).map(drop));
+        Ok(ways.swap_remove(chosen))
+    }
+
+    fn plain(layer: &Layer, input: &Shape, device: Device) -> Result<Self, TchError> {
+        let op = prepared(&layer.op, input, device)?;
+        Ok(Self {
+            op,
+            adds: layer.op.adds(),
+            activation: layer.op.activation(),
+            output: with_batch(&layer.output),
+        })
     }
 
     pub fn run(&self, inputs: &[&Tensor]) -> Result<Tensor, TchError> {
         let first = *inputs.first().ok_or_else(|| TchError::Shape("a layer without inputs".into()))?;
         let mut output = self.op.run(first, inputs)?;
+        if let (true, Some(summand)) = (self.adds, inputs.get(1)) {
+            output = output.f_add_(summand)?;
+        }
         if let Some(function) = self.activation {
             output = applied_in_place(function, output)?;
         }
-        if output.size() == self.output { Ok(output) } else { dense(&output)?.f_reshape(&self.output) }
+        if output.size() == self.output { Ok(output) } else { output.f_reshape(&self.output) }
     }
 }
 
-fn prepared(op: &Op, input: &Shape, device: Device, layout: Layout) -> Result<Prepared, TchError> {
-    Ok(match op {
-        Op::Conv { weight, bias, window, groups, .. } => {
+/// The ways to run a layer by oneDNN's packed weights or beside them; none for a layer that has no such weights.
+fn packed(layer: &Layer, input: &Shape, device: Device) -> Result<Vec<Kernel>, TchError> {
+    let output = with_batch(&layer.output);
+    match &layer.op {
+        Op::Conv { weight, bias, window, groups, activation, adds } => {
+            let single = Sides::of(window).is_single() && *groups == 1;
             let (weight, bias) = (constant(weight, device)?, optional(bias, device)?);
-            let window = Sides::of(window);
-            let conv = Conv { weight, bias, window, groups: *groups as i64, layout };
-            Prepared::Conv(conv.prepare(input)?)
+            let own_bias = bias.as_ref().map(Tensor::shallow_clone);
+            let size = with_batch(input);
+            let mut conv = PackedConv::prepare(&weight, own_bias, Sides::of(window), *groups as i64, &size)?;
+            let left = conv.take_in(*activation, *adds);
+            let op = Prepared::PackedConv(conv);
+            let mut ways = vec![Kernel { op, adds: false, activation: left, output: output.clone() }];
+            if let (true, &[inputs, ..]) = (single, input.0.as_slice()) {
+                let inputs = inputs as i64;
+                let weight = weight.f_view([-1, inputs])?;
+                let op = Prepared::PerPlace(Linear { weight, bias, inputs });
+                ways.push(Kernel { op, adds: *adds, activation: *activation, output });
+            }
+            Ok(ways)
         }
-        Op::Linear { weight, bias, .. } => Prepared::Linear {
+        Op::Linear { activation, .. } => {
+            let Prepared::Linear(linear) = prepared(&layer.op, input, device)? else { return Ok(Vec::new()) };
+            let rows = input.elements() as i64 / linear.inputs;
+            let mut ways = Vec::new();
+            // One row alone is read faster than it is packed.
+            if rows > 1 {
+                let (packed, left) = PackedLinear::prepare(&linear, rows, *activation)?;
+                let op = Prepared::PackedLinear(packed);
+                ways.push(Kernel { op, adds: false, activation: left, output: output.clone() });
+            }
+            ways.push(Kernel { op: Prepared::Linear(linear), adds: false, activation: *activation, output });
+            Ok(ways)
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// The same tensor with the channels of each place side by side, if it has places.
+fn channels_last(tensor: &Tensor) -> Tensor {
+    match tensor.dim() {
+        4 => tensor.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]),
+        _ => tensor.shallow_clone(),
+    }
+}
+
+fn prepared(op: &Op, input: &Shape, device: Device) -> Result<Prepared, TchError> {
+    Ok(match op {
+        Op::Conv { weight, bias, window, groups, .. } => Prepared::Conv(Conv {
+            weight: constant(weight, device)?,
+            bias: optional(bias, device)?,
+            window: Sides::of(window),
+            groups: *groups as i64,
+        }),
+        Op::Linear { weight, bias, .. } => Prepared::Linear(Linear {
             inputs: weight.shape.last().copied().unwrap_or(1) as i64,
             weight: constant(weight, device)?,
             bias: optional(bias, device)?,
-        },
+        }),
         Op::Affine { scale, shift, .. } => {
             Prepared::Affine { scale: unless(1.0, scale, device)?, shift: unless(0.0, shift, device)? }
         }
@@ -153,50 +265,45 @@ impl Prepared {
     fn run(&self, first: &Tensor, inputs: &[&Tensor]) -> Result<Tensor, TchError> {
         match self {
             Self::Conv(conv) => conv.run(first),
-            Self::Linear { weight, bias, inputs } => {
-                dense(first)?.f_reshape([-1, *inputs])?.f_linear(weight, bias.as_ref())
-            }
-            Self::Affine { scale, shift } => {
-                let input = dense(first)?;
-                match (scale, shift) {
-                    (Some(scale), Some(shift)) => shift.f_addcmul(&input, scale),
-                    (Some(scale), None) => input.f_mul(scale),
-                    (None, Some(shift)) => input.f_add(shift),
-                    // Not the input itself: what is fused behind works in place.
-                    (None, None) => input.f_mul_scalar(1.0),
-                }
-            }
+            Self::PackedConv(conv) => conv.run(first, inputs.get(1).copied()),
+            Self::PerPlace(linear) => linear.run_per_place(first),
+            Self::Linear(linear) => linear.run(first),
+            Self::PackedLinear(linear) => linear.run(first),
+            Self::Affine { scale, shift } => match (scale, shift) {
+                (Some(scale), Some(shift)) => shift.f_addcmul(first, scale),
+                (Some(scale), None) => first.f_mul(scale),
+                (None, Some(shift)) => first.f_add(shift),
+                // Not the input itself: what is fused behind works in place.
+                (None, None) => first.f_mul_scalar(1.0),
+            },
             Self::MaxPool(pool) => pool.run(first),
             Self::AveragePool(pool) => pool.run(first),
-            Self::GlobalAveragePool => dense(first)?.f_mean_dim([2i64, 3].as_slice(), true, None),
+            Self::GlobalAveragePool => first.f_mean_dim([2i64, 3].as_slice(), true, None),
             Self::Activation(function) => applied(*function, first),
             Self::Combine(how) => combined(*how, inputs),
-            Self::MatMul => dense(first)?.f_matmul(&dense(inputs.get(1).copied().unwrap_or(first))?),
-            Self::Softmax { axis, log: false } => dense(first)?.f_softmax(*axis, None),
-            Self::Softmax { axis, log: true } => dense(first)?.f_log_softmax(*axis, None),
+            Self::MatMul => first.f_matmul(inputs.get(1).copied().unwrap_or(first)),
+            Self::Softmax { axis, log: false } => first.f_softmax(*axis, None),
+            Self::Softmax { axis, log: true } => first.f_log_softmax(*axis, None),
             Self::LayerNorm { shape, weight, bias, epsilon } => {
-                dense(first)?.f_layer_norm(shape, weight.as_ref(), bias.as_ref(), *epsilon, false)
+                first.f_layer_norm(shape, weight.as_ref(), bias.as_ref(), *epsilon, false)
             }
-            Self::Reduce { how: Reduction::Mean, axes } => {
-                dense(first)?.f_mean_dim(axes.as_slice(), true, None)
-            }
+            Self::Reduce { how: Reduction::Mean, axes } => first.f_mean_dim(axes.as_slice(), true, None),
             Self::Reduce { how: Reduction::Sum, axes } => {
-                dense(first)?.f_sum_dim_intlist(axes.as_slice(), true, None)
+                first.f_sum_dim_intlist(axes.as_slice(), true, None)
             }
-            Self::Reduce { how: Reduction::Largest, axes } => dense(first)?.f_amax(axes, true),
+            Self::Reduce { how: Reduction::Largest, axes } => first.f_amax(axes, true),
             Self::Concat { axis, constants } => {
-                let mut parts = inputs.iter().map(|input| dense(input)).collect::<Result<Vec<_>, _>>()?;
+                let mut parts: Vec<&Tensor> = inputs.to_vec();
                 for (place, constant) in constants {
-                    parts.insert((*place).min(parts.len()), constant.shallow_clone());
+                    parts.insert((*place).min(parts.len()), constant);
                 }
                 Tensor::f_cat(&parts, *axis)
             }
-            Self::Slice { axis, start, end, step } => {
-                dense(first)?.f_slice(*axis, *start, *end, *step)?.f_contiguous()
-            }
-            Self::Transpose { order } => dense(first)?.f_permute(order)?.f_contiguous(),
-            Self::Pad { sides, value } => dense(first)?.f_pad(sides, "constant", *value),
-            Self::Reshape => dense(first),
+            // Views: who reads them takes gaps between values, or closes them in the pass that it makes anyway.
+            Self::Slice { axis, start, end, step } => first.f_slice(*axis, *start, *end, *step),
+            Self::Transpose { order } => first.f_permute(order),
+            Self::Pad { sides, value } => first.f_pad(sides, "constant", *value),
+            Self::Reshape => Ok(first.shallow_clone()),
         }
     }
 }
@@ -211,15 +318,5 @@ fn combined(how: Arithmetic, inputs: &[&Tensor]) -> Result<Tensor, TchError> {
         Arithmetic::Smallest => left.f_minimum(right),
     };
     let [first, rest @ ..] = inputs else { return Err(TchError::Shape("nothing to combine".into())) };
-    // oneDNN's own layout has sums of tensors of one shape, as networks with shortcuts need.
-    let size = first.size();
-    if how == Arithmetic::Sum && inputs.iter().all(|input| input.is_mkldnn() && input.size() == size) {
-        return rest.iter().try_fold(first.shallow_clone(), |so_far, next| combine(&so_far, next));
-    }
-    rest.iter().try_fold(dense(first)?, |so_far, next| combine(&so_far, &dense(next)?))
-}
-
-/// The tensor in row-major layout.
-pub(super) fn dense(tensor: &Tensor) -> Result<Tensor, TchError> {
-    if tensor.is_mkldnn() { tensor.f_to_dense(Kind::Float, false) } else { Ok(tensor.shallow_clone()) }
+    rest.iter().try_fold(first.shallow_clone(), |so_far, next| combine(&so_far, next))
 }

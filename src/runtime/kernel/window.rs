@@ -2,16 +2,15 @@
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::{Layout, dense, with_batch};
 use crate::model::{Shape, Window};
 
 /// A window in libtorch's integers.
 pub struct Sides {
     kernel: [i64; 2],
-    stride: [i64; 2],
+    pub stride: [i64; 2],
     /// `[vertical, horizontal]`, on both sides; 0 where `pad` is there.
-    padding: [i64; 2],
-    dilation: [i64; 2],
+    pub padding: [i64; 2],
+    pub dilation: [i64; 2],
     /// Padding whose two sides differ, put on beforehand: `[left, right, top, bottom]`.
     pad: Option<[i64; 4]>,
 }
@@ -30,50 +29,46 @@ impl Sides {
         }
     }
 
-    fn padded(&self, input: &Tensor, value: f64) -> Result<Tensor, TchError> {
+    /// A window of one place.
+    pub fn single() -> Self {
+        Self { kernel: [1, 1], stride: [1, 1], padding: [0, 0], dilation: [1, 1], pad: None }
+    }
+
+    /// Whether each output value sees the one input value at its own place.
+    pub fn is_single(&self) -> bool {
+        self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0] && self.pad.is_none()
+    }
+
+    /// The size of an input, batch included, with the padding that is put on beforehand.
+    pub fn padded_size(&self, input: &[i64]) -> Vec<i64> {
+        let mut size = input.to_vec();
+        if let (Some([left, right, top, bottom]), [_, _, height, width]) = (self.pad, size.as_mut_slice()) {
+            *height += top + bottom;
+            *width += left + right;
+        }
+        size
+    }
+
+    /// The input with the padding that is put on beforehand.
+    pub fn padded(&self, input: &Tensor, value: f64) -> Result<Tensor, TchError> {
         match self.pad {
-            Some(pad) => dense(input)?.f_pad(pad, "constant", value),
+            Some(pad) => input.f_pad(pad, "constant", value),
             None => Ok(input.shallow_clone()),
         }
     }
 }
 
+/// A convolution as libtorch runs it on its own.
 pub struct Conv {
     pub weight: Tensor,
     pub bias: Option<Tensor>,
     pub window: Sides,
     pub groups: i64,
-    pub layout: Layout,
 }
 
 impl Conv {
-    /// `weight` comes row-major, and is put into the layout of its convolution: oneDNN's blocked form is made once here, not
-    /// at every call.
-    pub fn prepare(self, input: &Shape) -> Result<Self, TchError> {
-        if self.layout == Layout::Plain {
-            return Ok(self);
-        }
-        let mut size = with_batch(input);
-        let Sides { stride, padding, dilation, pad, .. } = &self.window;
-        if let (Some([left, right, top, bottom]), [_, _, height, width]) = (pad, size.as_mut_slice()) {
-            *height += top + bottom;
-            *width += left + right;
-        }
-        let weight = self.weight.f_to_mkldnn(None)?.f_mkldnn_reorder_conv2d_weight(
-            padding,
-            stride,
-            dilation,
-            self.groups,
-            size.as_slice(),
-        )?;
-        Ok(Self { weight, ..self })
-    }
-
     pub fn run(&self, input: &Tensor) -> Result<Tensor, TchError> {
-        let mut input = self.window.padded(input, 0.0)?;
-        if self.layout == Layout::Blocked && !input.is_mkldnn() {
-            input = input.f_to_mkldnn(None)?;
-        }
+        let input = self.window.padded(input, 0.0)?;
         let Sides { stride, padding, dilation, .. } = &self.window;
         input.f_conv2d(&self.weight, self.bias.as_ref(), stride, padding, dilation, self.groups)
     }
@@ -87,9 +82,7 @@ pub struct MaxPool {
 impl MaxPool {
     pub fn run(&self, input: &Tensor) -> Result<Tensor, TchError> {
         let Sides { kernel, stride, padding, dilation, .. } = &self.window;
-        // oneDNN's own layout has no poolings with gaps between the taps.
-        let input = if *dilation == [1, 1] { input.shallow_clone() } else { dense(input)? };
-        let padded = self.window.padded(&input, f64::NEG_INFINITY)?;
+        let padded = self.window.padded(input, f64::NEG_INFINITY)?;
         padded.f_max_pool2d(kernel, stride, padding, dilation, self.ceil)
     }
 }
@@ -120,7 +113,7 @@ impl AveragePool {
 
     pub fn run(&self, input: &Tensor) -> Result<Tensor, TchError> {
         let Sides { kernel, stride, padding, .. } = &self.window;
-        let padded = self.window.padded(&dense(input)?, 0.0)?;
+        let padded = self.window.padded(input, 0.0)?;
         let means = padded.f_avg_pool2d(kernel, stride, padding, self.ceil, self.count_padding, None)?;
         match &self.shares {
             Some(shares) => means.f_div(shares),

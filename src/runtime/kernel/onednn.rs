@@ -1,0 +1,237 @@
+//! oneDNN's convolutions with what is fused behind them. libtorch has them for its compiler, and `tch` does not wrap them.
+//!
+//! They are part of the C interface that libtorch keeps stable for compiled models (`aoti_torch/c/shim_cpu.h`). A libtorch
+//! that was built without oneDNN has no such symbols, so they are looked up when they are first needed.
+
+use std::ffi::{CStr, c_char, c_void};
+use std::ptr;
+use std::sync::LazyLock;
+
+use tch::{TchError, Tensor};
+
+use super::window::Sides;
+use crate::model::Activation;
+
+type Handle = *mut c_void;
+
+/// `aoti_torch_cpu_mkldnn__convolution_pointwise`: input, weight, bias, padding, stride and dilation each with its
+/// length, groups, function, its parameters and their number, its variant, output.
+type Pointwise = unsafe extern "C" fn(
+    Handle,
+    Handle,
+    *const Handle,
+    *const i64,
+    i64,
+    *const i64,
+    i64,
+    *const i64,
+    i64,
+    i64,
+    *const c_char,
+    *const *const f64,
+    i64,
+    *const *const c_char,
+    *mut Handle,
+) -> i32;
+
+/// `aoti_torch_cpu_mkldnn__convolution_pointwise_binary`: the same with a second input behind the first, how it is taken
+/// in and its factor in front of the function.
+type Binary = unsafe extern "C" fn(
+    Handle,
+    Handle,
+    Handle,
+    *const Handle,
+    *const i64,
+    i64,
+    *const i64,
+    i64,
+    *const i64,
+    i64,
+    i64,
+    *const c_char,
+    *const f64,
+    *const *const c_char,
+    *const *const f64,
+    i64,
+    *const *const c_char,
+    *mut Handle,
+) -> i32;
+
+struct Library {
+    pointwise: Pointwise,
+    binary: Binary,
+}
+
+static LIBRARY: LazyLock<Option<Library>> = LazyLock::new(|| {
+    let pointwise = symbol(c"aoti_torch_cpu_mkldnn__convolution_pointwise")?;
+    let binary = symbol(c"aoti_torch_cpu_mkldnn__convolution_pointwise_binary")?;
+    // SAFETY: the two functions have these signatures in libtorch's header.
+    unsafe {
+        Some(Library {
+            pointwise: std::mem::transmute::<*mut c_void, Pointwise>(pointwise),
+            binary: std::mem::transmute::<*mut c_void, Binary>(binary),
+        })
+    }
+});
+
+#[cfg(unix)]
+fn symbol(name: &CStr) -> Option<*mut c_void> {
+    // SAFETY: the name ends with a zero; the libraries that are linked in stay loaded.
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    (!found.is_null()).then_some(found)
+}
+
+#[cfg(not(unix))]
+fn symbol(_: &CStr) -> Option<*mut c_void> {
+    None
+}
+
+/// A function of single values in oneDNN's words.
+struct Function {
+    name: &'static CStr,
+    parameters: Vec<f64>,
+    variant: Option<&'static CStr>,
+}
+
+impl Function {
+    const NONE: Self = Self { name: c"none", parameters: Vec::new(), variant: None };
+
+    fn of(activation: Activation) -> Option<Self> {
+        let named = |name| Some(Self { name, ..Self::NONE });
+        match activation {
+            Activation::Relu => named(c"relu"),
+            Activation::Sigmoid => named(c"sigmoid"),
+            Activation::Tanh => named(c"tanh"),
+            Activation::Silu => named(c"swish"),
+            Activation::HardSwish => named(c"hardswish"),
+            Activation::Clip { least, most } => Some(Self {
+                parameters: vec![least.into(), most.into()],
+                ..Self { name: c"hardtanh", ..Self::NONE }
+            }),
+            Activation::Gelu { tanh } => Some(Self {
+                name: c"gelu",
+                parameters: Vec::new(),
+                variant: Some(if tanh { c"tanh" } else { c"none" }),
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// A convolution whose weight lies as oneDNN wants it, reading and writing channels-last.
+pub struct PackedConv {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    window: Sides,
+    groups: i64,
+    function: Function,
+}
+
+impl PackedConv {
+    /// Packs a row-major weight for inputs of the size `input`, which has the batch. `Err` where this libtorch or oneDNN
+    /// has no such convolution.
+    pub fn prepare(
+        weight: &Tensor,
+        bias: Option<Tensor>,
+        window: Sides,
+        groups: i64,
+        input: &[i64],
+    ) -> Result<Self, TchError> {
+        if LIBRARY.is_none() {
+            return Err(TchError::Torch("this libtorch was built without oneDNN".into()));
+        }
+        let size = window.padded_size(input);
+        let Sides { stride, padding, dilation, .. } = &window;
+        let packed = weight.f_to_mkldnn(None)?.f_mkldnn_reorder_conv2d_weight(
+            padding,
+            stride,
+            dilation,
+            groups,
+            size.as_slice(),
+        )?;
+        Ok(Self { weight: packed, bias, window, groups, function: Function::NONE })
+    }
+
+    /// Takes in what is fused behind the convolution; returns what is left to be done.
+    pub fn take_in(&mut self, activation: Option<Activation>, summed: bool) -> Option<Activation> {
+        let taken = activation.and_then(Function::of).filter(|function| !summed || function.name == c"relu");
+        match taken {
+            Some(function) => {
+                self.function = function;
+                None
+            }
+            None => activation,
+        }
+    }
+
+    /// The convolution of `input`, with `summand` added before the function, if there is one of the output's shape.
+    pub fn run(&self, input: &Tensor, summand: Option<&Tensor>) -> Result<Tensor, TchError> {
+        let Some(library) = LIBRARY.as_ref() else {
+            return Err(TchError::Torch("this libtorch was built without oneDNN".into()));
+        };
+        let input = self.window.padded(input, 0.0)?;
+        let Sides { stride, padding, dilation, .. } = &self.window;
+        let bias = self.bias.as_ref().map(handle);
+        let bias = bias.as_ref().map_or(ptr::null(), ptr::from_ref);
+        let Function { name, parameters, variant } = &self.function;
+        let parameters: Vec<*const f64> = parameters.iter().map(ptr::from_ref).collect();
+        let variant = variant.map(CStr::as_ptr);
+        let variant = variant.as_ref().map_or(ptr::null(), ptr::from_ref);
+        let unary = name.as_ptr();
+        let unary_or_none = if *name == Function::NONE.name { ptr::null() } else { &raw const unary };
+        let mut output = ptr::null_mut();
+        // SAFETY: all pointers outlive the call and lead to as many values as are said; handles are libtorch's tensors,
+        // which the call reads and keeps no hold of.
+        let code = unsafe {
+            match summand {
+                None => (library.pointwise)(
+                    handle(&input),
+                    handle(&self.weight),
+                    bias,
+                    padding.as_ptr(),
+                    2,
+                    stride.as_ptr(),
+                    2,
+                    dilation.as_ptr(),
+                    2,
+                    self.groups,
+                    unary,
+                    parameters.as_ptr(),
+                    parameters.len() as i64,
+                    variant,
+                    &raw mut output,
+                ),
+                Some(summand) => (library.binary)(
+                    handle(&input),
+                    handle(summand),
+                    handle(&self.weight),
+                    bias,
+                    padding.as_ptr(),
+                    2,
+                    stride.as_ptr(),
+                    2,
+                    dilation.as_ptr(),
+                    2,
+                    self.groups,
+                    c"add".as_ptr(),
+                    ptr::null(),
+                    unary_or_none,
+                    parameters.as_ptr(),
+                    parameters.len() as i64,
+                    variant,
+                    &raw mut output,
+                ),
+            }
+        };
+        if code != 0 || output.is_null() {
+            return Err(TchError::Torch("oneDNN refused a convolution".into()));
+        }
+        // SAFETY: the call made this tensor for its caller, who frees it.
+        Ok(unsafe { Tensor::from_ptr(output.cast()) })
+    }
+}
+
+/// What libtorch's C interface calls a tensor is the pointer that `tch` holds.
+fn handle(tensor: &Tensor) -> Handle {
+    tensor.as_ptr().cast_mut().cast()
+}
