@@ -1,13 +1,13 @@
 //! The libtorch backend.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tch::{Device, TchError, Tensor};
 
 use super::Backend;
 use super::kernel::{Kernel, Layout};
-use super::trial::fastest;
+use super::trial::{Race, fastest};
 use crate::error::{Error, Result};
 use crate::model::{Graph, LayerId, Source};
 
@@ -66,7 +66,8 @@ impl TorchBackend {
             return Ok(plain);
         }
         // Not every libtorch and not every processor's oneDNN has all that it takes.
-        let Ok(channels_last) = Self::with_layout(graph.clone(), device, Layout::ChannelsLast) else {
+        let channels_last = Self::with_layout(graph.clone(), device, Layout::ChannelsLast);
+        let Ok(channels_last) = channels_last.and_then(|mut own| own.settle().map(|()| own)) else {
             return Ok(plain);
         };
         let trunk = graph.trunk();
@@ -104,6 +105,44 @@ impl TorchBackend {
         let inputs = layer.inputs.iter().map(|&source| self.tensor(source)).collect::<Result<Vec<_>>>()?;
         let output = self.kernels[id.0].run(&inputs).map_err(|error| failed(&layer.name, &error))?;
         self.outputs[id.0] = Some(output);
+        Ok(())
+    }
+
+    /// Chooses a way for each layer. They are timed where they stand, one layer after another: alone, a layer would find its
+    /// input and its output's memory warm.
+    fn settle(&mut self) -> Result<()> {
+        const TRIAL: Duration = Duration::from_secs(1);
+        let ways = self.kernels.iter().map(Kernel::ways).max().unwrap_or(1);
+        let mut races: Vec<Race> = self.kernels.iter().map(|kernel| Race::of(kernel.ways())).collect();
+        self.time_layers(ways, |_, _, _| ())?;
+        let start = Instant::now();
+        for round in 0.. {
+            if ways < 2 || Race::is_over(round, start.elapsed(), TRIAL) {
+                break;
+            }
+            self.time_layers(ways, |id, way, time| races[id].lap(way, time))?;
+            races.iter_mut().for_each(Race::end_round);
+        }
+        for (kernel, race) in self.kernels.iter_mut().zip(&races) {
+            kernel.choose(race.winner());
+            kernel.settle();
+        }
+        Ok(())
+    }
+
+    /// Runs all layers on zeros, once in every way.
+    fn time_layers(&mut self, ways: usize, mut seen: impl FnMut(usize, usize, Duration)) -> Result<()> {
+        let layers: Vec<LayerId> = self.graph.layer_ids().collect();
+        for way in 0..ways {
+            self.kernels.iter_mut().for_each(|kernel| kernel.choose(way));
+            self.clear();
+            self.put(Source::Input, &vec![0.0; self.graph.input.elements()])?;
+            for &id in &layers {
+                let start = Instant::now();
+                self.run(&[id])?;
+                seen(id.0, way, start.elapsed());
+            }
+        }
         Ok(())
     }
 

@@ -3,19 +3,16 @@
 mod activation;
 mod linear;
 mod onednn;
+mod prepared;
+mod way;
 mod window;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Device, TchError, Tensor};
 
-use super::trial::fastest;
-use crate::model::{Activation, Arithmetic, Layer, Op, Reduction, Shape, Weights};
-use activation::{applied, applied_in_place};
-use linear::{Linear, PackedLinear};
-use onednn::PackedConv;
-use window::{AveragePool, Conv, MaxPool, Sides};
+use crate::model::{Layer, Shape, Weights};
+use way::{Way, ways};
 
 /// How activations lie in memory between layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,67 +23,43 @@ pub(super) enum Layout {
     ChannelsLast,
 }
 
+/// A layer, and the ways there are to run it in a layout.
 pub(super) struct Kernel {
-    op: Prepared,
-    /// Whether the second input is still to be added to what `op` computes.
-    adds: bool,
-    /// What is still to be done then.
-    activation: Option<Activation>,
+    /// Never empty.
+    ways: Vec<Way>,
+    chosen: usize,
     /// The output's shape with the batch dimension.
     output: Vec<i64>,
 }
 
-/// Axes count the batch, which is the first one.
-enum Prepared {
-    Conv(Conv),
-    /// Adds the second input if there is one.
-    PackedConv(PackedConv),
-    /// A convolution that sees one place.
-    PerPlace(Linear),
-    Linear(Linear),
-    PackedLinear(PackedLinear),
-    Affine {
-        scale: Option<Tensor>,
-        shift: Option<Tensor>,
-    },
-    MaxPool(MaxPool),
-    AveragePool(AveragePool),
-    GlobalAveragePool,
-    Activation(Activation),
-    Combine(Arithmetic),
-    MatMul,
-    Softmax {
-        axis: i64,
-        log: bool,
-    },
-    LayerNorm {
-        shape: Vec<i64>,
-        weight: Option<Tensor>,
-        bias: Option<Tensor>,
-        epsilon: f64,
-    },
-    Reduce {
-        how: Reduction,
-        axes: Vec<i64>,
-    },
-    Concat {
-        axis: i64,
-        constants: Vec<(usize, Tensor)>,
-    },
-    Slice {
-        axis: i64,
-        start: i64,
-        end: i64,
-        step: i64,
-    },
-    Transpose {
-        order: Vec<i64>,
-    },
-    Pad {
-        sides: Vec<i64>,
-        value: f64,
-    },
-    Reshape,
+impl Kernel {
+    /// `input` is the shape of the layer's first input.
+    pub fn prepare(layer: &Layer, input: &Shape, device: Device, layout: Layout) -> Result<Self, TchError> {
+        let ways = ways(layer, input, device, layout)?;
+        Ok(Self { ways, chosen: 0, output: with_batch(&layer.output) })
+    }
+
+    /// How many ways there are to run it.
+    pub fn ways(&self) -> usize {
+        self.ways.len()
+    }
+
+    /// Runs it in this way from now on.
+    pub fn choose(&mut self, way: usize) {
+        self.chosen = way.min(self.ways.len() - 1);
+    }
+
+    /// Forgets the ways that are not chosen.
+    pub fn settle(&mut self) {
+        self.ways.swap(0, self.chosen);
+        self.ways.truncate(1);
+        self.chosen = 0;
+    }
+
+    pub fn run(&self, inputs: &[&Tensor]) -> Result<Tensor, TchError> {
+        let output = self.ways[self.chosen].run(inputs)?;
+        if output.size() == self.output { Ok(output) } else { output.f_reshape(&self.output) }
+    }
 }
 
 fn with_batch(shape: &Shape) -> Vec<i64> {
@@ -100,223 +73,4 @@ fn constant(weights: &Weights, device: Device) -> Result<Tensor, TchError> {
 
 fn optional(weights: &Option<Arc<Weights>>, device: Device) -> Result<Option<Tensor>, TchError> {
     weights.as_ref().map(|weights| constant(weights, device)).transpose()
-}
-
-/// The constant, unless it is a single value that changes nothing.
-fn unless(neutral: f32, weights: &Weights, device: Device) -> Result<Option<Tensor>, TchError> {
-    if weights.data == [neutral] { Ok(None) } else { constant(weights, device).map(Some) }
-}
-
-/// The place of an axis behind the batch.
-fn axis(place: usize) -> i64 {
-    place as i64 + 1
-}
-
-impl Kernel {
-    /// `input` is the shape of the layer's first input. Where there are several ways in this layout, they are tried out.
-    pub fn prepare(layer: &Layer, input: &Shape, device: Device, layout: Layout) -> Result<Self, TchError> {
-        const TRIAL: Duration = Duration::from_millis(20);
-        let mut ways = match layout {
-            Layout::Plain => Vec::new(),
-            Layout::ChannelsLast => packed(layer, input, device)?,
-        };
-        if ways.is_empty() {
-            return Self::plain(layer, input, device);
-        }
-        let options = (Kind::Float, device);
-        let [input, output] = [input, &layer.output].map(|shape| Tensor::f_randn(with_batch(shape), options));
-        let inputs = [input?, output?].map(|tensor| channels_last(&tensor));
-        let [input, summand] = &inputs;
-        let chosen = fastest(&mut ways, TRIAL, |way| way.run(&[input, summand]).map(drop));
-        Ok(ways.swap_remove(chosen))
-    }
-
-    fn plain(layer: &Layer, input: &Shape, device: Device) -> Result<Self, TchError> {
-        let op = prepared(&layer.op, input, device)?;
-        Ok(Self {
-            op,
-            adds: layer.op.adds(),
-            activation: layer.op.activation(),
-            output: with_batch(&layer.output),
-        })
-    }
-
-    pub fn run(&self, inputs: &[&Tensor]) -> Result<Tensor, TchError> {
-        let first = *inputs.first().ok_or_else(|| TchError::Shape("a layer without inputs".into()))?;
-        let mut output = self.op.run(first, inputs)?;
-        if let (true, Some(summand)) = (self.adds, inputs.get(1)) {
-            output = output.f_add_(summand)?;
-        }
-        if let Some(function) = self.activation {
-            output = applied_in_place(function, output)?;
-        }
-        if output.size() == self.output { Ok(output) } else { output.f_reshape(&self.output) }
-    }
-}
-
-/// The ways to run a layer by oneDNN's packed weights or beside them; none for a layer that has no such weights.
-fn packed(layer: &Layer, input: &Shape, device: Device) -> Result<Vec<Kernel>, TchError> {
-    let output = with_batch(&layer.output);
-    match &layer.op {
-        Op::Conv { weight, bias, window, groups, activation, adds } => {
-            let single = Sides::of(window).is_single() && *groups == 1;
-            let (weight, bias) = (constant(weight, device)?, optional(bias, device)?);
-            let own_bias = bias.as_ref().map(Tensor::shallow_clone);
-            let size = with_batch(input);
-            let mut conv = PackedConv::prepare(&weight, own_bias, Sides::of(window), *groups as i64, &size)?;
-            let left = conv.take_in(*activation, *adds);
-            let op = Prepared::PackedConv(conv);
-            let mut ways = vec![Kernel { op, adds: false, activation: left, output: output.clone() }];
-            if let (true, &[inputs, ..]) = (single, input.0.as_slice()) {
-                let inputs = inputs as i64;
-                let weight = weight.f_view([-1, inputs])?;
-                let op = Prepared::PerPlace(Linear { weight, bias, inputs });
-                ways.push(Kernel { op, adds: *adds, activation: *activation, output });
-            }
-            Ok(ways)
-        }
-        Op::Linear { activation, .. } => {
-            let Prepared::Linear(linear) = prepared(&layer.op, input, device)? else { return Ok(Vec::new()) };
-            let rows = input.elements() as i64 / linear.inputs;
-            let mut ways = Vec::new();
-            // One row alone is read faster than it is packed.
-            if rows > 1 {
-                let (packed, left) = PackedLinear::prepare(&linear, rows, *activation)?;
-                let op = Prepared::PackedLinear(packed);
-                ways.push(Kernel { op, adds: false, activation: left, output: output.clone() });
-            }
-            ways.push(Kernel { op: Prepared::Linear(linear), adds: false, activation: *activation, output });
-            Ok(ways)
-        }
-        _ => Ok(Vec::new()),
-    }
-}
-
-/// The same tensor with the channels of each place side by side, if it has places.
-fn channels_last(tensor: &Tensor) -> Tensor {
-    match tensor.dim() {
-        4 => tensor.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]),
-        _ => tensor.shallow_clone(),
-    }
-}
-
-fn prepared(op: &Op, input: &Shape, device: Device) -> Result<Prepared, TchError> {
-    Ok(match op {
-        Op::Conv { weight, bias, window, groups, .. } => Prepared::Conv(Conv {
-            weight: constant(weight, device)?,
-            bias: optional(bias, device)?,
-            window: Sides::of(window),
-            groups: *groups as i64,
-        }),
-        Op::Linear { weight, bias, .. } => Prepared::Linear(Linear {
-            inputs: weight.shape.last().copied().unwrap_or(1) as i64,
-            weight: constant(weight, device)?,
-            bias: optional(bias, device)?,
-        }),
-        Op::Affine { scale, shift, .. } => {
-            Prepared::Affine { scale: unless(1.0, scale, device)?, shift: unless(0.0, shift, device)? }
-        }
-        Op::MaxPool { window, ceil } => Prepared::MaxPool(MaxPool { window: Sides::of(window), ceil: *ceil }),
-        Op::AveragePool { window, ceil, count_padding } => Prepared::AveragePool(AveragePool::prepare(
-            Sides::of(window),
-            *ceil,
-            *count_padding,
-            input,
-            device,
-        )?),
-        Op::GlobalAveragePool => Prepared::GlobalAveragePool,
-        Op::Activation(function) => Prepared::Activation(*function),
-        Op::Combine { how, .. } => Prepared::Combine(*how),
-        Op::MatMul => Prepared::MatMul,
-        Op::Softmax { axis: place, log } => Prepared::Softmax { axis: axis(*place), log: *log },
-        Op::LayerNorm { shape, weight, bias, epsilon } => {
-            let shape: Vec<i64> = shape.iter().map(|&side| side as i64).collect();
-            let own = |weights: &Option<Arc<Weights>>| {
-                optional(weights, device)?.map(|held| held.f_reshape(&shape)).transpose()
-            };
-            let (weight, bias) = (own(weight)?, own(bias)?);
-            Prepared::LayerNorm { shape, weight, bias, epsilon: f64::from(*epsilon) }
-        }
-        Op::Reduce { how, axes } => {
-            Prepared::Reduce { how: *how, axes: axes.iter().map(|&place| axis(place)).collect() }
-        }
-        Op::Concat { axis: place, constants } => {
-            let constants =
-                constants.iter().map(|(place, held)| Ok((*place, constant(held, device)?.f_unsqueeze(0)?)));
-            Prepared::Concat { axis: axis(*place), constants: constants.collect::<Result<_, TchError>>()? }
-        }
-        &Op::Slice { axis: place, start, end, step } => {
-            Prepared::Slice { axis: axis(place), start: start as i64, end: end as i64, step: step as i64 }
-        }
-        Op::Transpose { order } => Prepared::Transpose {
-            order: std::iter::once(0).chain(order.iter().map(|&place| axis(place))).collect(),
-        },
-        Op::Pad { before, after, value } => {
-            // libtorch counts from the last axis on.
-            let sides = std::iter::zip(before, after).rev();
-            let sides = sides.flat_map(|(&before, &after)| [before as i64, after as i64]).collect();
-            Prepared::Pad { sides, value: f64::from(*value) }
-        }
-        Op::Reshape => Prepared::Reshape,
-    })
-}
-
-impl Prepared {
-    fn run(&self, first: &Tensor, inputs: &[&Tensor]) -> Result<Tensor, TchError> {
-        match self {
-            Self::Conv(conv) => conv.run(first),
-            Self::PackedConv(conv) => conv.run(first, inputs.get(1).copied()),
-            Self::PerPlace(linear) => linear.run_per_place(first),
-            Self::Linear(linear) => linear.run(first),
-            Self::PackedLinear(linear) => linear.run(first),
-            Self::Affine { scale, shift } => match (scale, shift) {
-                (Some(scale), Some(shift)) => shift.f_addcmul(first, scale),
-                (Some(scale), None) => first.f_mul(scale),
-                (None, Some(shift)) => first.f_add(shift),
-                // Not the input itself: what is fused behind works in place.
-                (None, None) => first.f_mul_scalar(1.0),
-            },
-            Self::MaxPool(pool) => pool.run(first),
-            Self::AveragePool(pool) => pool.run(first),
-            Self::GlobalAveragePool => first.f_mean_dim([2i64, 3].as_slice(), true, None),
-            Self::Activation(function) => applied(*function, first),
-            Self::Combine(how) => combined(*how, inputs),
-            Self::MatMul => first.f_matmul(inputs.get(1).copied().unwrap_or(first)),
-            Self::Softmax { axis, log: false } => first.f_softmax(*axis, None),
-            Self::Softmax { axis, log: true } => first.f_log_softmax(*axis, None),
-            Self::LayerNorm { shape, weight, bias, epsilon } => {
-                first.f_layer_norm(shape, weight.as_ref(), bias.as_ref(), *epsilon, false)
-            }
-            Self::Reduce { how: Reduction::Mean, axes } => first.f_mean_dim(axes.as_slice(), true, None),
-            Self::Reduce { how: Reduction::Sum, axes } => {
-                first.f_sum_dim_intlist(axes.as_slice(), true, None)
-            }
-            Self::Reduce { how: Reduction::Largest, axes } => first.f_amax(axes, true),
-            Self::Concat { axis, constants } => {
-                let mut parts: Vec<&Tensor> = inputs.to_vec();
-                for (place, constant) in constants {
-                    parts.insert((*place).min(parts.len()), constant);
-                }
-                Tensor::f_cat(&parts, *axis)
-            }
-            // Views: who reads them takes gaps between values, or closes them in the pass that it makes anyway.
-            Self::Slice { axis, start, end, step } => first.f_slice(*axis, *start, *end, *step),
-            Self::Transpose { order } => first.f_permute(order),
-            Self::Pad { sides, value } => first.f_pad(sides, "constant", *value),
-            Self::Reshape => Ok(first.shallow_clone()),
-        }
-    }
-}
-
-fn combined(how: Arithmetic, inputs: &[&Tensor]) -> Result<Tensor, TchError> {
-    let combine = |left: &Tensor, right: &Tensor| match how {
-        Arithmetic::Sum => left.f_add(right),
-        Arithmetic::Difference => left.f_sub(right),
-        Arithmetic::Product => left.f_mul(right),
-        Arithmetic::Quotient => left.f_div(right),
-        Arithmetic::Largest => left.f_maximum(right),
-        Arithmetic::Smallest => left.f_minimum(right),
-    };
-    let [first, rest @ ..] = inputs else { return Err(TchError::Shape("nothing to combine".into())) };
-    rest.iter().try_fold(first.shallow_clone(), |so_far, next| combine(&so_far, next))
 }
