@@ -55,6 +55,8 @@ pub struct TorchBackend {
     kernels: Vec<Kernel>,
     input: Option<Tensor>,
     outputs: Vec<Option<Tensor>>,
+    /// How often each tensor is still to be read in the run that is on: the input, then the layers' outputs.
+    reads: Vec<u32>,
 }
 
 impl TorchBackend {
@@ -87,7 +89,8 @@ impl TorchBackend {
         };
         let kernels = graph.layers.iter().map(prepare).collect::<Result<Vec<_>>>()?;
         let outputs = graph.layers.iter().map(|_| None).collect();
-        Ok(Self { device: device.0, kernels, input: None, outputs, graph })
+        let reads = vec![0; graph.layers.len() + 1];
+        Ok(Self { device: device.0, kernels, input: None, outputs, reads, graph })
     }
 
     fn tensor(&self, source: Source) -> Result<&Tensor> {
@@ -106,6 +109,38 @@ impl TorchBackend {
         let output = self.kernels[id.0].run(&inputs).map_err(|error| failed(&layer.name, &error))?;
         self.outputs[id.0] = Some(output);
         Ok(())
+    }
+
+    fn forget(&mut self, tensor: Source) {
+        match tensor {
+            Source::Input => self.input = None,
+            Source::Layer(id) => self.outputs[id.0] = None,
+        }
+    }
+
+    fn count_reads(&mut self, layers: &[LayerId], kept: &[Source]) {
+        self.reads.fill(0);
+        let read = layers.iter().flat_map(|id| &self.graph.layers[id.0].inputs);
+        read.chain(kept).for_each(|&tensor| self.reads[slot(tensor)] += 1);
+    }
+
+    /// Forgets what this layer was the last one to read.
+    fn forget_inputs(&mut self, id: LayerId) {
+        let graph = Arc::clone(&self.graph);
+        for &tensor in &graph.layers[id.0].inputs {
+            let left = &mut self.reads[slot(tensor)];
+            *left -= 1;
+            if *left == 0 {
+                self.forget(tensor);
+            }
+        }
+    }
+
+    /// Kernels on a GPU are queued; the clock must not be read before they are done.
+    fn finish(&self) {
+        if let Device::Cuda(index) = self.device {
+            tch::Cuda::synchronize(index as i64);
+        }
     }
 
     /// Chooses a way for each layer. They are timed where they stand, one layer after another: alone, a layer would find its
@@ -132,14 +167,14 @@ impl TorchBackend {
 
     /// Runs all layers on zeros, once in every way.
     fn time_layers(&mut self, ways: usize, mut seen: impl FnMut(usize, usize, Duration)) -> Result<()> {
-        let layers: Vec<LayerId> = self.graph.layer_ids().collect();
+        let layers = self.graph.layers_and_kept();
         for way in 0..ways {
             self.kernels.iter_mut().for_each(|kernel| kernel.choose(way));
             self.clear();
             self.put(Source::Input, &vec![0.0; self.graph.input.elements()])?;
-            for &id in &layers {
+            for (id, kept) in &layers {
                 let start = Instant::now();
-                self.run(&[id])?;
+                self.run_keeping(&[*id], kept)?;
                 seen(id.0, way, start.elapsed());
             }
         }
@@ -149,7 +184,15 @@ impl TorchBackend {
     fn run_on_zeros(&mut self, layers: &[LayerId]) -> Result<()> {
         self.clear();
         self.put(Source::Input, &vec![0.0; self.graph.input.elements()])?;
-        self.run(layers)
+        self.run_keeping(layers, &[])
+    }
+}
+
+/// A tensor's place among all of a task.
+fn slot(tensor: Source) -> usize {
+    match tensor {
+        Source::Input => 0,
+        Source::Layer(id) => id.0 + 1,
     }
 }
 
@@ -190,10 +233,18 @@ impl Backend for TorchBackend {
         for &id in layers {
             self.run_layer(id)?;
         }
-        if let Device::Cuda(index) = self.device {
-            // Kernels are queued; the clock must not be read before they are done.
-            tch::Cuda::synchronize(index as i64);
+        self.finish();
+        Ok(())
+    }
+
+    fn run_keeping(&mut self, layers: &[LayerId], kept: &[Source]) -> Result<()> {
+        let _no_grad = tch::no_grad_guard();
+        self.count_reads(layers, kept);
+        for &id in layers {
+            self.run_layer(id)?;
+            self.forget_inputs(id);
         }
+        self.finish();
         Ok(())
     }
 
