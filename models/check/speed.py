@@ -1,13 +1,10 @@
-"""Times whole models in coprof, PyTorch eager and ONNX Runtime, in turns: batch 1, one thread on one core.
+"""Times whole models in coprof, PyTorch eager and ONNX Runtime, in turns, and prints a page in Markdown.
 
     python models/check/speed.py > docs/speed.md               # the bundled models and torchvision's
     python models/check/speed.py --models resnet18 alexnet_32  # some of them
 
-Build coprof first: `cargo build --release`. Every round times the three one after another on the same file or the network
-that it was exported from, so that whatever slows the machine down for a while slows down all that is compared. Times
-are medians over the rounds, ratios are medians of each round's ratio. Torchvision's networks are exported with random
-weights for 224x224; those that end in `_32` are the bundled ones, without the heads of their side exits, from `models/` or,
-where no file is there yet, with random weights. Needs torch, torchvision, onnx and onnxruntime.
+Build coprof first: `cargo build --release`. Needs torch, torchvision, onnx and onnxruntime, and a machine that does nothing
+else: about 10 minutes for all models.
 """
 
 import argparse
@@ -39,6 +36,16 @@ TORCHVISION = (
 ).split()
 BUNDLED = {f"{name}_32": name for name in NETWORKS}
 SECONDS, WARM_UP = 1.0, 3
+HEAD = """\
+# Speed
+
+Made by `python models/check/speed.py > docs/speed.md`: batch 1, one thread pinned on one core; {machine}; PyTorch {torch}, ONNX
+Runtime {ort}. In each of {rounds} rounds the three are timed one after another on the same network, so that whatever slows the
+machine down for a while slows down all that is compared. Times are medians over the rounds, ratios are medians of each
+round's ratio; "layers / whole" is the sum of coprof's layers over its whole model. Torchvision's networks have random weights
+and take 224×224; those that end in `_32` are the bundled ones, without the heads of their side exits.{random}
+"""
+RANDOM = " Not bundled yet, and with random weights: {}."
 MOST_OVER_EAGER, MOST_OVER_ORT, MOST_SUM_OFF = 1.0, 1.25, 0.03
 
 
@@ -134,6 +141,20 @@ def summary(rows):
     print(f"- Sum of layers within {MOST_SUM_OFF:.0%} in the median: {met[abs(off) <= MOST_SUM_OFF]}, {off:+.1%}.")
 
 
+def machine():
+    """The processor's name and the number of cores."""
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown processor")
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def head(rounds):
+    absent = [name for name, model in BUNDLED.items() if not (ROOT / f"models/{model}.onnx").exists()]
+    random = RANDOM.format(", ".join(absent)) if absent else ""
+    versions = {"torch": torch.__version__.split("+")[0], "ort": onnxruntime.__version__}
+    print(HEAD.format(machine=machine(), rounds=rounds, random=random, **versions))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     every = [*BUNDLED, *TORCHVISION]
@@ -143,6 +164,7 @@ def main():
     args = parser.parse_args()
 
     torch.set_num_threads(1)
+    head(args.rounds)
     print("| model | eager, ms | ONNX Runtime, ms | coprof, ms | coprof / eager | coprof / ONNX Runtime | layers / whole |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     summary({name: row(name, measure(name, args.rounds, args.core)) for name in args.models})

@@ -165,11 +165,16 @@ impl TorchBackend {
         Ok(())
     }
 
+    /// Runs every layer in its way of this number from now on, in its last one where it has fewer.
+    pub(super) fn choose(&mut self, way: usize) {
+        self.kernels.iter_mut().for_each(|kernel| kernel.choose(way));
+    }
+
     /// Runs all layers on zeros, once in every way.
     fn time_layers(&mut self, ways: usize, mut seen: impl FnMut(usize, usize, Duration)) -> Result<()> {
         let layers = self.graph.layers_and_kept();
         for way in 0..ways {
-            self.kernels.iter_mut().for_each(|kernel| kernel.choose(way));
+            self.choose(way);
             self.clear();
             self.put(Source::Input, &vec![0.0; self.graph.input.elements()])?;
             for (id, kept) in &layers {

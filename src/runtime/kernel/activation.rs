@@ -18,6 +18,7 @@ pub fn applied(function: Activation, tensor: &Tensor) -> Result<Tensor, TchError
             tensor.f_clamp_min(0.0)?.f_add(&negative)
         }
         Activation::Sigmoid => tensor.f_sigmoid(),
+        Activation::HardSigmoid { .. } if is_usual(function) => tensor.f_hardsigmoid(),
         Activation::HardSigmoid { slope, offset } => {
             tensor.f_mul_scalar(f64::from(slope))?.f_add_scalar(f64::from(offset))?.f_clamp(0.0, 1.0)
         }
@@ -41,9 +42,15 @@ pub fn applied_in_place(function: Activation, mut tensor: Tensor) -> Result<Tens
         Activation::Relu => tensor.f_relu_()?,
         Activation::Clip { least, most } => tensor.f_clamp_(f64::from(least), f64::from(most))?,
         Activation::HardSwish => tensor.f_hardswish_()?,
+        Activation::HardSigmoid { .. } if is_usual(function) => tensor.f_hardsigmoid_()?,
         Activation::Silu => tensor.f_silu_()?,
         Activation::Sigmoid => tensor.f_sigmoid_()?,
         _ => return applied(function, &tensor),
     };
     Ok(tensor)
+}
+
+/// Whether this is the hard sigmoid that libtorch and oneDNN have under this name.
+pub fn is_usual(function: Activation) -> bool {
+    matches!(function, Activation::HardSigmoid { slope, offset: 0.5 } if (slope - 1.0 / 6.0).abs() < 1e-6)
 }

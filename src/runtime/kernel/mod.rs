@@ -58,7 +58,21 @@ impl Kernel {
 
     pub fn run(&self, inputs: &[&Tensor]) -> Result<Tensor, TchError> {
         let output = self.ways[self.chosen].run(inputs)?;
-        if output.size() == self.output { Ok(output) } else { output.f_reshape(&self.output) }
+        if output.size() == self.output { Ok(output) } else { reshaped(&output, &self.output) }
+    }
+}
+
+/// The same values, read row-major, under another shape. Where a shuffle has left gaps between channels they are closed
+/// channels-last: row-major, the next convolution would have to turn them again.
+fn reshaped(tensor: &Tensor, shape: &[i64]) -> Result<Tensor, TchError> {
+    match (tensor.size().as_slice(), shape) {
+        (&[1, _, _, rows, columns], &[1, channels, height, width])
+            if (rows, columns) == (height, width) && tensor.stride().last() != Some(&1) =>
+        {
+            let places = tensor.f_permute([0, 3, 4, 1, 2])?.f_reshape([1, height, width, channels])?;
+            places.f_permute([0, 3, 1, 2])
+        }
+        _ => tensor.f_reshape(shape),
     }
 }
 

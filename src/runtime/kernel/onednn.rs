@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 
 use tch::{TchError, Tensor};
 
+use super::activation::is_usual;
 use super::window::Sides;
 use crate::model::Activation;
 
@@ -104,6 +105,10 @@ impl Function {
             Activation::Tanh => named(c"tanh"),
             Activation::Silu => named(c"swish"),
             Activation::HardSwish => named(c"hardswish"),
+            Activation::HardSigmoid { .. } if is_usual(activation) => named(c"hardsigmoid"),
+            Activation::LeakyRelu { slope } => {
+                Some(Self { parameters: vec![slope.into()], ..Self { name: c"leaky_relu", ..Self::NONE } })
+            }
             Activation::Clip { least, most } => Some(Self {
                 parameters: vec![least.into(), most.into()],
                 ..Self { name: c"hardtanh", ..Self::NONE }
@@ -234,4 +239,70 @@ impl PackedConv {
 /// What libtorch's C interface calls a tensor is the pointer that `tch` holds.
 fn handle(tensor: &Tensor) -> Handle {
     tensor.as_ptr().cast_mut().cast()
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+    use crate::model::Window;
+    use crate::runtime::kernel::activation::applied;
+
+    fn random(size: &[i64]) -> Tensor {
+        Tensor::randn(size, (Kind::Float, Device::Cpu))
+    }
+
+    fn sides() -> Sides {
+        Sides::of(&Window { kernel: [3, 3], stride: [2, 1], padding: [1, 1, 1, 1], dilation: [1, 1] })
+    }
+
+    fn assert_close(found: &Tensor, expected: &Tensor) {
+        assert_eq!(found.size(), expected.size());
+        let off = (found - expected).abs().max().double_value(&[]);
+        assert!(off < 1e-4, "off by {off}");
+    }
+
+    #[test]
+    fn what_is_fused_answers_as_one_after_the_other() {
+        let (input, weight, bias) = (random(&[1, 8, 9, 7]), random(&[12, 4, 3, 3]), random(&[12]));
+        let functions = [
+            Activation::Relu,
+            Activation::LeakyRelu { slope: 0.1 },
+            Activation::Clip { least: -0.5, most: 1.0 },
+            Activation::Sigmoid,
+            Activation::HardSigmoid { slope: 1.0 / 6.0, offset: 0.5 },
+            Activation::Tanh,
+            Activation::Silu,
+            Activation::HardSwish,
+            Activation::Gelu { tanh: false },
+            Activation::Gelu { tanh: true },
+        ];
+        let plain = input.conv2d(&weight, Some(&bias), [2, 1], [1, 1], [1, 1], 2);
+        for function in functions {
+            let mut conv =
+                PackedConv::prepare(&weight, Some(bias.shallow_clone()), sides(), 2, &input.size()).unwrap();
+            assert_eq!(conv.take_in(Some(function), false), None, "{function:?} is fused");
+            assert_close(&conv.run(&input, None).unwrap(), &applied(function, &plain).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_sum_is_fused_and_what_cannot_be_fused_is_left() {
+        let (input, weight) = (random(&[1, 8, 9, 7]), random(&[12, 8, 3, 3]));
+        let plain = input.conv2d(&weight, None::<&Tensor>, [2, 1], [1, 1], [1, 1], 1);
+        let summand = random(&plain.size());
+        let relu = Some(Activation::Relu);
+        let cases = [(None, None), (relu, None), (Some(Activation::Silu), Some(Activation::Silu))];
+        for (function, left) in cases {
+            let mut conv = PackedConv::prepare(&weight, None, sides(), 1, &input.size()).unwrap();
+            assert_eq!(conv.take_in(function, true), left);
+            let sum = &plain + &summand;
+            let expected = if function == relu { sum.relu() } else { sum };
+            assert_close(&conv.run(&input, Some(&summand)).unwrap(), &expected);
+        }
+        let mut conv = PackedConv::prepare(&weight, None, sides(), 1, &input.size()).unwrap();
+        assert_eq!(conv.take_in(Some(Activation::Mish), false), Some(Activation::Mish));
+        assert!(conv.run(&random(&[1, 5, 9, 7]), None).is_err(), "five channels do not fit");
+    }
 }
