@@ -97,6 +97,10 @@ struct Function {
 impl Function {
     const NONE: Self = Self { name: c"none", parameters: Vec::new(), variant: None };
 
+    fn parameters(&self) -> Vec<*const f64> {
+        self.parameters.iter().map(ptr::from_ref).collect()
+    }
+
     fn of(activation: Activation) -> Option<Self> {
         let named = |name| Some(Self { name, ..Self::NONE });
         match activation {
@@ -175,65 +179,85 @@ impl PackedConv {
             return Err(TchError::Torch("this libtorch was built without oneDNN".into()));
         };
         let input = self.window.padded(input, 0.0)?;
-        let Sides { stride, padding, dilation, .. } = &self.window;
-        let bias = self.bias.as_ref().map(handle);
-        let bias = bias.as_ref().map_or(ptr::null(), ptr::from_ref);
-        let Function { name, parameters, variant } = &self.function;
-        let parameters: Vec<*const f64> = parameters.iter().map(ptr::from_ref).collect();
-        let variant = variant.map(CStr::as_ptr);
-        let variant = variant.as_ref().map_or(ptr::null(), ptr::from_ref);
-        let unary = name.as_ptr();
-        let unary_or_none = if *name == Function::NONE.name { ptr::null() } else { &raw const unary };
-        let mut output = ptr::null_mut();
-        // SAFETY: all pointers outlive the call and lead to as many values as are said; handles are libtorch's tensors,
-        // which the call reads and keeps no hold of.
-        let code = unsafe {
-            match summand {
-                None => (library.pointwise)(
-                    handle(&input),
-                    handle(&self.weight),
-                    bias,
-                    padding.as_ptr(),
-                    2,
-                    stride.as_ptr(),
-                    2,
-                    dilation.as_ptr(),
-                    2,
-                    self.groups,
-                    unary,
-                    parameters.as_ptr(),
-                    parameters.len() as i64,
-                    variant,
-                    &raw mut output,
-                ),
-                Some(summand) => (library.binary)(
-                    handle(&input),
-                    handle(summand),
-                    handle(&self.weight),
-                    bias,
-                    padding.as_ptr(),
-                    2,
-                    stride.as_ptr(),
-                    2,
-                    dilation.as_ptr(),
-                    2,
-                    self.groups,
-                    c"add".as_ptr(),
-                    ptr::null(),
-                    unary_or_none,
-                    parameters.as_ptr(),
-                    parameters.len() as i64,
-                    variant,
-                    &raw mut output,
-                ),
-            }
+        let output = match summand {
+            None => self.call(library.pointwise, &input),
+            Some(summand) => self.call_adding(library.binary, &input, summand),
         };
-        if code != 0 || output.is_null() {
+        if output.is_null() {
             return Err(TchError::Torch("oneDNN refused a convolution".into()));
         }
         // SAFETY: the call made this tensor for its caller, who frees it.
         Ok(unsafe { Tensor::from_ptr(output.cast()) })
     }
+
+    /// The new tensor, or null.
+    fn call(&self, pointwise: Pointwise, input: &Tensor) -> Handle {
+        let Sides { stride, padding, dilation, .. } = &self.window;
+        let bias = self.bias.as_ref().map(handle);
+        let parameters = self.function.parameters();
+        let variant = self.function.variant.map(CStr::as_ptr);
+        let mut output = ptr::null_mut();
+        // SAFETY: all pointers outlive the call and lead to as many values as are said; handles are libtorch's tensors,
+        // which the call reads and keeps no hold of. Where it fails it leaves `output` as it is.
+        unsafe {
+            pointwise(
+                handle(input),
+                handle(&self.weight),
+                or_null(bias.as_ref()),
+                padding.as_ptr(),
+                2,
+                stride.as_ptr(),
+                2,
+                dilation.as_ptr(),
+                2,
+                self.groups,
+                self.function.name.as_ptr(),
+                parameters.as_ptr(),
+                parameters.len() as i64,
+                or_null(variant.as_ref()),
+                &raw mut output,
+            );
+        }
+        output
+    }
+
+    /// The same with a sum before the function.
+    fn call_adding(&self, binary: Binary, input: &Tensor, summand: &Tensor) -> Handle {
+        let Sides { stride, padding, dilation, .. } = &self.window;
+        let bias = self.bias.as_ref().map(handle);
+        let function = (self.function.name != Function::NONE.name).then_some(self.function.name.as_ptr());
+        let parameters = self.function.parameters();
+        let variant = self.function.variant.map(CStr::as_ptr);
+        let mut output = ptr::null_mut();
+        // SAFETY: as in `call`.
+        unsafe {
+            binary(
+                handle(input),
+                handle(summand),
+                handle(&self.weight),
+                or_null(bias.as_ref()),
+                padding.as_ptr(),
+                2,
+                stride.as_ptr(),
+                2,
+                dilation.as_ptr(),
+                2,
+                self.groups,
+                c"add".as_ptr(),
+                ptr::null(),
+                or_null(function.as_ref()),
+                parameters.as_ptr(),
+                parameters.len() as i64,
+                or_null(variant.as_ref()),
+                &raw mut output,
+            );
+        }
+        output
+    }
+}
+
+fn or_null<T>(value: Option<&T>) -> *const T {
+    value.map_or(ptr::null(), ptr::from_ref)
 }
 
 /// What libtorch's C interface calls a tensor is the pointer that `tch` holds.

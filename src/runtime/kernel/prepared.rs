@@ -7,7 +7,7 @@ use tch::{Device, TchError, Tensor};
 use super::activation::applied;
 use super::linear::{Linear, PackedLinear};
 use super::onednn::PackedConv;
-use super::window::{AveragePool, Conv, MaxPool, Sides};
+use super::window::{AveragePool, Conv, MaxPool, SeparateMaxPool, Sides};
 use super::{constant, optional};
 use crate::model::{Activation, Arithmetic, Op, Reduction, Shape, Weights};
 
@@ -25,6 +25,7 @@ pub enum Prepared {
         shift: Option<Tensor>,
     },
     MaxPool(MaxPool),
+    SeparateMaxPool(SeparateMaxPool),
     AveragePool(AveragePool),
     GlobalAveragePool,
     Activation(Activation),
@@ -152,6 +153,7 @@ impl Prepared {
                 (None, None) => first.f_mul_scalar(1.0),
             },
             Self::MaxPool(pool) => pool.run(first),
+            Self::SeparateMaxPool(pool) => pool.run(first),
             Self::AveragePool(pool) => pool.run(first),
             Self::GlobalAveragePool => first.f_mean_dim([2i64, 3].as_slice(), true, None),
             Self::Activation(function) => applied(*function, first),

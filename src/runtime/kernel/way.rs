@@ -6,7 +6,7 @@ use super::activation::applied_in_place;
 use super::linear::{Linear, PackedLinear};
 use super::onednn::PackedConv;
 use super::prepared::{Prepared, prepared};
-use super::window::Sides;
+use super::window::{SeparateMaxPool, Sides};
 use super::{Layout, constant, optional, with_batch};
 use crate::model::{Activation, Layer, Op, Shape};
 
@@ -51,6 +51,11 @@ pub fn ways(layer: &Layer, input: &Shape, device: Device, layout: Layout) -> Res
     match (layout, op) {
         (Layout::ChannelsLast, Op::Conv { .. }) => convolutions(op, input, device),
         (Layout::ChannelsLast, Op::Linear { .. }) => products(op, input, device),
+        (Layout::ChannelsLast, Op::MaxPool { window, .. }) => {
+            let separate = SeparateMaxPool::of(window).map(Prepared::SeparateMaxPool);
+            let all = [Some(prepared(op, input, device)?), separate].into_iter().flatten();
+            Ok(all.map(|prepared| Way { op: prepared, rest: Rest::all(op) }).collect())
+        }
         _ => Ok(vec![Way { op: prepared(op, input, device)?, rest: Rest::all(op) }]),
     }
 }
