@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 
 import onnx
@@ -37,8 +38,6 @@ TORCHVISION = (
 BUNDLED = {f"{name}_32": name for name in NETWORKS}
 SECONDS, WARM_UP = 1.0, 3
 HEAD = """\
-# Speed
-
 Made by `python models/check/speed.py > docs/speed.md`: batch 1, one thread pinned on one core; {machine}; PyTorch {torch}, ONNX
 Runtime {ort}. In each of {rounds} rounds the three are timed one after another on the same network, so that whatever slows the
 machine down for a while slows down all that is compared. Times are medians over the rounds, ratios are medians of each
@@ -152,14 +151,15 @@ def head(rounds):
     absent = [name for name, model in BUNDLED.items() if not (ROOT / f"models/{model}.onnx").exists()]
     random = RANDOM.format(", ".join(absent)) if absent else ""
     versions = {"torch": torch.__version__.split("+")[0], "ort": onnxruntime.__version__}
-    print(HEAD.format(machine=machine(), rounds=rounds, random=random, **versions))
+    text = HEAD.format(machine=machine(), rounds=rounds, random=random, **versions)
+    print("# Speed", textwrap.fill(text, 125, break_on_hyphens=False), sep="\n\n", end="\n\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     every = [*BUNDLED, *TORCHVISION]
     parser.add_argument("--models", nargs="+", default=every, choices=every)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--core", type=int, default=0)
     args = parser.parse_args()
 
