@@ -40,9 +40,8 @@ def shorten_names(nodes):
         node.name = node.name.replace(DROPPED_SCOPE, "/", 1)
 
 
-def exported(network, checkpoints):
-    """The trained network as an ONNX model with float32 weights and the modules' names on its nodes."""
-    model = trained(network, checkpoints)
+def exported(model):
+    """A network as an ONNX model with float32 weights and the modules' names on its nodes."""
     names = ["pixels", *model.exits]
     file = io.BytesIO()
     with warnings.catch_warnings():
@@ -60,7 +59,7 @@ def exported(network, checkpoints):
         )
     proto = onnx.load_from_string(file.getvalue())
     shorten_names(proto.graph.node)
-    return proto, model.exits
+    return proto
 
 
 def halved(full):
@@ -115,7 +114,8 @@ def main():
     checkpoint = args.checkpoints / f"{args.network}.pt"
     if not checkpoint.exists():
         sys.exit(f"no checkpoint {checkpoint}; run train.py {args.network} first")
-    proto, exits = exported(args.network, args.checkpoints)
+    model = trained(args.network, args.checkpoints)
+    proto, exits = exported(model), model.exits
     full, half = proto.SerializeToString(), halved(proto).SerializeToString()
 
     pixels, labels = cifar10.load(args.data)["test"]

@@ -1,4 +1,4 @@
-//! The loops of `lanes.rs` in AVX-512 and AVX2, with the same bits. All of the crate's unsafe code is here: calls of
+//! The loops of `lanes.rs` in AVX-512 and AVX2, with the same bits. The room's unsafe code is here: calls of
 //! functions that need these behind a check of the CPU, and loads and stores within arrays.
 //!
 //! Each function does as many whole groups as there are and returns what is left of both slices.

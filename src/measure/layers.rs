@@ -68,8 +68,11 @@ pub fn profile_layers(
 struct Profiler<'a> {
     backend: &'a mut dyn Backend,
     clock: &'a dyn Clock,
-    all: Vec<LayerId>,
+    /// Every layer, with what is still needed of its inputs.
+    all: Vec<(LayerId, Vec<Source>)>,
     trunk: Vec<LayerId>,
+    /// What the heads read of the trunk.
+    behind_trunk: Vec<Source>,
     /// Per exit its head and the layer of its logits.
     exits: Vec<(Vec<LayerId>, LayerId)>,
     logits: Vec<f32>,
@@ -86,8 +89,9 @@ impl<'a> Profiler<'a> {
             .collect();
         Self {
             clock,
-            all: graph.layer_ids().collect(),
+            all: graph.layers_and_kept(),
             trunk: graph.trunk(),
+            behind_trunk: graph.read_by(exits.iter().flat_map(|(head, _)| head.iter().copied())).collect(),
             logits: Vec::new(),
             layer_times: vec![Vec::new(); graph.layers.len()],
             whole_times: Vec::new(),
@@ -104,14 +108,15 @@ impl<'a> Profiler<'a> {
     fn pass(&mut self, input: &[f32]) -> Result<()> {
         self.begin(input)?;
         for at in 0..self.all.len() {
+            let (id, kept) = &self.all[at];
             let start = self.clock.now();
-            self.backend.run(&self.all[at..=at])?;
+            self.backend.run_keeping(&[*id], kept)?;
             let time = self.since(start);
-            self.layer_times[self.all[at].0].push(time);
+            self.layer_times[at].push(time);
         }
         self.begin(input)?;
         let start = self.clock.now();
-        self.backend.run(&self.trunk)?;
+        self.backend.run_keeping(&self.trunk, &self.behind_trunk)?;
         let time = self.since(start);
         self.whole_times.push(time);
         for exit in 0..self.exits.len() {

@@ -1,5 +1,6 @@
 //! The model graph: layers in topological order, and the exits among them.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -181,6 +182,24 @@ impl Graph {
         self.ancestors(self.exits[exit.0].logits).into_iter().map(|id| self.layer(id).macs).sum()
     }
 
+    /// The tensors that `layers` read; one that several read stands there as often.
+    pub fn read_by<'a>(
+        &'a self,
+        layers: impl IntoIterator<Item = LayerId, IntoIter: 'a>,
+    ) -> impl Iterator<Item = Source> + 'a {
+        layers.into_iter().flat_map(|id| &self.layer(id).inputs).copied()
+    }
+
+    /// Every layer in order, each with those of its inputs that later layers read, too.
+    pub fn layers_and_kept(&self) -> Vec<(LayerId, Vec<Source>)> {
+        let mut last: HashMap<Source, LayerId> = HashMap::new();
+        for id in self.layer_ids() {
+            last.extend(self.read_by([id]).map(|tensor| (tensor, id)));
+        }
+        let kept = |id| self.read_by([id]).filter(|tensor| last[tensor] != id).collect();
+        self.layer_ids().map(|id| (id, kept(id))).collect()
+    }
+
     /// The head of a side exit: the layers that only side exits need. Empty for the final exit.
     pub fn head(&self, exit: ExitId) -> Vec<LayerId> {
         let trunk = self.trunk();
@@ -212,6 +231,20 @@ mod tests {
         let graph = samples::residual();
         assert_eq!(graph.ancestors(LayerId(3)), ids(&[0, 1, 2, 3]));
         assert_eq!(graph.ancestors(LayerId(1)), ids(&[0, 1]));
+    }
+
+    #[test]
+    fn what_later_layers_read_is_kept() {
+        let graph = samples::residual();
+        let kept = graph.layers_and_kept();
+        for (id, kept) in &kept {
+            for tensor in graph.read_by([*id]) {
+                let later =
+                    graph.read_by((id.0 + 1..graph.layers.len()).map(LayerId)).any(|read| read == tensor);
+                assert_eq!(kept.contains(&tensor), later, "{tensor:?} at {id:?}");
+            }
+        }
+        assert!(kept.iter().any(|(_, kept)| !kept.is_empty()));
     }
 
     #[test]

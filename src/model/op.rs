@@ -61,12 +61,14 @@ pub enum Reduction {
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the fields are the op's parameters under their usual names")]
 pub enum Op {
-    /// Convolution, `weight` `[out, in / groups, kh, kw]`, batch norm folded in.
+    /// Convolution, `weight` `[out, in / groups, kh, kw]`, batch norm folded in. Where it `adds`, its second input, of the
+    /// output's shape, is added in front of the activation.
     Conv {
         weight: Arc<Weights>,
         bias: Option<Arc<Weights>>,
         window: Window,
         groups: usize,
+        adds: bool,
         activation: Option<Activation>,
     },
     /// Fully connected, `weight` `[out, in]`; its input is read as rows of `in` values.
@@ -140,9 +142,14 @@ impl Op {
         }
     }
 
+    /// Whether it adds its second input to what it computes of the first.
+    pub fn adds(&self) -> bool {
+        matches!(self, Self::Conv { adds: true, .. })
+    }
+
     /// Its name for tables, fused parts included.
     pub fn label(&self) -> Cow<'static, str> {
-        let name = self.kind();
+        let name = if self.adds() { "conv+add" } else { self.kind() };
         self.activation().map_or(name.into(), |activation| format!("{name}+{}", activation.label()).into())
     }
 

@@ -30,6 +30,7 @@ fn conv(inputs: usize, outputs: usize) -> Op {
         bias: None,
         window,
         groups: 1,
+        adds: false,
         activation: Some(Activation::Relu),
     }
 }

@@ -1,5 +1,7 @@
 //! One node's share of a plan, task by task.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{Codec, TensorSpec};
@@ -44,7 +46,8 @@ pub enum StageInput<'a> {
 
 /// Runs one node's part of a plan. Its buffers are reused from task to task.
 pub struct StageRunner {
-    steps: Vec<Step>,
+    /// Each with the tensors that are needed behind it.
+    steps: Vec<(Step, Vec<Source>)>,
     receive: Option<Port>,
     send: Option<Port>,
     logits: Vec<f32>,
@@ -76,7 +79,8 @@ impl StageRunner {
             crossing.as_ref().map(|crossing| Port::new(graph, crossing)).transpose()
         };
         let (receive, send) = (port(&node.receive)?, port(&node.send)?);
-        Ok(Self { steps: node.steps.clone(), receive, send, logits: Vec::new() })
+        let steps = node.steps.iter().cloned().zip(needed_behind(graph, node)).collect();
+        Ok(Self { steps, receive, send, logits: Vec::new() })
     }
 
     /// The most bytes that a payload for this node has; 0 for the first node.
@@ -95,8 +99,8 @@ impl StageRunner {
     ) -> Result<Outcome> {
         backend.clear();
         self.put(backend, input)?;
-        for step in &self.steps {
-            backend.run(&step.layers)?;
+        for (step, needed) in &self.steps {
+            backend.run_keeping(&step.layers, needed)?;
             let Some((exit, threshold)) = step.exit else { continue };
             let logits = backend.graph().exits[exit.0].logits;
             backend.get(Source::Layer(logits), &mut self.logits)?;
@@ -149,6 +153,18 @@ impl StageRunner {
         }
         Ok(())
     }
+}
+
+/// Per step of a node, what is still needed behind it: by the next steps, by its exit, and to be sent.
+fn needed_behind(graph: &Graph, node: &NodeRoute) -> Vec<Vec<Source>> {
+    let sent: &[Source] = node.send.as_ref().map_or(&[], |crossing| &crossing.frontier);
+    let needed = |at: usize| {
+        let later = node.steps[at + 1..].iter().flat_map(|step| step.layers.iter().copied());
+        let logits = node.steps[at].exit.map(|(exit, _)| Source::Layer(graph.exits[exit.0].logits));
+        let all: BTreeSet<Source> = graph.read_by(later).chain(logits).chain(sent.iter().copied()).collect();
+        all.into_iter().collect()
+    };
+    (0..node.steps.len()).map(needed).collect()
 }
 
 /// Runs every frame once through all nodes of `route` in this process and on this thread, encoding and decoding as over the

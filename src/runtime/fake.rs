@@ -73,6 +73,13 @@ impl<C: Clock> Backend for FakeBackend<C> {
         Ok(())
     }
 
+    fn run_keeping(&mut self, layers: &[LayerId], kept: &[Source]) -> Result<()> {
+        self.run(layers)?;
+        let read = layers.iter().flat_map(|&id| &self.graph.layer(id).inputs);
+        read.filter(|source| !kept.contains(source)).for_each(|source| drop(self.tensors.remove(source)));
+        Ok(())
+    }
+
     fn get(&mut self, tensor: Source, into: &mut Vec<f32>) -> Result<()> {
         let values = self
             .tensors

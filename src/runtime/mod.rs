@@ -6,6 +6,7 @@ mod kernel;
 mod torch;
 #[cfg(test)]
 mod torch_tests;
+mod trial;
 
 pub use fake::FakeBackend;
 pub use host::{DenseSolver, prepare_thread};
@@ -28,6 +29,12 @@ pub trait Backend: Send {
     fn put(&mut self, tensor: Source, values: &[f32]) -> Result<()>;
     /// Runs `layers` in this order; each layer's inputs must be there. Finished (synchronised) on return.
     fn run(&mut self, layers: &[LayerId]) -> Result<()>;
+    /// The same for layers whose inputs are of no use afterwards, save those in `kept`: the others may be forgotten as soon
+    /// as the last of these layers has read them. Memory that is soon used again is still in the processor's caches.
+    fn run_keeping(&mut self, layers: &[LayerId], kept: &[Source]) -> Result<()> {
+        let _ = kept;
+        self.run(layers)
+    }
     /// Reads a tensor of this task into `into`, replacing what it held.
     fn get(&mut self, tensor: Source, into: &mut Vec<f32>) -> Result<()>;
 }

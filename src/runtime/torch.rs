@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use tch::{Device, TchError, Tensor};
 
 use super::Backend;
-use super::kernel::{Kernel, Layout, dense};
+use super::kernel::{Kernel, Layout};
+use super::trial::{Race, fastest};
 use crate::error::{Error, Result};
 use crate::model::{Graph, LayerId, Source};
 
@@ -54,18 +55,29 @@ pub struct TorchBackend {
     kernels: Vec<Kernel>,
     input: Option<Tensor>,
     outputs: Vec<Option<Tensor>>,
+    /// How often each tensor is still to be read in the run that is on: the input, then the layers' outputs.
+    reads: Vec<u32>,
 }
 
 impl TorchBackend {
     /// Puts the model's weights on `device` and picks the faster of the layouts there by running both.
     pub fn load(graph: Arc<Graph>, device: TorchDevice) -> Result<Self> {
+        const TRIAL: Duration = Duration::from_secs(2);
         let plain = Self::with_layout(graph.clone(), device, Layout::Plain)?;
         if device != TorchDevice::CPU {
             return Ok(plain);
         }
-        // Not every processor's oneDNN has every layer in its own layout; what fails to run there is no candidate.
-        let Ok(blocked) = Self::with_layout(graph, device, Layout::Blocked) else { return Ok(plain) };
-        faster(plain, blocked)
+        // Not every libtorch and not every processor's oneDNN has all that it takes.
+        let channels_last = Self::with_layout(graph.clone(), device, Layout::ChannelsLast);
+        let Ok(channels_last) = channels_last.and_then(|mut own| own.settle().map(|()| own)) else {
+            return Ok(plain);
+        };
+        let trunk = graph.trunk();
+        let mut ways = vec![channels_last, plain];
+        let chosen = fastest(&mut ways, TRIAL, |way| way.run_on_zeros(&trunk));
+        let mut chosen = ways.swap_remove(chosen);
+        chosen.clear();
+        Ok(chosen)
     }
 
     pub(super) fn with_layout(graph: Arc<Graph>, device: TorchDevice, layout: Layout) -> Result<Self> {
@@ -77,7 +89,8 @@ impl TorchBackend {
         };
         let kernels = graph.layers.iter().map(prepare).collect::<Result<Vec<_>>>()?;
         let outputs = graph.layers.iter().map(|_| None).collect();
-        Ok(Self { device: device.0, kernels, input: None, outputs, graph })
+        let reads = vec![0; graph.layers.len() + 1];
+        Ok(Self { device: device.0, kernels, input: None, outputs, reads, graph })
     }
 
     fn tensor(&self, source: Source) -> Result<&Tensor> {
@@ -98,33 +111,94 @@ impl TorchBackend {
         Ok(())
     }
 
-    /// The time of one pass over the trunk on zeros.
-    fn time_trunk(&mut self, trunk: &[LayerId]) -> Result<Duration> {
+    fn forget(&mut self, tensor: Source) {
+        match tensor {
+            Source::Input => self.input = None,
+            Source::Layer(id) => self.outputs[id.0] = None,
+        }
+    }
+
+    fn count_reads(&mut self, layers: &[LayerId], kept: &[Source]) {
+        self.reads.fill(0);
+        let read = layers.iter().flat_map(|id| &self.graph.layers[id.0].inputs);
+        read.chain(kept).for_each(|&tensor| self.reads[slot(tensor)] += 1);
+    }
+
+    /// Forgets what this layer was the last one to read.
+    fn forget_inputs(&mut self, id: LayerId) {
+        let graph = Arc::clone(&self.graph);
+        for &tensor in &graph.layers[id.0].inputs {
+            let left = &mut self.reads[slot(tensor)];
+            *left -= 1;
+            if *left == 0 {
+                self.forget(tensor);
+            }
+        }
+    }
+
+    /// Kernels on a GPU are queued; the clock must not be read before they are done.
+    fn finish(&self) {
+        if let Device::Cuda(index) = self.device {
+            tch::Cuda::synchronize(index as i64);
+        }
+    }
+
+    /// Chooses a way for each layer. They are timed where they stand, one layer after another: alone, a layer would find its
+    /// input and its output's memory warm.
+    fn settle(&mut self) -> Result<()> {
+        const TRIAL: Duration = Duration::from_secs(1);
+        let ways = self.kernels.iter().map(Kernel::ways).max().unwrap_or(1);
+        let mut races: Vec<Race> = self.kernels.iter().map(|kernel| Race::of(kernel.ways())).collect();
+        self.time_layers(ways, |_, _, _| ())?;
+        let start = Instant::now();
+        for round in 0.. {
+            if ways < 2 || Race::is_over(round, start.elapsed(), TRIAL) {
+                break;
+            }
+            self.time_layers(ways, |id, way, time| races[id].lap(way, time))?;
+            races.iter_mut().for_each(Race::end_round);
+        }
+        for (kernel, race) in self.kernels.iter_mut().zip(&races) {
+            kernel.choose(race.winner());
+            kernel.settle();
+        }
+        Ok(())
+    }
+
+    /// Runs every layer in its way of this number from now on, in its last one where it has fewer.
+    pub(super) fn choose(&mut self, way: usize) {
+        self.kernels.iter_mut().for_each(|kernel| kernel.choose(way));
+    }
+
+    /// Runs all layers on zeros, once in every way.
+    fn time_layers(&mut self, ways: usize, mut seen: impl FnMut(usize, usize, Duration)) -> Result<()> {
+        let layers = self.graph.layers_and_kept();
+        for way in 0..ways {
+            self.choose(way);
+            self.clear();
+            self.put(Source::Input, &vec![0.0; self.graph.input.elements()])?;
+            for (id, kept) in &layers {
+                let start = Instant::now();
+                self.run_keeping(&[*id], kept)?;
+                seen(id.0, way, start.elapsed());
+            }
+        }
+        Ok(())
+    }
+
+    fn run_on_zeros(&mut self, layers: &[LayerId]) -> Result<()> {
         self.clear();
         self.put(Source::Input, &vec![0.0; self.graph.input.elements()])?;
-        let start = Instant::now();
-        self.run(trunk)?;
-        Ok(start.elapsed())
+        self.run_keeping(layers, &[])
     }
 }
 
-/// Runs both in turn and keeps the one that is faster in most of the pairs: a host whose speed drifts is equally fast for
-/// the two halves of a pair.
-fn faster(mut plain: TorchBackend, mut blocked: TorchBackend) -> Result<TorchBackend> {
-    const PAIRS: usize = 41;
-    const BUDGET: Duration = Duration::from_secs(2);
-    let trunk = plain.graph.trunk();
-    let (mut pairs, mut blocked_wins) = (0, 0);
-    let start = Instant::now();
-    while pairs < PAIRS && (pairs < 3 || start.elapsed() < BUDGET) {
-        let plain_time = plain.time_trunk(&trunk)?;
-        let Ok(blocked_time) = blocked.time_trunk(&trunk) else { return Ok(plain) };
-        pairs += 1;
-        blocked_wins += usize::from(blocked_time < plain_time);
+/// A tensor's place among all of a task.
+fn slot(tensor: Source) -> usize {
+    match tensor {
+        Source::Input => 0,
+        Source::Layer(id) => id.0 + 1,
     }
-    let mut chosen = if 2 * blocked_wins > pairs { blocked } else { plain };
-    chosen.clear();
-    Ok(chosen)
 }
 
 impl Backend for TorchBackend {
@@ -164,10 +238,18 @@ impl Backend for TorchBackend {
         for &id in layers {
             self.run_layer(id)?;
         }
-        if let Device::Cuda(index) = self.device {
-            // Kernels are queued; the clock must not be read before they are done.
-            tch::Cuda::synchronize(index as i64);
+        self.finish();
+        Ok(())
+    }
+
+    fn run_keeping(&mut self, layers: &[LayerId], kept: &[Source]) -> Result<()> {
+        let _no_grad = tch::no_grad_guard();
+        self.count_reads(layers, kept);
+        for &id in layers {
+            self.run_layer(id)?;
+            self.forget_inputs(id);
         }
+        self.finish();
         Ok(())
     }
 
@@ -175,8 +257,7 @@ impl Backend for TorchBackend {
         let elements = self.graph.shape(tensor).elements();
         into.resize(elements, 0.0);
         let held = self.tensor(tensor)?;
-        dense(held)
-            .and_then(|held| held.f_to(Device::Cpu))
+        held.f_to(Device::Cpu)
             .and_then(|held| held.f_contiguous())
             .and_then(|held| held.f_copy_data(into, elements))
             .map_err(|error| failed(self.graph.tensor_name(tensor), &error))

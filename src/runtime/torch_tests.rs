@@ -1,4 +1,4 @@
-//! libtorch answers as ONNX Runtime does, in every layout.
+//! libtorch answers as ONNX Runtime does, in every layout and way.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -46,10 +46,20 @@ fn close(found: &[f32], expected: &[f32]) -> Result<(), String> {
     if off <= 1e-4 * scale { Ok(()) } else { Err(format!("off by {off}: {found:?} for {expected:?}")) }
 }
 
+/// The layouts, and in each the first and the last way of every layer.
+const WAYS: [(Layout, usize); 3] =
+    [(Layout::Plain, 0), (Layout::ChannelsLast, 0), (Layout::ChannelsLast, usize::MAX)];
+
+fn backend(graph: &Arc<Graph>, (layout, way): (Layout, usize)) -> crate::error::Result<TorchBackend> {
+    let mut backend = TorchBackend::with_layout(graph.clone(), TorchDevice::CPU, layout)?;
+    backend.choose(way);
+    Ok(backend)
+}
+
 /// Runs a model on the reference's pixels and compares all exits.
-fn compare(graph: &Arc<Graph>, reference: &Reference, layout: Layout) -> Result<(), String> {
+fn compare(graph: &Arc<Graph>, reference: &Reference, way: (Layout, usize)) -> Result<(), String> {
     let text = |error: crate::error::Error| error.to_string();
-    let mut backend = TorchBackend::with_layout(graph.clone(), TorchDevice::CPU, layout).map_err(text)?;
+    let mut backend = backend(graph, way).map_err(text)?;
     let mut state = reference.seed;
     for image in 0..reference.exits[0].logits.len() {
         backend.clear();
@@ -66,12 +76,12 @@ fn compare(graph: &Arc<Graph>, reference: &Reference, layout: Layout) -> Result<
 }
 
 #[test]
-fn every_exit_answers_as_onnx_runtime_does_in_every_layout() {
+fn every_exit_answers_as_onnx_runtime_does_in_every_way() {
     let reference: Reference = serde_json::from_str(REFERENCE).unwrap();
     let graph = graph();
     assert_eq!(reference.model_sha256.as_ref(), Some(&graph.hash.0), "the reference is of another model");
-    for layout in [Layout::Plain, Layout::Blocked] {
-        compare(&graph, &reference, layout).unwrap();
+    for way in WAYS {
+        compare(&graph, &reference, way).unwrap();
     }
 }
 
@@ -91,9 +101,8 @@ fn every_op_answers_as_onnx_runtime_does() {
                 continue;
             }
         };
-        for layout in [Layout::Plain, Layout::Blocked] {
-            failures
-                .extend(compare(&graph, reference, layout).err().map(|e| format!("{name} {layout:?}: {e}")));
+        for way in WAYS {
+            failures.extend(compare(&graph, reference, way).err().map(|e| format!("{name} {way:?}: {e}")));
         }
         // What exporters write in many nodes is recognized.
         let relics = ["erf", "sqrt"].map(|op| graph.layers.iter().any(|layer| layer.op.kind() == op));
@@ -109,8 +118,8 @@ fn every_op_answers_as_onnx_runtime_does() {
 fn the_rest_behind_any_cut_answers_as_the_whole() {
     let graph = graph();
     let logits = Source::Layer(graph.exits[graph.final_exit().0].logits);
-    for layout in [Layout::Plain, Layout::Blocked] {
-        let mut backend = TorchBackend::with_layout(graph.clone(), TorchDevice::CPU, layout).unwrap();
+    for way in WAYS {
+        let mut backend = backend(&graph, way).unwrap();
         let (mut whole, mut found) = (Vec::new(), Vec::new());
         backend.put(Source::Input, &pixels(&mut 1, graph.input.elements())).unwrap();
         backend.run(&graph.trunk()).unwrap();
@@ -134,7 +143,26 @@ fn the_rest_behind_any_cut_answers_as_the_whole() {
             backend.run(&cut.rest(&graph)).unwrap();
             backend.get(logits, &mut found).unwrap();
             let fit = close(&found, &whole);
-            assert!(fit.is_ok(), "{:?} {layout:?}: {fit:?}", cut.tip_names(&graph));
+            assert!(fit.is_ok(), "{:?} {way:?}: {fit:?}", cut.tip_names(&graph));
+        }
+    }
+}
+
+#[test]
+fn only_what_is_kept_is_there_behind_a_run_that_forgets() {
+    let graph = graph();
+    let mut backend = backend(&graph, WAYS[1]).unwrap();
+    let (trunk, mut values) = (graph.trunk(), Vec::new());
+    let (kept, logits) = (Source::Layer(trunk[1]), Source::Layer(trunk[trunk.len() - 1]));
+    for _ in 0..2 {
+        backend.clear();
+        backend.put(Source::Input, &pixels(&mut 1, graph.input.elements())).unwrap();
+        backend.run_keeping(&trunk, &[kept]).unwrap();
+        for there in [kept, logits] {
+            backend.get(there, &mut values).unwrap();
+        }
+        for gone in [Source::Input, Source::Layer(trunk[0]), Source::Layer(trunk[2])] {
+            assert!(backend.get(gone, &mut values).is_err(), "{gone:?} is still there");
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Joins layers that the runtime executes as one: batch norm and other per-channel arithmetic goes into the weights before
-//! it, a function of single values and a change of shape into the layer before them.
+//! it, a function of single values and a change of shape into the layer before them, a sum into the convolution before it.
 //!
 //! Arithmetic in front of a convolution stays a layer of its own: folded forward it would change what padding means.
 
 use std::sync::Arc;
 
 use super::lower::Draft;
-use crate::model::{LayerId, Op, Source, Weights};
+use crate::model::{Arithmetic, LayerId, Op, Source, Weights};
 
 /// The fused layers, in the same order, and where the exits' logits are now.
 pub fn fuse<'a>(mut drafts: Vec<Draft<'a>>, exits: Vec<Source>) -> (Vec<Draft<'a>>, Vec<Source>) {
@@ -15,6 +15,8 @@ pub fn fuse<'a>(mut drafts: Vec<Draft<'a>>, exits: Vec<Source>) -> (Vec<Draft<'a
     let mut placed: Vec<Draft<'a>> = Vec::with_capacity(drafts.len());
     // What each draft's output is called among the placed ones. Unused drafts get no name, for nobody asks.
     let mut renamed: Vec<Source> = Vec::with_capacity(drafts.len());
+    // Which placed ones write in another shape than their op computes.
+    let mut reshaped: Vec<bool> = Vec::with_capacity(drafts.len());
     let rename = |renamed: &[Source], source: Source| match source {
         Source::Input => Source::Input,
         Source::Layer(LayerId(id)) => renamed[id],
@@ -24,16 +26,23 @@ pub fn fuse<'a>(mut drafts: Vec<Draft<'a>>, exits: Vec<Source>) -> (Vec<Draft<'a
             renamed.push(Source::Input);
             continue;
         }
+        let unshared = |&input: &Source| matches!(input, Source::Layer(LayerId(before)) if uses[before] == 1);
+        let summands: Vec<bool> = draft.inputs.iter().map(unshared).collect();
         let alone = matches!(draft.inputs[..], [Source::Layer(LayerId(before))] if uses[before] == 1);
         draft.inputs.iter_mut().for_each(|input| *input = rename(&renamed, *input));
         if let (true, &[Source::Layer(before)]) = (alone, draft.inputs.as_slice())
             && absorb(&mut placed[before.0], &draft)
         {
+            reshaped[before.0] |= matches!(draft.op, Op::Reshape);
             placed[before.0].nodes.extend(draft.nodes);
             renamed.push(Source::Layer(before));
+        } else if let Some(conv) = take_in_sum(&mut placed, &draft, &summands, &reshaped) {
+            placed[conv].nodes.extend(draft.nodes);
+            renamed.push(Source::Layer(LayerId(conv)));
         } else {
             renamed.push(Source::Layer(LayerId(placed.len())));
             placed.push(draft);
+            reshaped.push(false);
         }
     }
     let exits = exits.into_iter().map(|exit| rename(&renamed, exit)).collect();
@@ -56,6 +65,40 @@ fn take_in_padding(drafts: &mut [Draft<'_>]) {
         }
         drafts[id].inputs = inputs;
     }
+}
+
+/// Makes the later one of two summands add the other one, if it is a convolution that only the sum reads: `unshared` says
+/// for which of the sum's inputs that is so. The other one is there by then.
+fn take_in_sum(
+    placed: &mut [Draft<'_>],
+    sum: &Draft<'_>,
+    unshared: &[bool],
+    reshaped: &[bool],
+) -> Option<usize> {
+    let (Op::Combine { how: Arithmetic::Sum, activation: None }, &[a, b]) = (&sum.op, sum.inputs.as_slice())
+    else {
+        return None;
+    };
+    let rank = |source| match source {
+        Source::Input => 0,
+        Source::Layer(LayerId(id)) => id + 1,
+    };
+    let (later, other) = if rank(a) > rank(b) { (0, b) } else { (1, a) };
+    let (true, Source::Layer(LayerId(conv))) = (unshared[later] && a != b, sum.inputs[later]) else {
+        return None;
+    };
+    let other_shape = match other {
+        Source::Input => return None,
+        Source::Layer(LayerId(id)) => &placed[id].output,
+    };
+    if *other_shape != sum.output || placed[conv].output != sum.output || reshaped[conv] {
+        return None;
+    }
+    let draft = &mut placed[conv];
+    let Op::Conv { adds: adds @ false, activation: None, .. } = &mut draft.op else { return None };
+    *adds = true;
+    draft.inputs.push(other);
+    Some(conv)
 }
 
 /// How often each draft is read by those that the exits need, and by the exits.
@@ -90,7 +133,9 @@ fn absorb(draft: &mut Draft<'_>, next: &Draft<'_>) -> bool {
             }
             _ => false,
         },
-        Op::Affine { scale, shift, .. } if draft.op.activation().is_none() && draft.output == next.output => {
+        Op::Affine { scale, shift, .. }
+            if draft.op.activation().is_none() && !draft.op.adds() && draft.output == next.output =>
+        {
             absorb_affine(draft, scale, shift)
         }
         _ => false,

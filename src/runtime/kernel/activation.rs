@@ -2,16 +2,10 @@
 
 use tch::{TchError, Tensor};
 
-use super::dense;
 use crate::model::Activation;
 
 /// The function of each value of a tensor that others may hold.
 pub fn applied(function: Activation, tensor: &Tensor) -> Result<Tensor, TchError> {
-    if function == Activation::Relu {
-        // The one that oneDNN's own layout has as well.
-        return tensor.f_relu();
-    }
-    let tensor = &dense(tensor)?;
     match function {
         Activation::Relu => tensor.f_relu(),
         Activation::Clip { least, most } => tensor.f_clamp(f64::from(least), f64::from(most)),
@@ -24,6 +18,7 @@ pub fn applied(function: Activation, tensor: &Tensor) -> Result<Tensor, TchError
             tensor.f_clamp_min(0.0)?.f_add(&negative)
         }
         Activation::Sigmoid => tensor.f_sigmoid(),
+        Activation::HardSigmoid { .. } if is_usual(function) => tensor.f_hardsigmoid(),
         Activation::HardSigmoid { slope, offset } => {
             tensor.f_mul_scalar(f64::from(slope))?.f_add_scalar(f64::from(offset))?.f_clamp(0.0, 1.0)
         }
@@ -45,12 +40,17 @@ pub fn applied(function: Activation, tensor: &Tensor) -> Result<Tensor, TchError
 pub fn applied_in_place(function: Activation, mut tensor: Tensor) -> Result<Tensor, TchError> {
     let _ = match function {
         Activation::Relu => tensor.f_relu_()?,
-        _ if tensor.is_mkldnn() => return applied(function, &tensor),
         Activation::Clip { least, most } => tensor.f_clamp_(f64::from(least), f64::from(most))?,
         Activation::HardSwish => tensor.f_hardswish_()?,
+        Activation::HardSigmoid { .. } if is_usual(function) => tensor.f_hardsigmoid_()?,
         Activation::Silu => tensor.f_silu_()?,
         Activation::Sigmoid => tensor.f_sigmoid_()?,
         _ => return applied(function, &tensor),
     };
     Ok(tensor)
+}
+
+/// Whether this is the hard sigmoid that libtorch and oneDNN have under this name.
+pub fn is_usual(function: Activation) -> bool {
+    matches!(function, Activation::HardSigmoid { slope, offset: 0.5 } if (slope - 1.0 / 6.0).abs() < 1e-6)
 }

@@ -2,16 +2,15 @@
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::{Layout, dense, with_batch};
 use crate::model::{Shape, Window};
 
 /// A window in libtorch's integers.
 pub struct Sides {
     kernel: [i64; 2],
-    stride: [i64; 2],
+    pub stride: [i64; 2],
     /// `[vertical, horizontal]`, on both sides; 0 where `pad` is there.
-    padding: [i64; 2],
-    dilation: [i64; 2],
+    pub padding: [i64; 2],
+    pub dilation: [i64; 2],
     /// Padding whose two sides differ, put on beforehand: `[left, right, top, bottom]`.
     pad: Option<[i64; 4]>,
 }
@@ -30,50 +29,46 @@ impl Sides {
         }
     }
 
-    fn padded(&self, input: &Tensor, value: f64) -> Result<Tensor, TchError> {
+    /// A window of one place.
+    pub fn single() -> Self {
+        Self { kernel: [1, 1], stride: [1, 1], padding: [0, 0], dilation: [1, 1], pad: None }
+    }
+
+    /// Whether each output value sees the one input value at its own place.
+    pub fn is_single(&self) -> bool {
+        self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0] && self.pad.is_none()
+    }
+
+    /// The size of an input, batch included, with the padding that is put on beforehand.
+    pub fn padded_size(&self, input: &[i64]) -> Vec<i64> {
+        let mut size = input.to_vec();
+        if let (Some([left, right, top, bottom]), [_, _, height, width]) = (self.pad, size.as_mut_slice()) {
+            *height += top + bottom;
+            *width += left + right;
+        }
+        size
+    }
+
+    /// The input with the padding that is put on beforehand.
+    pub fn padded(&self, input: &Tensor, value: f64) -> Result<Tensor, TchError> {
         match self.pad {
-            Some(pad) => dense(input)?.f_pad(pad, "constant", value),
+            Some(pad) => input.f_pad(pad, "constant", value),
             None => Ok(input.shallow_clone()),
         }
     }
 }
 
+/// A convolution as libtorch runs it on its own.
 pub struct Conv {
     pub weight: Tensor,
     pub bias: Option<Tensor>,
     pub window: Sides,
     pub groups: i64,
-    pub layout: Layout,
 }
 
 impl Conv {
-    /// `weight` comes row-major, and is put into the layout of its convolution: oneDNN's blocked form is made once here, not
-    /// at every call.
-    pub fn prepare(self, input: &Shape) -> Result<Self, TchError> {
-        if self.layout == Layout::Plain {
-            return Ok(self);
-        }
-        let mut size = with_batch(input);
-        let Sides { stride, padding, dilation, pad, .. } = &self.window;
-        if let (Some([left, right, top, bottom]), [_, _, height, width]) = (pad, size.as_mut_slice()) {
-            *height += top + bottom;
-            *width += left + right;
-        }
-        let weight = self.weight.f_to_mkldnn(None)?.f_mkldnn_reorder_conv2d_weight(
-            padding,
-            stride,
-            dilation,
-            self.groups,
-            size.as_slice(),
-        )?;
-        Ok(Self { weight, ..self })
-    }
-
     pub fn run(&self, input: &Tensor) -> Result<Tensor, TchError> {
-        let mut input = self.window.padded(input, 0.0)?;
-        if self.layout == Layout::Blocked && !input.is_mkldnn() {
-            input = input.f_to_mkldnn(None)?;
-        }
+        let input = self.window.padded(input, 0.0)?;
         let Sides { stride, padding, dilation, .. } = &self.window;
         input.f_conv2d(&self.weight, self.bias.as_ref(), stride, padding, dilation, self.groups)
     }
@@ -87,11 +82,42 @@ pub struct MaxPool {
 impl MaxPool {
     pub fn run(&self, input: &Tensor) -> Result<Tensor, TchError> {
         let Sides { kernel, stride, padding, dilation, .. } = &self.window;
-        // oneDNN's own layout has no poolings with gaps between the taps.
-        let input = if *dilation == [1, 1] { input.shallow_clone() } else { dense(input)? };
-        let padded = self.window.padded(&input, f64::NEG_INFINITY)?;
+        let padded = self.window.padded(input, f64::NEG_INFINITY)?;
         padded.f_max_pool2d(kernel, stride, padding, dilation, self.ceil)
     }
+}
+
+/// The largest value under a window that moves place by place and leaves the plane its size: along one side of the plane and
+/// then along the other, each time whole rows of values at once.
+pub struct SeparateMaxPool {
+    /// How far the window reaches to both sides, `[vertical, horizontal]`.
+    reach: [i64; 2],
+}
+
+impl SeparateMaxPool {
+    pub fn of(window: &Window) -> Option<Self> {
+        let Sides { kernel, stride, padding, dilation, pad } = Sides::of(window);
+        let keeps_size = pad.is_none() && kernel == padding.map(|side| 2 * side + 1);
+        (keeps_size && stride == [1, 1] && dilation == [1, 1]).then_some(Self { reach: padding })
+    }
+
+    pub fn run(&self, input: &Tensor) -> Result<Tensor, TchError> {
+        largest_near(&largest_near(input, 2, self.reach[0])?, 3, self.reach[1])
+    }
+}
+
+/// The largest of the values up to `reach` places away along an axis.
+fn largest_near(input: &Tensor, axis: i64, reach: i64) -> Result<Tensor, TchError> {
+    let side = input.size().get(axis as usize).copied().unwrap_or(0);
+    let mut output = input.f_empty_like()?;
+    output.f_copy_(input)?;
+    for step in 1..=reach.min(side - 1) {
+        let part = |tensor: &Tensor, start| tensor.f_narrow(axis, start, side - step);
+        let (before, behind) = (part(&output, 0)?, part(&output, step)?);
+        let _ = before.f_maximum_out(&before, &part(input, step)?)?;
+        let _ = behind.f_maximum_out(&behind, &part(input, 0)?)?;
+    }
+    Ok(output)
 }
 
 pub struct AveragePool {
@@ -120,11 +146,35 @@ impl AveragePool {
 
     pub fn run(&self, input: &Tensor) -> Result<Tensor, TchError> {
         let Sides { kernel, stride, padding, .. } = &self.window;
-        let padded = self.window.padded(&dense(input)?, 0.0)?;
+        let padded = self.window.padded(input, 0.0)?;
         let means = padded.f_avg_pool2d(kernel, stride, padding, self.ceil, self.count_padding, None)?;
         match &self.shares {
             Some(shares) => means.f_div(shares),
             None => Ok(means),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn separate_pools_answer_as_libtorchs_own() {
+        let window = |kernel, padding| Window { kernel, stride: [1, 1], padding, dilation: [1, 1] };
+        let windows = [window([3, 3], [1; 4]), window([5, 3], [2, 1, 2, 1]), window([1, 7], [0, 3, 0, 3])];
+        for window in windows {
+            let pool = MaxPool { window: Sides::of(&window), ceil: false };
+            let separate = SeparateMaxPool::of(&window).unwrap();
+            for size in [[1, 5, 6, 4], [1, 3, 1, 2]] {
+                let input = Tensor::randn(size, (Kind::Float, Device::Cpu));
+                let before = input.copy();
+                assert_eq!(separate.run(&input).unwrap(), pool.run(&input).unwrap(), "{window:?}");
+                assert_eq!(input, before, "the input is left as it was");
+            }
+        }
+        assert!(SeparateMaxPool::of(&window([3, 3], [0; 4])).is_none());
+        assert!(SeparateMaxPool::of(&window([2, 2], [0, 0, 1, 1])).is_none());
+        assert!(SeparateMaxPool::of(&Window { stride: [2, 2], ..window([3, 3], [1; 4]) }).is_none());
     }
 }

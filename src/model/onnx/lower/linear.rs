@@ -38,7 +38,7 @@ pub fn conv<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     check_padded(node, &window, input)?;
     let [rows, columns] = places(node, &window, [height, width], false)?;
     let bias = bias(graph, node, outputs, 1.0)?;
-    let op = Op::Conv { weight, bias, window, groups, activation: None };
+    let op = Op::Conv { weight, bias, window, groups, adds: false, activation: None };
     let source = graph.settled(node, &view)?;
     graph.push(node, op, vec![source], vec![1, outputs, rows, columns]).map(Value::Tensor)
 }

@@ -105,3 +105,30 @@ fn a_constant_minus_a_tensor_turns_its_sign() {
     let Op::Conv { weight, bias: Some(bias), .. } = &graph.layers[0].op else { panic!("expected a bias") };
     assert_eq!((weight.data[7], bias.data[0]), (-1.0, 1.0));
 }
+
+#[test]
+fn a_sum_goes_into_the_later_convolution_that_only_it_reads() {
+    let nodes = vec![
+        node("/first/Conv", "pixels w"),
+        node("/second/Conv", "/first/Conv square"),
+        node("/a/Add", "/second/Conv /first/Conv"),
+        node("/relu/Relu", "/a/Add"),
+        node("/third/Conv", "/relu/Relu square"),
+        node("/fourth/Conv", "/relu/Relu square"),
+        node("/b/Add", "/fourth/Conv /third/Conv"),
+        node("/c/Add", "/b/Add /relu/Relu"),
+        node("/Flatten", "/c/Add"),
+    ];
+    let constants = vec![halves("w", &[2, 3, 8, 8]), halves("square", &[2, 2, 1, 1])];
+    let graph = File::new(nodes, constants, &["/Flatten"]).read().unwrap();
+    assert_eq!(
+        outline(&graph),
+        [
+            "first: conv(input) -> 2×1×1",
+            "second: conv+add+relu(first, first) -> 2×1×1",
+            "third: conv(second) -> 2×1×1",
+            "fourth: conv+add(second, third) -> 2×1×1",
+            "c: add(fourth, second) -> 2",
+        ]
+    );
+}

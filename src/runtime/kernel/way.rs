@@ -1,0 +1,93 @@
+//! The ways to run a layer: libtorch's own, and oneDNN's with packed weights.
+
+use tch::{Device, TchError, Tensor};
+
+use super::activation::applied_in_place;
+use super::linear::{Linear, PackedLinear};
+use super::onednn::PackedConv;
+use super::prepared::{Prepared, prepared};
+use super::window::{SeparateMaxPool, Sides};
+use super::{Layout, constant, optional, with_batch};
+use crate::model::{Activation, Layer, Op, Shape};
+
+/// An op and what is left to be done behind it.
+pub struct Way {
+    op: Prepared,
+    rest: Rest,
+}
+
+/// What an op has not taken in of a layer.
+#[derive(Clone, Copy)]
+struct Rest {
+    /// Whether the second input is to be added.
+    adds: bool,
+    /// What is to be done then.
+    activation: Option<Activation>,
+}
+
+impl Rest {
+    fn all(op: &Op) -> Self {
+        Self { adds: op.adds(), activation: op.activation() }
+    }
+}
+
+impl Way {
+    pub fn run(&self, inputs: &[&Tensor]) -> Result<Tensor, TchError> {
+        let first = *inputs.first().ok_or_else(|| TchError::Shape("a layer without inputs".into()))?;
+        let mut output = self.op.run(first, inputs)?;
+        if let (true, Some(summand)) = (self.rest.adds, inputs.get(1)) {
+            output = output.f_add_(summand)?;
+        }
+        match self.rest.activation {
+            Some(function) => applied_in_place(function, output),
+            None => Ok(output),
+        }
+    }
+}
+
+/// Never none. `input` is the shape of the layer's first input.
+pub fn ways(layer: &Layer, input: &Shape, device: Device, layout: Layout) -> Result<Vec<Way>, TchError> {
+    let op = &layer.op;
+    match (layout, op) {
+        (Layout::ChannelsLast, Op::Conv { .. }) => convolutions(op, input, device),
+        (Layout::ChannelsLast, Op::Linear { .. }) => products(op, input, device),
+        (Layout::ChannelsLast, Op::MaxPool { window, .. }) => {
+            let separate = SeparateMaxPool::of(window).map(Prepared::SeparateMaxPool);
+            let all = [Some(prepared(op, input, device)?), separate].into_iter().flatten();
+            Ok(all.map(|prepared| Way { op: prepared, rest: Rest::all(op) }).collect())
+        }
+        _ => Ok(vec![Way { op: prepared(op, input, device)?, rest: Rest::all(op) }]),
+    }
+}
+
+fn convolutions(op: &Op, input: &Shape, device: Device) -> Result<Vec<Way>, TchError> {
+    let Op::Conv { weight, bias, window, groups, activation, adds } = op else { return Ok(Vec::new()) };
+    let (weight, bias) = (constant(weight, device)?, optional(bias, device)?);
+    let (window, groups) = (Sides::of(window), *groups as i64);
+    let single = window.is_single() && groups == 1;
+    let own_bias = bias.as_ref().map(Tensor::shallow_clone);
+    let mut conv = PackedConv::prepare(&weight, own_bias, window, groups, &with_batch(input))?;
+    let rest = Rest { adds: false, activation: conv.take_in(*activation, *adds) };
+    let mut ways = vec![Way { op: Prepared::PackedConv(conv), rest }];
+    if let (true, &[inputs, ..]) = (single, input.0.as_slice()) {
+        let inputs = inputs as i64;
+        let linear = Linear { weight: weight.f_view([-1, inputs])?, bias, inputs };
+        ways.push(Way { op: Prepared::PerPlace(linear), rest: Rest::all(op) });
+    }
+    Ok(ways)
+}
+
+fn products(op: &Op, input: &Shape, device: Device) -> Result<Vec<Way>, TchError> {
+    let own = prepared(op, input, device)?;
+    let mut ways = Vec::new();
+    if let Prepared::Linear(linear) = &own {
+        let rows = input.elements() as i64 / linear.inputs;
+        // One row alone is multiplied while the weight is read once: packing wins nothing.
+        if rows > 1 {
+            let (packed, activation) = PackedLinear::prepare(linear, rows, op.activation())?;
+            ways.push(Way { op: Prepared::PackedLinear(packed), rest: Rest { adds: false, activation } });
+        }
+    }
+    ways.push(Way { op: own, rest: Rest::all(op) });
+    Ok(ways)
+}
