@@ -25,6 +25,9 @@ pub(super) const TIE: f64 = 1.01;
 /// Rounding must not turn "exactly the floor" into a miss.
 const ROUNDING: f64 = 1e-12;
 
+/// Figures that lie no further apart are equal but for rounding: sums of the same times in another order.
+const EQUAL: f64 = 1e-10;
+
 /// A scenario's objective and constraints, in the figures of points.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wish {
@@ -78,12 +81,13 @@ impl Wish {
         let feasible: Vec<&Point<C>> = points.iter().filter(meets).collect();
         let least = feasible.iter().map(|point| self.of_point(point)[0]).min_by(f64::total_cmp)?;
         let limit = self.tied_with(least);
-        let tied = feasible.into_iter().filter(|point| self.of_point(point)[0] <= limit);
-        let order = |a: &&Point<C>, b: &&Point<C>| {
-            let (a, b) = (self.of_point(a), self.of_point(b));
-            a[1].total_cmp(&b[1]).then_with(|| a[2].total_cmp(&b[2])).then_with(|| a[0].total_cmp(&b[0]))
-        };
-        tied.min_by(order).copied()
+        let mut left: Vec<&Point<C>> =
+            feasible.into_iter().filter(|point| self.of_point(point)[0] <= limit).collect();
+        for figure in [1, 2, 0] {
+            let least = left.iter().map(|point| self.of_point(point)[figure]).min_by(f64::total_cmp)?;
+            left.retain(|point| self.of_point(point)[figure] <= least + EQUAL * least.abs());
+        }
+        left.first().map(|&&point| point)
     }
 }
 
@@ -124,4 +128,30 @@ fn misses<C>(scenario: &Scenario, point: &Point<C>) -> [(String, f64); 3] {
 /// By which share of `most` a figure lies above it.
 fn over(figure: f64, most: f64) -> f64 {
     if figure <= most { 0.0 } else { figure / most - 1.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(objective: Objective) -> Wish {
+        Wish { objective, min_right: 0, max_latency: f64::INFINITY, max_interval: f64::INFINITY }
+    }
+
+    fn point(interval: f64, latency: f64, right: u32) -> Point<usize> {
+        Point { interval, latency, right, config: 0 }
+    }
+
+    #[test]
+    fn rounding_breaks_no_tie() {
+        // 67 + 253.579310345 in two orders of summing: of equals, the more accurate one is the better.
+        let latency = 320.579_310_345;
+        let points = [point(67.0, latency, 3), point(67.0, latency * (1.0 + 1e-13), 7)];
+        for objective in [Objective::Rate, Objective::Latency] {
+            assert_eq!(wish(objective).pick(&points).unwrap().right, 7);
+        }
+        let faster = [point(67.0, latency * 0.999_999, 3), points[1]];
+        assert_eq!(wish(Objective::Rate).pick(&faster).unwrap().right, 3);
+        assert!(wish(Objective::Rate).pick::<usize>(&[]).is_none());
+    }
 }
