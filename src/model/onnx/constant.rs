@@ -131,9 +131,17 @@ impl Constant {
 /// More axes than any tensor of a network has.
 pub const MAX_RANK: usize = 16;
 
-/// The product of a shape's sides, unless it overflows.
+/// Sides of a tensor without values multiply to no more than this: nobody pays for such sides, and they are walked through.
+const MOST_OF_NOTHING: usize = 1 << 20;
+
+/// How many values a shape has; `None` where they cannot be counted, or where it has none but sides beyond all measure.
 pub fn elements(shape: &[usize]) -> Option<usize> {
-    shape.iter().try_fold(1_usize, |product, &side| product.checked_mul(side))
+    let sides = shape.iter().filter(|&&side| side != 0);
+    let product = sides.fold(Some(1_usize), |product, &side| product?.checked_mul(side))?;
+    if !shape.contains(&0) {
+        return Some(product);
+    }
+    (product <= MOST_OF_NOTHING).then_some(0)
 }
 
 /// How long a value of an element type is where it is stored raw; `None` for types that are not read.
@@ -306,6 +314,9 @@ mod tests {
         assert!(Constant::decode(&long).unwrap_err().contains("holds 8 bytes"));
         assert!(Constant::decode(&tensor(data_type::FLOAT, &[-1])).unwrap_err().contains("negative"));
         assert!(Constant::decode(&tensor(data_type::FLOAT, &[3])).unwrap_err().contains("holds 0"));
+        let nothing = |dims: &[i64]| Constant::decode(&tensor(data_type::FLOAT, dims));
+        assert!(nothing(&[1 << 62, 0]).unwrap_err().contains("overflow"));
+        assert_eq!(nothing(&[1 << 10, 0, 1 << 10]).unwrap().shape(), [1 << 10, 0, 1 << 10]);
         let outside = TensorProto { data_location: 1, ..tensor(data_type::FLOAT, &[3]) };
         assert!(Constant::decode(&outside).unwrap_err().contains("separate file"));
     }
