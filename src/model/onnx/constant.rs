@@ -136,8 +136,8 @@ const MOST_OF_NOTHING: usize = 1 << 20;
 
 /// How many values a shape has; `None` where they cannot be counted, or where it has none but sides beyond all measure.
 pub fn elements(shape: &[usize]) -> Option<usize> {
-    let sides = shape.iter().filter(|&&side| side != 0);
-    let product = sides.fold(Some(1_usize), |product, &side| product?.checked_mul(side))?;
+    let mut sides = shape.iter().filter(|&&side| side != 0);
+    let product = sides.try_fold(1_usize, |product, &side| product.checked_mul(side))?;
     if !shape.contains(&0) {
         return Some(product);
     }
