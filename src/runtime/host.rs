@@ -1,7 +1,7 @@
 //! What a thread needs before it runs layers, and the dense solve that finds the host's peak.
 //!
 //! libtorch and oneDNN ask for memory dozens of times for each layer, and give it back. mimalloc is linked in place of the C
-//! library's allocator: with that one, small networks spent a fifth of their time there.
+//! library's allocator, in which small networks spend a notable part of their time.
 
 use std::sync::Once;
 
