@@ -126,13 +126,15 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
 
 /// Our plan first, then each rival's.
 fn replay_all(stage: &Stage<'_>, optimized: &OptimizeDocument) -> Result<Vec<ReplayDocument>> {
-    let best = &optimized.best;
-    let mut jobs = vec![Job { name: "coprof", plan: &best.plan, predicted: &best.prediction }];
+    let (best, accuracy_basis) = (&optimized.best, optimized.accuracy_basis);
+    let mut jobs =
+        vec![Job { name: "coprof", plan: &best.plan, predicted: &best.prediction, accuracy_basis }];
     let simple = |choice: &&PolicyChoice| DEMO_RIVALS.contains(&choice.name);
     jobs.extend(optimized.policies.iter().filter(simple).map(|choice| Job {
         name: choice.name.label(),
         plan: &choice.predicted.plan,
         predicted: &choice.predicted.prediction,
+        accuracy_basis,
     }));
     jobs.iter().map(|job| stage.replay(job)).collect()
 }

@@ -32,7 +32,7 @@ pub struct Frames {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Cifar10Test,
-    /// Labelled with what the uncut model answers.
+    /// Without labels.
     Inputs,
     MadeUp,
 }
@@ -40,18 +40,11 @@ enum Kind {
 impl Frames {
     /// At most `count` frames: the inputs that `--data` names; or the first test images; or where there are none made-up
     /// pictures, of which each leaves at the exit at which the recorded test image of its index would leave under the plan.
-    pub fn load(
-        data: &FrameArgs,
-        model: &Model,
-        device: &Device,
-        count: usize,
-        output: Output,
-    ) -> Result<Self> {
+    pub fn load(data: &FrameArgs, model: &Model, count: usize, output: Output) -> Result<Self> {
         let shape = &model.graph.input.0;
         if let Some(place) = data.data.as_deref().filter(|place| !is_cifar10(place)) {
-            let mut inputs = load_inputs(place, shape)?;
-            inputs.truncate(count);
-            let images = agreement::labelled(inputs, model, device, output)?;
+            let mut images = load_inputs(place, shape)?;
+            images.truncate(count);
             return Ok(Self { images, kind: Kind::Inputs, forced: None });
         }
         if let Some(mut images) = test_images(data, &model.graph)? {
@@ -68,8 +61,21 @@ impl Frames {
     }
 
     /// Whether the answers mean something.
-    pub fn are_real(&self) -> bool {
+    fn are_real(&self) -> bool {
         self.kind != Kind::MadeUp
+    }
+
+    /// Whether it is known what each frame is to be answered with.
+    pub fn have_labels(&self) -> bool {
+        self.len() > 0 && self.label(0).is_some()
+    }
+
+    /// From now on the uncut model's answers are the right ones, unless the frames are made up.
+    pub fn label_as_uncut(&mut self, model: &Model, device: &Device, output: Output) -> Result<()> {
+        if self.are_real() {
+            self.images = agreement::labelled(self.images.clone(), model, device, output)?;
+        }
+        Ok(())
     }
 
     /// How documents name them.
@@ -81,7 +87,7 @@ impl Frames {
         }
     }
 
-    /// The right class of a frame; of given inputs, that of the uncut model.
+    /// The right class of a frame.
     pub fn label(&self, index: usize) -> Option<u32> {
         self.images.label(index)
     }

@@ -307,6 +307,7 @@ pub fn optimize(problem: &Problem, policy: Option<Policy>, output: Output) -> Re
         peer: document.peer.clone(),
         plan: chosen.plan.clone(),
         prediction: chosen.prediction.clone(),
+        accuracy_basis: document.accuracy_basis,
     };
     output.say(format!("saved {}", store().save("plan", &plan)?.display()));
     output.say(format!("saved {}", store().save("optimize", &document)?.display()));

@@ -14,7 +14,7 @@ use super::{rows, stop, store};
 use crate::error::{Error, Result};
 use crate::measure::{Samples, Watch, enough_samples};
 use crate::pipeline::{Answer, FrameSource, Peer, ReplayOptions, Trace, replay, run_in_process};
-use crate::plan::{Plan, Policy, Prediction, Route};
+use crate::plan::{AccuracyBasis, Plan, Policy, Prediction, Route};
 use crate::report::{
     Agreement, Emulation, ErrorShares, Latency, Measured, OptimizeDocument, PlanDocument, ReplayDocument,
     replay_view,
@@ -64,6 +64,8 @@ pub struct Job<'a> {
     pub name: &'a str,
     pub plan: &'a Plan,
     pub predicted: &'a Prediction,
+    /// What the predicted accuracy is; the same is measured.
+    pub accuracy_basis: AccuracyBasis,
 }
 
 /// Where jobs run.
@@ -103,6 +105,7 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
         name: args.policy.map_or("coprof", Policy::label),
         plan: &plan.plan,
         predicted: &plan.prediction,
+        accuracy_basis: plan.accuracy_basis,
     })?;
     let path = store().save("replay", &document)?;
     if let Some(csv) = &args.csv {
@@ -159,7 +162,8 @@ fn newest_plan(
             })?,
         };
         let (plan, prediction) = (predicted.plan, predicted.prediction);
-        return Ok(PlanDocument { envelope: document.envelope, peer: document.peer, plan, prediction });
+        let OptimizeDocument { envelope, peer, accuracy_basis, .. } = document;
+        return Ok(PlanDocument { envelope, peer, plan, prediction, accuracy_basis });
     }
     let hint = match store().newest("optimize", of_this) {
         Some((_, other)) => {
@@ -182,7 +186,10 @@ impl Stage<'_> {
     pub fn replay(&self, job: &Job<'_>) -> Result<ReplayDocument> {
         let graph = &self.model.graph;
         let route = Route::new(graph, job.plan)?;
-        let mut frames = Frames::load(self.data, self.model, self.device, self.tasks, self.output)?;
+        let mut frames = Frames::load(self.data, self.model, self.tasks, self.output)?;
+        if job.accuracy_basis.is_agreement() {
+            frames.label_as_uncut(self.model, self.device, self.output)?;
+        }
         frames.force_exits(self.model, job.plan)?;
         let mut backend = self.device.on_thread(|| self.device.load(graph))?;
         let in_flight = in_flight(job.predicted);
@@ -200,6 +207,7 @@ impl Stage<'_> {
             measured,
             efficiency: full.efficiency().ok_or_else(too_few)?,
             agreement: agreement(&full, &expected),
+            accuracy_basis: job.accuracy_basis,
             frames: frames.name().into(),
             full,
             single,
@@ -271,7 +279,7 @@ fn measured(full: &Trace, single: &Trace, frames: &Frames) -> Result<Measured> {
             p99_settled: enough_samples(0.99, latencies.raw().len()),
             runs: latencies.raw().len(),
         },
-        accuracy: frames.are_real().then(accuracy),
+        accuracy: frames.have_labels().then(accuracy),
         stages: full.stages(),
         bottleneck: full.bottleneck().ok_or_else(too_few)?.name,
     })

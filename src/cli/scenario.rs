@@ -129,16 +129,19 @@ impl Measured<'_> {
         let key = |row: &CodecTimes| (cut_name(&row.cut), row.encoding);
         let on_edge: HashMap<_, &CodecTimes> = self.edge.codecs.iter().map(|row| (key(row), row)).collect();
         let rows = self.evidence.encodings().map_or(&[][..], |record| &record.rows);
-        let mut sizes: HashMap<_, f64> =
+        let recorded: HashMap<_, f64> =
             rows.iter().map(|row| ((row.cut.clone(), row.encoding), row.bytes_mean)).collect();
-        for (cut, _) in crossings(&self.model.graph, &[]).cuts {
-            // The one size that depends on no input.
-            let key = (cut_name(&cut.tip_names(&self.model.graph)), Encoding::plain(Element::F32));
-            sizes.entry(key).or_insert_with(|| cut.frontier_bytes(&self.model.graph) as f64);
-        }
+        let bytes = |row: &CodecTimes| {
+            if row.encoding == Encoding::plain(Element::F32) {
+                // The one size that depends on no input, and so needs no record.
+                let cut = Cut::from_tip_names(&self.model.graph, &row.cut).ok()?;
+                return Some(cut.frontier_bytes(&self.model.graph) as f64);
+            }
+            recorded.get(&key(row)).copied()
+        };
         let mut frontiers = Vec::new();
         for row in &self.device.codecs {
-            let (Some(bytes), Some(edge)) = (sizes.get(&key(row)), on_edge.get(&key(row))) else {
+            let (Some(bytes), Some(edge)) = (bytes(row), on_edge.get(&key(row))) else {
                 return Err(Error::failed(format!(
                     "nothing is recorded of {} at cut [{}] of {}; `coprof encodings --record` makes a complete record",
                     row.encoding,

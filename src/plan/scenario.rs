@@ -206,6 +206,13 @@ pub enum AccuracyBasis {
     Relative,
 }
 
+impl AccuracyBasis {
+    /// Whether accuracies are shares of the uncut model's own answers, whatever is right.
+    pub fn is_agreement(self) -> bool {
+        matches!(self, Self::Agreement | Self::Relative)
+    }
+}
+
 /// What is asked of a plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Constraints {

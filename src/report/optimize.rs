@@ -26,6 +26,9 @@ pub struct PlanDocument {
     pub plan: Plan,
     /// What it would do.
     pub prediction: Prediction,
+    /// What its accuracy is.
+    #[serde(default)]
+    pub accuracy_basis: AccuracyBasis,
 }
 
 /// A rival's choice.
@@ -132,7 +135,7 @@ pub fn optimize_view(document: &OptimizeDocument) -> String {
         "{}\n\n{}{load}\n\n{}\n\n◀ marks the stage that sets the rate. {}",
         front_table(document),
         why(document),
-        plan_table(&rows, document.accuracy_basis == AccuracyBasis::Agreement),
+        plan_table(&rows, document.accuracy_basis.is_agreement()),
         accuracy_note(document)
     )
 }
@@ -250,7 +253,7 @@ fn why(document: &OptimizeDocument) -> String {
 
 /// What accuracies are called.
 fn share_name(document: &OptimizeDocument) -> &'static str {
-    if document.accuracy_basis == AccuracyBasis::Agreement { "agreement" } else { "accuracy" }
+    if document.accuracy_basis.is_agreement() { "agreement" } else { "accuracy" }
 }
 
 fn front_table(document: &OptimizeDocument) -> comfy_table::Table {

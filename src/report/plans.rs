@@ -14,7 +14,7 @@ pub struct Measured {
     pub rate_per_s: f64,
     /// Latencies of tasks that were alone in the pipeline.
     pub latency_us: Latency,
-    /// Share answered right; `null` for made-up frames.
+    /// Share answered right, or as the uncut model; `null` where that is not known.
     pub accuracy: Option<Share>,
     /// Device, link and edge: mean busy time per task.
     pub stages: Vec<Stage>,

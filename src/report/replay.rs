@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::document::Envelope;
 use super::plans::{Measured, PlanRow, plan_table};
 use crate::pipeline::Trace;
-use crate::plan::{Plan, Prediction};
+use crate::plan::{AccuracyBasis, Plan, Prediction};
 
 /// By how much the measurement lies off the prediction, as signed shares of the prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,7 +14,7 @@ pub struct ErrorShares {
     pub rate: f64,
     /// Of the mean latency.
     pub latency: f64,
-    /// Of the accuracy, in points of one hundredth; `null` for made-up frames.
+    /// Of the accuracy, in points of one hundredth; `null` where it was not measured.
     pub accuracy_points: Option<f64>,
 }
 
@@ -60,8 +60,9 @@ pub struct ReplayDocument {
     pub efficiency: f64,
     /// Answers against those of the same plan in one process.
     pub agreement: Agreement,
-    /// `cifar10-test`, `made-up`, or `inputs`: those that were given, whose right class nobody told. Accuracies are then
-    /// agreement with the uncut model.
+    /// What accuracies are, predicted and measured.
+    pub accuracy_basis: AccuracyBasis,
+    /// `cifar10-test`, `made-up`, or `inputs`: those that were given, whose right class nobody told.
     pub frames: String,
     /// The run with the pipeline full, task by task: rate and stages come from it.
     pub full: Trace,
@@ -70,10 +71,6 @@ pub struct ReplayDocument {
 }
 
 impl ReplayDocument {
-    fn is_agreement(&self) -> bool {
-        self.frames == "inputs"
-    }
-
     /// Its row in the table of plans.
     pub fn row(&self) -> PlanRow<'_> {
         PlanRow {
@@ -90,15 +87,19 @@ pub fn replay_view(documents: &[&ReplayDocument]) -> String {
     let rows: Vec<PlanRow<'_>> = documents.iter().map(|document| document.row()).collect();
     let mut text = format!(
         "{}\n\npredicted above, → measured below; ◀ marks the stage that sets the rate",
-        plan_table(&rows, documents.iter().any(|document| document.is_agreement()))
+        plan_table(&rows, documents.iter().any(|document| document.accuracy_basis.is_agreement()))
     );
     for document in documents {
         let error = &document.error;
-        let name = if document.is_agreement() { "agreement with the uncut model" } else { "accuracy" };
-        let accuracy = error.accuracy_points.map_or_else(
-            || "no accuracy: the frames are made up".into(),
-            |points| format!("{name} {points:+.2} points"),
-        );
+        let is_agreement = document.accuracy_basis.is_agreement();
+        let name = if is_agreement { "agreement with the uncut model" } else { "accuracy" };
+        let unknown = match document.frames.as_str() {
+            "made-up" => "the frames are made up",
+            _ => "nobody told what is right of the inputs",
+        };
+        let accuracy = error
+            .accuracy_points
+            .map_or_else(|| format!("no {name}: {unknown}"), |points| format!("{name} {points:+.2} points"));
         text.push_str(&format!(
             "\n{}: rate {:+.1} %, latency {:+.1} % off the prediction, {accuracy}\n  {:.1} % of the bottleneck's own \
              rate; {} of {} answers as in one process",

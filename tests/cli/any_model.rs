@@ -10,14 +10,15 @@ fn model() -> String {
     repository("tests/data/onnx/convolutions_17.onnx").to_str().unwrap().into()
 }
 
-/// An `.npy` file of `count` inputs of 3×8×8 numbers.
-fn inputs(count: usize) -> Vec<u8> {
-    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, 3, 8, 8), }}");
+/// An `.npy` file of `count` inputs of three square channels of numbers.
+pub fn inputs(count: usize, side: usize) -> Vec<u8> {
+    let header =
+        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, 3, {side}, {side}), }}");
     let header = format!("{header:<117}\n");
     let mut file = b"\x93NUMPY\x01\x00".to_vec();
     file.extend((header.len() as u16).to_le_bytes());
     file.extend(header.as_bytes());
-    let numbers = (0..count * 192).map(|i| ((i * i) % 1009) as f32 / 100.0 - 5.0);
+    let numbers = (0..count * 3 * side * side).map(|i| ((i * i) % 1009) as f32 / 100.0 - 5.0);
     file.extend(numbers.flat_map(f32::to_le_bytes));
     file
 }
@@ -51,7 +52,7 @@ fn without_records_or_inputs_what_changes_no_answer_is_planned_over_every_cut() 
 #[test]
 fn with_inputs_plans_are_held_to_agreement_with_the_uncut_model() {
     let (workplace, model) = (Workplace::new(), model());
-    let data = workplace.write("inputs.npy", inputs(30));
+    let data = workplace.write("inputs.npy", inputs(30, 8));
     let flags = ["--model", &model, "--slowdown", "2", "--link-rate", "200kbit", "--data", &data];
     let optimize = [&["optimize"], &flags[..]].concat();
     let (optimized, _) = workplace.document(&optimize);
@@ -80,7 +81,7 @@ fn inputs_that_are_none_are_named() {
     workplace.write("test_batch.bin", "");
     workplace.fail(&["optimize", "--model", &model, "--data", "."], 2, &["labels", "coprof exits --record"]);
     std::fs::remove_file(workplace.file("test_batch.bin")).unwrap();
-    let short = workplace.write("short.npy", &inputs(30)[..999]);
+    let short = workplace.write("short.npy", &inputs(30, 8)[..999]);
     workplace.write("empty.txt", "");
     for (data, says) in [("nowhere", "No such file"), (&*short, "short.npy"), (".", "at least two inputs")] {
         for command in ["optimize", "replay"] {

@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::any_model::inputs;
 use crate::program::{Workplace, repository};
 use crate::schemas::{check, has_keys};
 
@@ -187,6 +188,16 @@ fn check_tables(workplace: &Workplace) {
         assert!(table.stdout.contains(word), "no '{word}' in {}", table.stdout);
     }
     assert_eq!(fs::read_to_string(workplace.file("tasks.csv")).unwrap().lines().count(), 1 + 20);
+    // The plan was held to accuracy, and nobody tells what is right of these inputs.
+    let data = workplace.write("inputs.npy", inputs(5, 32));
+    let with_inputs = ["replay", "--tasks", "20", "--data", &data];
+    let (replayed, _) = workplace.document(&[&with_inputs, &EMULATED[..]].concat());
+    check("replay", &replayed);
+    assert_eq!((&replayed["frames"], &replayed["accuracy_basis"]), (&json!("inputs"), &json!("samples")));
+    assert_eq!(
+        (&replayed["measured"]["accuracy"], &replayed["error"]["accuracy_points"]),
+        (&Value::Null, &Value::Null)
+    );
     // Real circumstances are not those of the saved plan.
     workplace.fail(&["replay", "--tasks", "20"], 1, &["coprof optimize", "emulated"]);
 }
