@@ -7,6 +7,7 @@ import pathlib
 
 import numpy as np
 import torch
+from torch import nn
 
 VALIDATION_IMAGES = 5_000
 RECORD_BYTES = 1 + 3 * 32 * 32
@@ -44,13 +45,32 @@ def hide_squares(images, side, generator):
     return torch.where(square[:, None], torch.tensor(MEAN_PIXEL).view(1, 3, 1, 1), images)
 
 
-def augmented_batches(pixels, labels, batch, generator, hidden):
-    """One epoch of shuffled float batches, each image shifted by up to 4 pixels, mirrored by chance, a square hidden."""
-    n = len(labels)
-    order = torch.randperm(n, generator=generator)
-    for at in range(0, n - batch + 1, batch):
+def uniform(n, low, high, generator):
+    return low + (high - low) * torch.rand(n, generator=generator)
+
+
+def warped(images, generator):
+    """Turns each image by up to 15 degrees, scales it by up to 15 %, and changes its contrast, saturation and brightness."""
+    n = len(images)
+    angle, scale = uniform(n, -0.26, 0.26, generator), uniform(n, 0.85, 1.15, generator)
+    cosine, sine, none = torch.cos(angle) * scale, torch.sin(angle) * scale, torch.zeros(n)
+    matrices = torch.stack([cosine, -sine, none, sine, cosine, none], 1).view(n, 2, 3)
+    grid = nn.functional.affine_grid(matrices, images.shape, align_corners=False)
+    images = nn.functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    contrast, saturation = (uniform(n, 0.7, 1.3, generator).view(n, 1, 1, 1) for _ in range(2))
+    brightness = uniform(n, -30, 30, generator).view(n, 1, 1, 1)
+    grey = images.mean(1, keepdim=True)
+    images = grey + (images - grey) * saturation
+    level = grey.mean((2, 3), keepdim=True)
+    return (level + (images - level) * contrast + brightness).clamp(0, 255)
+
+
+def augmented_batches(pixels, order, batch, generator, hidden, warps):
+    """Float batches and the indices of their images, in this order; each image is shifted by up to 4 pixels, mirrored by
+    chance, and loses a square; every other one is warped if `warps` says so."""
+    for at in range(0, len(order) - batch + 1, batch):
         pick = order[at : at + batch]
-        images = torch.nn.functional.pad(pixels[pick].float(), (4, 4, 4, 4), mode="reflect")
+        images = nn.functional.pad(pixels[pick].float(), (4, 4, 4, 4), mode="reflect")
         shift = torch.randint(0, 9, (batch, 2), generator=generator)
         rows = shift[:, :1] + torch.arange(32)
         columns = shift[:, 1:] + torch.arange(32)
@@ -59,6 +79,8 @@ def augmented_batches(pixels, labels, batch, generator, hidden):
         index = torch.arange(batch)
         images = images[index[:, None, None], :, rows[:, :, None], columns[:, None, :]]
         images = images.permute(0, 3, 1, 2)
+        if warps:
+            images[::2] = warped(images[::2], generator)
         if hidden:
             images = hide_squares(images, hidden, generator)
-        yield images.contiguous(memory_format=torch.channels_last), labels[pick]
+        yield images.contiguous(memory_format=torch.channels_last), pick

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import math
 import os
 import pathlib
 import time
@@ -16,13 +17,13 @@ import cifar10
 from networks import NETWORKS
 
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "coprof" / "train"
-# A cycle's weights are those of the exits' losses. With bfloat16 the layers compute at half width (autocast); parameters,
-# losses and the optimizer stay single. `hidden` is the side of the square that each training image loses (Cutout).
+# A cycle's `weights` are those of the exits' losses, `smoothing` is that of the labels, `hidden` the side of the square that
+# each training image loses (Cutout). In its epochs of `pruned`, from the first up to the last, half of the easy images are
+# left out (InfoBatch). With bfloat16 the layers compute at half width (autocast); parameters, losses and the optimizer stay
+# single.
 RECIPE = {
     # The second cycle anneals once more from a lower rate, leans towards the final exit, and averages the weights.
     "alexnet": {
-        "batch": 128,
-        "decay": 5e-4,
         "precision": torch.float32,
         "cycles": (
             {"epochs": 20, "rate": 0.08, "weights": (0.4, 0.4, 1.0)},
@@ -30,28 +31,24 @@ RECIPE = {
         ),
     },
     "googlenet": {
-        "batch": 128,
-        "decay": 5e-4,
         "precision": torch.bfloat16,
-        "hidden": 12,
-        "cycles": ({"epochs": 50, "rate": 0.15, "weights": (0.2, 0.2, 1.0)},),
+        "cycles": (
+            {"epochs": 50, "rate": 0.15, "weights": (0.2, 0.2, 1.0), "hidden": 12, "pruned": (22, 44)},
+        ),
     },
     "resnet56": {
-        "batch": 128,
-        "decay": 5e-4,
         "precision": torch.bfloat16,
-        "hidden": 12,
-        "cycles": ({"epochs": 70, "rate": 0.15, "weights": (0.15, 0.25, 1.0)},),
+        "cycles": (
+            {"epochs": 36, "rate": 0.15, "weights": (0.15, 0.25, 1.0), "pruned": (1, 31)},
+            {"epochs": 12, "rate": 0.1, "weights": (0.1, 0.15, 1.0), "hidden": 12, "warps": True},
+        ),
     },
     "vgg16": {
-        "batch": 128,
-        "decay": 5e-4,
         "precision": torch.bfloat16,
-        "hidden": 12,
-        "cycles": ({"epochs": 30, "rate": 0.08, "weights": (0.15, 0.15, 0.15, 1.0)},),
+        "cycles": ({"epochs": 20, "rate": 0.08, "weights": (0.15, 0.15, 0.15, 1.0), "hidden": 12, "pruned": (1, 17)},),
     },
 }
-AVERAGE_DECAY = 0.998
+BATCH, WEIGHT_DECAY, AVERAGE_DECAY = 128, 5e-4, 0.998
 
 
 def computing_in(precision):
@@ -74,28 +71,52 @@ def optimizer_of(model, recipe):
     decayed = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() <= 1]
     return torch.optim.SGD(
-        [{"params": decayed, "weight_decay": recipe["decay"]}, {"params": others, "weight_decay": 0.0}],
+        [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}],
         lr=recipe["cycles"][0]["rate"],
         momentum=0.9,
         nesterov=True,
     )
 
 
-def train_epoch(model, average, batches, cycle, precision, optimizer, schedule):
-    model.train()
-    total, count = 0.0, 0
-    for images, labels in batches:
-        with computing_in(precision):
-            exits = model(images)
-        losses = [nn.functional.cross_entropy(logits.float(), labels) for logits in exits]
-        loss = sum(w * l for w, l in zip(cycle["weights"], losses, strict=True))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        average.update_parameters(model)
-        total, count = total + loss.item(), count + 1
-    return total / count
+def images_of_epoch(losses, pruned, generator):
+    """An epoch's images, shuffled, and the weight of every image. Pruned, half of the images whose last loss was below the
+    mean are left out and the other half count twice (InfoBatch, Qin et al., ICLR 2024: soft pruning, expectation rescaling)."""
+    order = torch.randperm(len(losses), generator=generator)
+    if not pruned:
+        return order, torch.ones(len(losses))
+    easy = losses < losses.mean()
+    left_out = easy & (torch.rand(len(losses), generator=generator) < 0.5)
+    return order[~left_out[order]], torch.where(easy, 2.0, 1.0)
+
+
+def set_rate(optimizer, cycle, progress):
+    """The 1cycle policy (Smith and Topin 2018): the rate rises over the first fifth of the cycle and falls over the rest,
+    momentum goes the other way; both along half a cosine."""
+    high, low = cycle["rate"], cycle["rate"] / 25
+    if progress < 0.2:
+        shares, rates, momenta = progress / 0.2, (low, high), (0.95, 0.85)
+    else:
+        shares, rates, momenta = (progress - 0.2) / 0.8, (high, low / 1e4), (0.85, 0.95)
+    turned = (1 - math.cos(math.pi * shares)) / 2
+    for group in optimizer.param_groups:
+        group["lr"] = rates[0] + (rates[1] - rates[0]) * turned
+        group["momentum"] = momenta[0] + (momenta[1] - momenta[0]) * turned
+
+
+def train_step(model, images, labels, weights, cycle, precision, optimizer):
+    """Each image's loss, over all exits, before the step."""
+    with computing_in(precision):
+        exits = model(images)
+    smoothing = cycle.get("smoothing", 0.0)
+    losses = [
+        nn.functional.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=smoothing)
+        for logits in exits
+    ]
+    loss = sum(w * l for w, l in zip(cycle["weights"], losses, strict=True))
+    optimizer.zero_grad(set_to_none=True)
+    (loss * weights).mean().backward()
+    optimizer.step()
+    return loss.detach()
 
 
 def save(path, state):
@@ -110,44 +131,43 @@ def train(network, recipe, data, checkpoint, seed):
     model = NETWORKS[network]().to(memory_format=torch.channels_last)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY), use_buffers=True)
     optimizer = optimizer_of(model, recipe)
-    state = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else {"epoch": 0}
-    if state["epoch"]:
+    pixels, labels = data["train"]
+    losses, done = torch.zeros(len(labels)), 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         generator.set_state(state["generator"])
         torch.set_rng_state(state["torch"])
-    first, epochs = 0, sum(cycle["epochs"] for cycle in recipe["cycles"])
-    for cycle in recipe["cycles"]:
-        last = first + cycle["epochs"]
-        if state["epoch"] < last:
-            steps = len(data["train"][1]) // recipe["batch"]
-            schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, cycle["rate"], epochs=cycle["epochs"], steps_per_epoch=steps, pct_start=0.2
-            )
-            if state["epoch"] > first:
-                schedule.load_state_dict(state["schedule"])
-                optimizer.load_state_dict(state["optimizer"])  # A new schedule has set its first rate.
-        for epoch in range(max(first, state["epoch"]), last):
-            started = time.monotonic()
-            batches = cifar10.augmented_batches(*data["train"], recipe["batch"], generator, recipe.get("hidden", 0))
-            loss = train_epoch(model, average, batches, cycle, recipe["precision"], optimizer, schedule)
-            shares = accuracy(average.module, *data["validation"], recipe["precision"])
-            shares = "  ".join(f"{name} {100 * share:.2f} %" for name, share in zip(model.exits, shares))
-            print(f"epoch {epoch + 1}/{epochs}  loss {loss:.3f}  {shares}  {time.monotonic() - started:.0f} s", flush=True)
-            save(
-                checkpoint,
-                {
-                    "model": model.state_dict(),
-                    "average": average.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "schedule": schedule.state_dict(),
-                    "generator": generator.get_state(),
-                    "torch": torch.get_rng_state(),
-                    "epoch": epoch + 1,
-                },
-            )
-        first = last
+        losses, done = state.get("losses", losses), state["epoch"]
+    epochs = [(cycle, number) for cycle in recipe["cycles"] for number in range(cycle["epochs"])]
+    for epoch, (cycle, number) in list(enumerate(epochs))[done:]:
+        started = time.monotonic()
+        model.train()
+        order, weights = images_of_epoch(losses, number in range(*cycle.get("pruned", (0, 0))), generator)
+        steps = len(order) // BATCH
+        batches = cifar10.augmented_batches(pixels, order, BATCH, generator, cycle.get("hidden", 0), cycle.get("warps", False))
+        for step, (images, pick) in enumerate(batches):
+            set_rate(optimizer, cycle, (number + step / steps) / cycle["epochs"])
+            losses[pick] = train_step(model, images, labels[pick], weights[pick], cycle, recipe["precision"], optimizer)
+            average.update_parameters(model)
+        shares = accuracy(average.module, *data["validation"], recipe["precision"])
+        shares = "  ".join(f"{name} {100 * share:.2f} %" for name, share in zip(model.exits, shares))
+        spent = time.monotonic() - started
+        print(f"epoch {epoch + 1}/{len(epochs)}  loss {losses.mean():.3f}  {shares}  {spent:.0f} s", flush=True)
+        save(
+            checkpoint,
+            {
+                "model": model.state_dict(),
+                "average": average.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "generator": generator.get_state(),
+                "torch": torch.get_rng_state(),
+                "losses": losses,
+                "epoch": epoch + 1,
+            },
+        )
 
 
 def main():
