@@ -20,7 +20,7 @@ pub const PORT: u16 = 7411;
 /// Which model.
 #[derive(Args, Clone, Debug)]
 pub struct ModelArgs {
-    /// A bundled model (alexnet) or an ONNX file
+    /// A bundled model (`coprof models` lists them) or an ONNX file
     #[arg(long, value_name = "NAME|FILE.onnx", default_value = "alexnet")]
     pub model: String,
 }

@@ -27,7 +27,7 @@ mod scenario;
 mod serve;
 mod stop;
 
-pub use model::Model;
+pub use model::{Model, bundled_names};
 
 use clap::{Parser, Subcommand};
 

@@ -29,7 +29,7 @@ macro_rules! bundled {
     };
 }
 
-static BUNDLED: [Bundled; 1] = [bundled!("alexnet")];
+static BUNDLED: [Bundled; 2] = [bundled!("alexnet"), bundled!("googlenet")];
 
 /// A model as a command works on it.
 #[derive(Clone)]
@@ -158,6 +158,15 @@ mod tests {
 
     fn message(folder: &Path) -> String {
         Model::load(folder.join("outside.onnx").to_str().unwrap()).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn every_bundled_model_has_its_own_records() {
+        for name in bundled_names() {
+            let model = Model::load(name).unwrap();
+            let (exits, encodings) = (model.exit_record().unwrap(), model.encoding_record().unwrap());
+            assert_eq!(exits.data, encodings.data, "{name}: records of different images");
+        }
     }
 
     #[test]

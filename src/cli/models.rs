@@ -4,7 +4,7 @@ use clap::{Args as ClapArgs, Subcommand};
 
 use super::args::RuntimeArgs;
 use super::device::Device;
-use super::model::Model;
+use super::model::{Model, bundled_names};
 use super::output::Output;
 use crate::data::Split;
 use crate::error::Result;
@@ -47,7 +47,7 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
 
 fn list(device: &Device, output: Output) -> Result<()> {
     let row = |name| Ok(facts(&Model::load(name)?).0);
-    let models = super::model::bundled_names().map(row).collect::<Result<_>>()?;
+    let models = bundled_names().map(row).collect::<Result<_>>()?;
     let document = ModelsDocument { envelope: device.envelope("models", None, &Emulation::NONE), models };
     output.result(&document, || models_view(&document))
 }

@@ -1,6 +1,6 @@
 //! The results of `coprof models`.
 
-use comfy_table::{Cell, CellAlignment};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint};
 use serde::{Deserialize, Serialize};
 
 use super::document::Envelope;
@@ -98,8 +98,11 @@ impl GraphCut {
 /// The table of `coprof models`.
 pub fn models_view(document: &ModelsDocument) -> String {
     let header =
-        ["model", "exit", "after", "MMACs", "test accuracy", "layers", "cuts", "params", "file", "sha256"];
+        ["model", "exit", "after", "MMACs", "accuracy", "layers", "cuts", "params", "file", "sha256"];
     let mut table = new_table(header);
+    if let Some(hash) = table.column_mut(header.len() - 1) {
+        hash.set_constraint(ColumnConstraint::ContentWidth);
+    }
     for model in &document.models {
         for (index, exit) in model.exits.iter().enumerate() {
             let of_model = |text: String| if index == 0 { right(text) } else { Cell::new("") };

@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use super::kernel::Layout;
 use super::{Backend, TorchBackend, TorchDevice};
-use crate::cli::Model;
+use crate::cli::{Model, bundled_names};
 use crate::model::{Cut, Graph, Source};
 
 const MODEL: &[u8] = include_bytes!("../../models/alexnet.onnx");
-const REFERENCE: &str = include_str!("../../models/alexnet.reference.json");
 
 /// ONNX Runtime's logits on made-up pixels; `models/train/reference.py` describes them.
 #[derive(serde::Deserialize)]
@@ -77,11 +76,14 @@ fn compare(graph: &Arc<Graph>, reference: &Reference, way: (Layout, usize)) -> R
 
 #[test]
 fn every_exit_answers_as_onnx_runtime_does_in_every_way() {
-    let reference: Reference = serde_json::from_str(REFERENCE).unwrap();
-    let graph = graph();
-    assert_eq!(reference.model_sha256.as_ref(), Some(&graph.hash.0), "the reference is of another model");
-    for way in WAYS {
-        compare(&graph, &reference, way).unwrap();
+    for name in bundled_names() {
+        let graph = Model::load(name).unwrap().graph;
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("models/{name}.reference.json"));
+        let reference: Reference = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!(reference.model_sha256.as_ref(), Some(&graph.hash.0), "{name}: of another model");
+        for way in WAYS {
+            compare(&graph, &reference, way).unwrap_or_else(|error| panic!("{name} {way:?}: {error}"));
+        }
     }
 }
 

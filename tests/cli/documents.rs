@@ -230,8 +230,19 @@ fn models_are_listed_and_drawn() {
     let workplace = Workplace::new();
     let (models, _) = workplace.document(&["models"]);
     check("models", &models);
-    let alexnet =
-        models["models"].as_array().unwrap().iter().find(|model| model["name"] == "alexnet").unwrap();
+    let models = models["models"].as_array().unwrap();
+    for model in models {
+        let exits = model["exits"].as_array().unwrap();
+        assert!(exits.len() >= 3 && exits.iter().all(|exit| exit["test_accuracy"].is_f64()), "{model}");
+    }
+    let named = |name: &str| models.iter().find(|model| model["name"] == name).unwrap();
+    // Four branches side by side, in seven modules: far more cuts than layers.
+    let googlenet = named("googlenet");
+    assert!(
+        googlenet["cut_count"].as_u64() > googlenet["layer_count"].as_u64().map(|layers| 3 * layers),
+        "{googlenet}"
+    );
+    let alexnet = named("alexnet");
     has_keys(alexnet, &["exits[].test_accuracy", "file_bytes", "cut_count"]);
     let (shown, _) = workplace.document(&["models", "show", "alexnet"]);
     check("model", &shown);
