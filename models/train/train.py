@@ -17,10 +17,10 @@ import cifar10
 from networks import NETWORKS
 
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "coprof" / "train"
-# A cycle's `weights` are those of the exits' losses, `smoothing` is that of the labels, `hidden` the side of the square that
-# each training image loses (Cutout). In its epochs of `pruned`, from the first up to the last, half of the easy images are
-# left out (InfoBatch). With bfloat16 the layers compute at half width (autocast); parameters, losses and the optimizer stay
-# single.
+# A cycle's `weights` are those of the exits' losses, `hidden` is the side of the square that each training image loses
+# (Cutout); where it `warps`, every other image is turned, scaled and recoloured. In its epochs of `pruned`, from the first up
+# to the last, half of the easy images are left out (InfoBatch). With bfloat16 the layers compute at half width (autocast);
+# parameters, losses and the optimizer stay single.
 RECIPE = {
     # The second cycle anneals once more from a lower rate, leans towards the final exit, and averages the weights.
     "alexnet": {
@@ -107,11 +107,7 @@ def train_step(model, images, labels, weights, cycle, precision, optimizer):
     """Each image's loss, over all exits, before the step."""
     with computing_in(precision):
         exits = model(images)
-    smoothing = cycle.get("smoothing", 0.0)
-    losses = [
-        nn.functional.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=smoothing)
-        for logits in exits
-    ]
+    losses = [nn.functional.cross_entropy(logits.float(), labels, reduction="none") for logits in exits]
     loss = sum(w * l for w, l in zip(cycle["weights"], losses, strict=True))
     optimizer.zero_grad(set_to_none=True)
     (loss * weights).mean().backward()
@@ -140,7 +136,7 @@ def train(network, recipe, data, checkpoint, seed):
         optimizer.load_state_dict(state["optimizer"])
         generator.set_state(state["generator"])
         torch.set_rng_state(state["torch"])
-        losses, done = state.get("losses", losses), state["epoch"]
+        losses, done = state["losses"], state["epoch"]
     epochs = [(cycle, number) for cycle in recipe["cycles"] for number in range(cycle["epochs"])]
     for epoch, (cycle, number) in list(enumerate(epochs))[done:]:
         started = time.monotonic()
