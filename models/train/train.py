@@ -67,12 +67,12 @@ def accuracy(model, pixels, labels, precision):
     return [r / len(labels) for r in right]
 
 
-def optimizer_of(model, recipe):
+def optimizer_of(model):
+    """Its rate and momentum are those of `set_rate`."""
     decayed = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() <= 1]
     return torch.optim.SGD(
         [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}],
-        lr=recipe["cycles"][0]["rate"],
         momentum=0.9,
         nesterov=True,
     )
@@ -126,7 +126,7 @@ def train(network, recipe, data, checkpoint, seed):
     generator = torch.Generator().manual_seed(seed)
     model = NETWORKS[network]().to(memory_format=torch.channels_last)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY), use_buffers=True)
-    optimizer = optimizer_of(model, recipe)
+    optimizer = optimizer_of(model)
     pixels, labels = data["train"]
     losses, done = torch.zeros(len(labels)), 0
     if checkpoint.exists():
