@@ -11,7 +11,7 @@ use crate::codec::{Element, Encoding};
 use crate::units::{Micros, Share};
 
 /// The losses that the overview allows, in points.
-const LOSSES: [(f64, &str); 3] = [(0.0, "none"), (0.5, "0.5 points"), (1.0, "1 point")];
+const LOSSES: [(f64, &str); 3] = [(0.0, "none"), (0.5, "≤ 0.5"), (1.0, "≤ 1.0")];
 
 /// One encoding at one cut.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,9 +82,8 @@ impl EncodingsDocument {
 
 /// An overview: at each cut, the smallest encoding at a few losses.
 pub fn encodings_view(document: &EncodingsDocument) -> String {
-    let header =
-        ["cut after", "loss up to", "encoding", "bytes", "p99", "write", "read", "of f32", "accuracy"];
-    let mut table = new_table(header);
+    let mut table =
+        new_table(["cut after", "loss", "encoding", "bytes", "write", "read", "of f32", "accuracy"]);
     let is_exact = |cut: &&str| document.of_cut(cut).all(|row| row.encoding.is_lossless());
     let (exact, cuts): (Vec<&str>, Vec<&str>) = document.cuts().into_iter().partition(is_exact);
     for cut in cuts {
@@ -110,8 +109,9 @@ pub fn encodings_view(document: &EncodingsDocument) -> String {
         ),
     };
     format!(
-        "{table}\nThe smallest encoding of each cut that costs the final exit no more. Uncut it is right on {} of {}\n\
-         validation images. Times: medians on this host. Every encoding of a cut: --cut NAME; of all: --csv FILE.{wide}",
+        "{table}\nThe smallest encoding of each cut by the points of accuracy that the final exit loses. Uncut it is\n\
+         right on {} of {} validation images. Bytes: means; times: medians on this host.\n\
+         Every encoding of a cut: --cut NAME; of all: --csv FILE.{wide}",
         document.uncut_final_accuracy, document.samples
     )
 }
@@ -127,6 +127,7 @@ pub fn cut_view(document: &EncodingsDocument, cut: &str) -> String {
     rows.sort_by(|a, b| a.bytes_mean.total_cmp(&b.bytes_mean));
     for row in rows {
         let mut cells = figures(row).to_vec();
+        cells.insert(2, right(row.bytes_p99.to_string()));
         cells.push(Cell::new(named(&row.accuracy)));
         table.add_row(cells);
     }
@@ -141,12 +142,11 @@ fn right(text: String) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
-/// An encoding's name, sizes and times.
-fn figures(row: &EncodingTableRow) -> [Cell; 5] {
+/// An encoding's name, mean size and times.
+fn figures(row: &EncodingTableRow) -> [Cell; 4] {
     [
         Cell::new(row.encoding.to_string()),
         right(format!("{:.0}", row.bytes_mean)),
-        right(row.bytes_p99.to_string()),
         right(row.encode_us.to_string()),
         right(row.decode_us.to_string()),
     ]
