@@ -1,5 +1,6 @@
 //! This machine as a node: its facts, its threads, and the envelope of what it measures.
 
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -8,11 +9,7 @@ use crate::error::{Error, Result};
 use crate::measure::HostFacts;
 use crate::model::Graph;
 use crate::report::{Emulation, Envelope, timestamp};
-use crate::runtime::{Backend, TorchBackend, TorchDevice, prepare_thread};
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
+use crate::runtime::{Backend, TorchBackend, TorchDevice, cores, prepare_thread};
 
 /// This machine as a node.
 #[derive(Clone, Debug)]
@@ -29,23 +26,23 @@ pub struct Device {
 impl Device {
     /// The machine as a device: pinned to the first core when it runs on one thread.
     pub fn new(args: &RuntimeArgs) -> Result<Self> {
-        Self::pinned(args, 0)
+        Self::pinned(args, cores().first())
     }
 
     /// The machine as an edge: pinned to the last core, so that a device on the same machine keeps its own.
     pub fn as_edge(args: &RuntimeArgs) -> Result<Self> {
-        Self::pinned(args, cores() - 1)
+        Self::pinned(args, cores().last())
     }
 
-    fn pinned(args: &RuntimeArgs, core: usize) -> Result<Self> {
+    fn pinned(args: &RuntimeArgs, core: Option<&usize>) -> Result<Self> {
         let threads = usize::from(args.threads);
-        if let Some(asked) = args.core.filter(|&asked| asked >= cores()) {
-            return Err(Error::usage(format!(
-                "--core {asked}: this machine's cores are 0 to {}",
-                cores() - 1
-            )));
+        let allowed = cores();
+        if let Some(asked) = args.core.filter(|asked| !allowed.contains(asked)) {
+            let allowed: Vec<String> = allowed.iter().map(usize::to_string).collect();
+            let allowed = allowed.join(", ");
+            return Err(Error::usage(format!("--core {asked}: coprof may run on these cores: {allowed}")));
         }
-        let core = args.core.or((threads == 1).then_some(core));
+        let core = args.core.or(core.copied().filter(|_| threads == 1));
         Ok(Self {
             facts: HostFacts::gather(threads, &core.into_iter().collect::<Vec<_>>()),
             threads,
@@ -57,8 +54,13 @@ impl Device {
     /// This machine as one device for each core, each with a thread of its own there; itself alone where it runs on several
     /// threads. For work that is measured in answers, not in time.
     pub fn each_core(&self) -> Vec<Self> {
-        match self.threads {
-            1 => (0..cores()).map(|core| Self { core: Some(core), ..self.clone() }).collect(),
+        // Fewer than the cores where a quota, as of a container, grants less of their time.
+        let at_once = std::thread::available_parallelism().map_or(1, NonZero::get);
+        match (self.threads, &*cores()) {
+            (1, cores @ [_, ..]) => {
+                let on = |&core| Self { core: Some(core), ..self.clone() };
+                cores.iter().take(at_once).map(on).collect()
+            }
             _ => vec![self.clone()],
         }
     }
@@ -120,5 +122,28 @@ impl Device {
     pub fn fits(&self, envelope: &Envelope, graph: &Graph) -> bool {
         envelope.host_id == self.id()
             && envelope.model.as_ref().is_some_and(|model| model.sha256 == graph.hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_cores_that_the_process_may_use_are_pinned_to() {
+        let args = |core| RuntimeArgs { threads: 1, core, device: TorchDevice::CPU };
+        let all = cores();
+        let (first, last) = (all[0], all[all.len() - 1]);
+        assert_eq!(Device::new(&args(None)).unwrap().core, Some(first));
+        let confined = std::thread::spawn(move || {
+            assert!(prepare_thread(1, Some(last)));
+            let device = Device::new(&args(None)).unwrap();
+            let each: Vec<_> = device.each_core().iter().map(|device| device.core).collect();
+            let elsewhere = Device::new(&args(Some(last + 1))).map(|device| device.core);
+            (device.core, each, elsewhere.unwrap_err().to_string())
+        });
+        let (core, each, refusal) = confined.join().unwrap();
+        assert_eq!((core, each), (Some(last), vec![Some(last)]));
+        assert!(refusal.ends_with(&format!("may run on these cores: {last}")), "{refusal}");
     }
 }

@@ -18,6 +18,12 @@ pub fn prepare_thread(threads: usize, core: Option<usize>) -> bool {
     core.is_some_and(|id| core_affinity::set_for_current(core_affinity::CoreId { id }))
 }
 
+/// The cores that the calling thread may run on, of which `taskset` or a container may leave only some; empty where
+/// the system does not tell.
+pub fn cores() -> Vec<usize> {
+    core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect()
+}
+
 /// Keeps memory that is given back in the process: the next task needs it again, and getting it anew from the system would
 /// cost a page fault for every 4 KiB.
 fn keep_memory() {
