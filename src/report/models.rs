@@ -1,6 +1,6 @@
 //! The results of `coprof models`.
 
-use comfy_table::{Cell, CellAlignment, ColumnConstraint};
+use comfy_table::{Cell, CellAlignment};
 use serde::{Deserialize, Serialize};
 
 use super::document::Envelope;
@@ -95,33 +95,33 @@ impl GraphCut {
     }
 }
 
-/// The table of `coprof models`.
+/// The tables of `coprof models`: the models, and their exits.
 pub fn models_view(document: &ModelsDocument) -> String {
-    let header =
-        ["model", "exit", "after", "MMACs", "accuracy", "layers", "cuts", "params", "file", "sha256"];
-    let mut table = new_table(header);
-    if let Some(hash) = table.column_mut(header.len() - 1) {
-        hash.set_constraint(ColumnConstraint::ContentWidth);
-    }
+    let mut models = new_table(["model", "layers", "cuts", "params", "file", "sha256"]);
+    let mut exits = new_table(["model", "exit", "after", "MMACs", "accuracy"]);
     for model in &document.models {
-        for (index, exit) in model.exits.iter().enumerate() {
-            let of_model = |text: String| if index == 0 { right(text) } else { Cell::new("") };
-            table.add_row([
-                Cell::new(if index == 0 { model.name.as_str() } else { "" }),
+        models.add_row([
+            Cell::new(&model.name),
+            right(model.layer_count.to_string()),
+            right(cuts(model)),
+            right(format!("{:.2}M", model.params as f64 / 1e6)),
+            right(format!("{:.1} MB", model.file_bytes as f64 / 1e6)),
+            Cell::new(model.sha256.short()),
+        ]);
+        let mut name = model.name.as_str();
+        for exit in &model.exits {
+            exits.add_row([
+                Cell::new(name),
                 Cell::new(&exit.name),
                 Cell::new(exit.after.join(" + ")),
                 right(format!("{:.1}", exit.macs as f64 / 1e6)),
                 right(exit.test_accuracy.map_or_else(|| "–".into(), |share| share.to_string())),
-                of_model(model.layer_count.to_string()),
-                of_model(cuts(model)),
-                of_model(format!("{:.2}M", model.params as f64 / 1e6)),
-                of_model(format!("{:.1} MB", model.file_bytes as f64 / 1e6)),
-                of_model(model.sha256.short().into()),
             ]);
+            name = "";
         }
     }
     format!(
-        "{table}\nAccuracy on CIFAR-10's test split were every sample to leave at that exit.\n`coprof models show NAME` draws one."
+        "{models}\n{exits}\nAccuracy on CIFAR-10's test split were every sample to leave at that exit.\n`coprof models show NAME` draws one."
     )
 }
 
