@@ -29,7 +29,7 @@ macro_rules! bundled {
     };
 }
 
-static BUNDLED: [Bundled; 2] = [bundled!("alexnet"), bundled!("googlenet")];
+static BUNDLED: [Bundled; 3] = [bundled!("alexnet"), bundled!("googlenet"), bundled!("resnet56")];
 
 /// A model as a command works on it.
 #[derive(Clone)]
