@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 COPROF = pathlib.Path(__file__).resolve().parent.parent / "target" / "release" / "coprof"
-MODELS = ("alexnet", "googlenet", "resnet56")
+MODELS = ("alexnet", "googlenet", "resnet56", "vgg16")
 SLOWDOWN = 8
 MEASURED_AT = ("--link-rate", "20mbit", "--link-delay", "5ms")
 RATES_MBIT = (1, 5, 20, 100)

@@ -27,8 +27,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 COPROF = ROOT / "target/release/coprof"
 sys.path.append(str(ROOT / "models/train"))
 
-import export  # noqa: E402, beside the networks
-from networks import NETWORKS  # noqa: E402
+from networks import NETWORKS  # noqa: E402, beside the trainer
 
 SIDE = 224
 TORCHVISION = (
@@ -42,9 +41,8 @@ Made by `python models/check/speed.py > docs/speed.md`: batch 1, one thread pinn
 Runtime {ort}. In each of {rounds} rounds the three are timed one after another on the same network, so that whatever slows the
 machine down for a while slows down all that is compared. Times are medians over the rounds, ratios are medians of each
 round's ratio; "layers / whole" is the sum of coprof's layers over its whole model. Torchvision's networks have random weights
-and take 224×224; those that end in `_32` are the bundled ones, without the heads of their side exits.{random}
+and take 224×224; those that end in `_32` are the bundled ones, without the heads of their side exits.
 """
-RANDOM = " Not bundled yet, and with random weights: {}."
 MOST_OVER_EAGER, MOST_OVER_ORT, MOST_SUM_OFF = 1.0, 1.25, 0.03
 
 
@@ -57,12 +55,8 @@ def torchvision_model(name, folder):
 
 def bundled_model(name, folder):
     """The same; ONNX Runtime gets the trunk alone, which is what coprof's whole model is."""
-    torch.manual_seed(7)
     model = NETWORKS[name]().eval()
     path, trunk = ROOT / f"models/{name}.onnx", folder / f"{name}.trunk.onnx"
-    if not path.exists():
-        path = folder / f"{name}.onnx"
-        path.write_bytes(export.halved(export.exported(model)).SerializeToString())
     onnx.utils.extract_model(str(path), str(trunk), ["pixels"], [model.exits[-1]])
     return model.trunk, 32, path, trunk
 
@@ -148,10 +142,8 @@ def machine():
 
 
 def head(rounds):
-    absent = [name for name, model in BUNDLED.items() if not (ROOT / f"models/{model}.onnx").exists()]
-    random = RANDOM.format(", ".join(absent)) if absent else ""
     versions = {"torch": torch.__version__.split("+")[0], "ort": onnxruntime.__version__}
-    text = HEAD.format(machine=machine(), rounds=rounds, random=random, **versions)
+    text = HEAD.format(machine=machine(), rounds=rounds, **versions)
     print("# Speed", textwrap.fill(text, 125, break_on_hyphens=False), sep="\n\n", end="\n\n")
 
 

@@ -45,7 +45,7 @@ RECIPE = {
     },
     "vgg16": {
         "precision": torch.bfloat16,
-        "cycles": ({"epochs": 20, "rate": 0.08, "weights": (0.15, 0.15, 0.15, 1.0), "hidden": 12, "pruned": (1, 17)},),
+        "cycles": ({"epochs": 24, "rate": 0.08, "weights": (0.15, 0.15, 0.15, 1.0), "hidden": 12, "pruned": (1, 21)},),
     },
 }
 BATCH, WEIGHT_DECAY, AVERAGE_DECAY = 128, 5e-4, 0.998

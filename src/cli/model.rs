@@ -29,7 +29,8 @@ macro_rules! bundled {
     };
 }
 
-static BUNDLED: [Bundled; 3] = [bundled!("alexnet"), bundled!("googlenet"), bundled!("resnet56")];
+static BUNDLED: [Bundled; 4] =
+    [bundled!("alexnet"), bundled!("googlenet"), bundled!("resnet56"), bundled!("vgg16")];
 
 /// A model as a command works on it.
 #[derive(Clone)]
