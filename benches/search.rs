@@ -122,6 +122,7 @@ impl Shape {
             links: serde_json::from_str(&format!("[{}]", links.join(","))).expect("links"),
             encodings: Vec::new(),
             outcomes: outcomes.collect(),
+            uncut_outcomes: Vec::new(),
             lossy_outcomes: Vec::new(),
             accuracy_basis: Default::default(),
             all_cuts: true,

@@ -287,6 +287,7 @@ pub fn optimize(problem: &Problem, policy: Option<Policy>, output: Output) -> Re
         accuracy_floor: scenario.accuracy_floor(),
         uncut_accuracy: scenario.uncut_accuracy(),
         samples: scenario.samples(),
+        uncut_samples: (!scenario.uncut_outcomes.is_empty()).then(|| scenario.uncut_samples()),
         best: found.best,
         runner_up: found.runner_up,
         policies,

@@ -90,6 +90,7 @@ impl Measured<'_> {
             links: vec![self.link()],
             encodings: self.encoded_frontiers()?,
             outcomes: self.outcomes()?,
+            uncut_outcomes: self.uncut_outcomes()?,
             lossy_outcomes: self.lossy_outcomes(),
             accuracy_basis: match self.evidence {
                 Evidence::Records { .. } => AccuracyBasis::Samples,
@@ -193,6 +194,21 @@ impl Measured<'_> {
         }
         let samples =
             encodings.map_or_else(|| exits.of_split(Split::Validation).count(), |record| record.samples);
+        self.validation_outcomes(exits, samples)
+    }
+
+    /// What the exits answer uncut on all validation images, where the encoding record counts on fewer.
+    fn uncut_outcomes(&self) -> Result<Vec<Outcomes>> {
+        let Evidence::Records { exits, encodings: Some(encodings) } = self.evidence else {
+            return Ok(Vec::new());
+        };
+        let all = exits.of_split(Split::Validation).count();
+        if all > encodings.samples { self.validation_outcomes(exits, all) } else { Ok(Vec::new()) }
+    }
+
+    /// What the exits answer uncut on so many validation images.
+    fn validation_outcomes(&self, exits: &ExitRecord, samples: usize) -> Result<Vec<Outcomes>> {
+        let graph = &*self.model.graph;
         let wrong = || {
             Error::failed(format!(
                 "the exit record of {} does not hold the {samples} validation samples of its encoding record; `coprof \

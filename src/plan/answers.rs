@@ -14,6 +14,7 @@ use super::outcomes::{Outcomes, SampleSet};
 use super::plan::Threshold;
 use super::scenario::Scenario;
 use super::space::Path;
+use super::tally::{Corrections, threshold_grid};
 
 /// Exits beyond this number would make the grid too large to search whole.
 pub(super) const MAX_EXITS: usize = 8;
@@ -34,6 +35,8 @@ pub(super) struct Grids {
     first: Vec<Vec<u16>>,
     /// Per side exit the step at which each sample leaves, uncut.
     uncut: Vec<Vec<u16>>,
+    /// What counts of right answers are corrected by; `None` where no more samples are known uncut than behind encodings.
+    corrections: Option<Corrections>,
     /// The same behind each lossy path, worked out when it is first asked for.
     lossy: RefCell<HashMap<usize, Rc<[Vec<u16>]>>>,
 }
@@ -46,10 +49,11 @@ impl Grids {
             entropies: Vec::new(),
             first: Vec::new(),
             uncut: Vec::new(),
+            corrections: None,
             lossy: RefCell::default(),
         };
-        for outcomes in &scenario.outcomes[..side] {
-            let steps = outcomes.entropy_quantiles(scenario.threshold_steps);
+        for exit in 0..side {
+            let steps = threshold_grid(scenario, exit);
             grids.entropies.push(steps.iter().copied().filter_map(entropy).collect());
             let ends = (Threshold::Never, Threshold::Always);
             grids.thresholds.push([vec![ends.0], steps, vec![ends.1]].concat());
@@ -60,8 +64,15 @@ impl Grids {
             (0..=CELLS).map(start).collect()
         };
         grids.first = grids.entropies.iter().map(first).collect();
-        grids.uncut = (0..side).map(|exit| grids.steps(exit, &scenario.outcomes[exit])).collect();
+        grids.uncut = grids.steps_of(&scenario.outcomes);
+        grids.corrections = Corrections::new(scenario, &grids);
         grids
+    }
+
+    /// The steps of all side exits when they answer so.
+    pub fn steps_of(&self, outcomes: &[Outcomes]) -> Vec<Vec<u16>> {
+        let side = self.entropies.len();
+        (0..side).zip(outcomes).map(|(exit, outcomes)| self.steps(exit, outcomes)).collect()
     }
 
     /// The steps of all side exits behind a lossy path; empty where an exit is unknown there.
@@ -105,16 +116,19 @@ pub(super) struct Block<'b> {
     pub setting: Setting,
     /// `alive[exit]`: samples that reach an exit, for the exits up to the last side one.
     pub alive: [u32; MAX_EXITS + 1],
-    /// Samples that are answered right before the last side exit.
+    /// What is answered right before the last side exit, in parts of the scenario's tally as all counts of right answers.
     pub right: u32,
     /// The exit at which everybody leaves, where it lies before the last side exit: the block is then this one setting.
     pub ends_at: Option<usize>,
     /// Per grid index of the last side exit: samples that reach the final exit, falling.
     pub last_alive: &'b [u32],
-    /// Per grid index of the last side exit: samples answered right there or at the final exit.
+    /// Per grid index of the last side exit: what is answered right there or at the final exit.
     pub last_right: &'b [u32],
     /// The greatest of `last_right` in each chunk of [`CHUNK`] from index 1 on, "always" left out.
     pub chunk_right: &'b [u32],
+    /// Whether a step that leaves nobody for the final exit says something else than "always", for samples that are known
+    /// uncut only.
+    corrected: bool,
 }
 
 /// The answers of all exits where those from `edge_from` on run behind a lossy path.
@@ -122,9 +136,13 @@ pub(super) struct Answers<'s> {
     grids: &'s Grids,
     side: usize,
     edge_from: usize,
+    uncut: &'s [Vec<u16>],
     behind: Option<Rc<[Vec<u16>]>>,
     right: Vec<&'s SampleSet>,
     samples: usize,
+    /// Whether settings are gone through too that differ for none of these samples.
+    every: bool,
+    corrections: Option<&'s Corrections>,
 }
 
 impl<'s> Answers<'s> {
@@ -148,13 +166,39 @@ impl<'s> Answers<'s> {
             right.push(known.unwrap_or(&scenario.outcomes[exit]).right());
         }
         let behind = lossy.map(|(index, outcomes)| grids.behind(index, outcomes));
-        Some(Self { grids, side, edge_from, behind, right, samples: scenario.samples() })
+        let corrections = grids.corrections.as_ref();
+        Some(Self {
+            grids,
+            side,
+            edge_from,
+            uncut: &grids.uncut,
+            behind,
+            right,
+            samples: scenario.samples(),
+            every: corrections.is_some(),
+            corrections,
+        })
+    }
+
+    /// For answers that no encoding changed, given with their steps; counts samples, under every setting.
+    pub fn uncut(grids: &'s Grids, outcomes: &'s [Outcomes], steps: &'s [Vec<u16>]) -> Self {
+        Self {
+            grids,
+            side: steps.len(),
+            edge_from: 0,
+            uncut: steps,
+            behind: None,
+            right: outcomes.iter().map(Outcomes::right).collect(),
+            samples: outcomes.first().map_or(0, Outcomes::len),
+            every: true,
+            corrections: None,
+        }
     }
 
     /// The step at which each sample leaves at a side exit.
     fn steps(&self, exit: usize) -> &[u16] {
         let behind = self.behind.as_ref().filter(|_| exit >= self.edge_from).map(|behind| &behind[exit]);
-        behind.filter(|steps| !steps.is_empty()).unwrap_or(&self.grids.uncut[exit])
+        behind.filter(|steps| !steps.is_empty()).unwrap_or(&self.uncut[exit])
     }
 
     /// Calls `visit` with every block of settings.
@@ -188,8 +232,8 @@ impl<'s> Answers<'s> {
             next.alive[exit + 1] = stay.len() as u32;
             next.right += gone.iter().filter(|&&s| self.right[exit].contains(s as usize)).count() as u32;
             if step == always {
-                visit(&Block::single(&next, exit));
-            } else if !stay.is_empty() {
+                visit(&self.single(next, exit));
+            } else if self.every || !stay.is_empty() {
                 self.outer(exit + 1, &next, &stay, table, visit);
             }
         }
@@ -219,11 +263,13 @@ impl<'s> Answers<'s> {
                 next.setting[exit] = row as u16;
                 next.alive[exit + 1] = table.first_alive[row];
                 next.right += table.first_right[row];
-                if table.first_alive[row] == 0 {
+                if table.first_alive[row] == 0 && !self.every {
                     continue;
                 }
             }
             table.row(row, last.is_some());
+            self.correct(&mut next, &mut table.right);
+            table.chunks(last.is_some());
             visit(&Block {
                 setting: next.setting,
                 alive: next.alive,
@@ -232,13 +278,39 @@ impl<'s> Answers<'s> {
                 last_alive: &table.alive,
                 last_right: &table.right,
                 chunk_right: &table.chunk_right,
+                corrected: self.every,
             });
         }
         if let Some(exit) = second_last {
             let mut next = *state;
             next.setting[exit] = rows as u16;
             next.right += table.first_right[rows];
-            visit(&Block::single(&next, exit));
+            visit(&self.single(next, exit));
+        }
+    }
+
+    /// From samples to parts: what is right under a setting with each of its last steps. All of it then counts as theirs.
+    fn correct(&self, state: &mut Outer, last_right: &mut [u32]) {
+        if let Some(corrections) = self.corrections {
+            last_right.iter_mut().for_each(|right| *right += state.right);
+            state.right = 0;
+            corrections.apply(&state.setting, last_right);
+        }
+    }
+
+    /// The block of a setting under which everybody leaves before the last side exit.
+    fn single(&self, mut state: Outer, ends_at: usize) -> Block<'static> {
+        let mut right = [0];
+        self.correct(&mut state, &mut right);
+        Block {
+            setting: state.setting,
+            alive: state.alive,
+            right: state.right + right[0],
+            ends_at: Some(ends_at),
+            last_alive: &[],
+            last_right: &[],
+            chunk_right: &[],
+            corrected: self.every,
         }
     }
 }
@@ -252,16 +324,9 @@ struct Outer {
 }
 
 impl Block<'_> {
-    fn single(state: &Outer, ends_at: usize) -> Self {
-        Self {
-            setting: state.setting,
-            alive: state.alive,
-            right: state.right,
-            ends_at: Some(ends_at),
-            last_alive: &[],
-            last_right: &[],
-            chunk_right: &[],
-        }
+    /// Whether a step of the last side exit differs from "always".
+    pub fn differs(&self, step: usize) -> bool {
+        self.corrected || self.last_alive[step] > 0
     }
 }
 
@@ -370,7 +435,6 @@ impl Table {
         let cells = &self.sums[row * self.columns..(row + 1) * self.columns];
         self.alive.clear();
         self.right.clear();
-        self.chunk_right.clear();
         let all: u64 = cells.iter().sum();
         let mut gone = 0;
         for cell in cells {
@@ -379,7 +443,12 @@ impl Table {
             self.alive.push((stay & COUNT) as u32);
             self.right.push(((gone >> COUNT_BITS & COUNT) + (stay >> (2 * COUNT_BITS))) as u32);
         }
+    }
+
+    /// The greatest counts of right answers in each chunk of the last side exit's steps.
+    fn chunks(&mut self, has_last: bool) {
         let steps = if has_last { 1..self.right.len() - 1 } else { 0..0 };
+        self.chunk_right.clear();
         let chunks = self.right[steps].chunks(CHUNK);
         self.chunk_right.extend(chunks.map(|chunk| chunk.iter().copied().max().unwrap_or(0)));
     }

@@ -6,6 +6,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::layers::{LayerSet, Trunk};
 use super::random::{names, random_exits, random_layers};
+use super::tally::threshold_grid;
 use super::*;
 use crate::model::ModelHash;
 use crate::units::{BitRate, Micros, Share};
@@ -79,6 +80,7 @@ pub(super) fn random_scenario(seed: u64, nodes: usize) -> Scenario {
     let count = rng.random_range(1..if small { 4 } else { 6 });
     let layers = random_layers(rng, count);
     let samples = rng.random_range(1..12);
+    let more = maybe(rng, 0.5, |rng| rng.random_range(1..20)).unwrap_or(0);
     let trunk = Trunk::new(&layers).unwrap();
     let exits = random_exits(rng, &trunk, if small { 1 } else { 3 });
     let (cuts, _) = trunk.cuts(1000);
@@ -114,6 +116,11 @@ pub(super) fn random_scenario(seed: u64, nodes: usize) -> Scenario {
         nodes: (0..nodes).map(|index| random_node(rng, index, &trunk, &cuts, exits.len())).collect(),
         links: (1..nodes).map(|_| random_link(rng)).collect(),
         outcomes: exits.iter().map(|_| outcomes(rng, samples)).collect(),
+        uncut_outcomes: if more > 0 {
+            exits.iter().map(|_| outcomes(rng, more)).collect()
+        } else {
+            Vec::new()
+        },
         layers,
         exits,
         // Never empty, which would stand for all cuts.
@@ -145,7 +152,7 @@ fn exit_settings(scenario: &Scenario) -> Vec<Vec<ExitPlan>> {
     for (index, exit) in scenario.exits.iter().enumerate() {
         let mut thresholds = vec![Threshold::Always];
         if index != last {
-            thresholds.extend(scenario.outcomes[index].entropy_quantiles(scenario.threshold_steps));
+            thresholds.extend(threshold_grid(scenario, index));
         }
         let mut choices = vec![(Threshold::Never, 0)];
         for node in 0..scenario.nodes.len() {

@@ -94,6 +94,9 @@ impl Scenario {
 
     fn fill_in_outcomes(&mut self, trunk: &Trunk) -> Result<(), String> {
         let given = self.exits.iter().filter(|exit| exit.marginal.is_some()).count();
+        if self.outcomes.is_empty() && !self.uncut_outcomes.is_empty() {
+            return Err("uncut_outcomes are more samples beside those of `outcomes`, found none there".into());
+        }
         match (self.outcomes.is_empty(), given) {
             (false, 0) => (),
             (false, _) => return Err("exits have outcomes or marginal tables, not both".into()),
@@ -229,6 +232,16 @@ mod tests {
         assert!(tried.iter().any(|threshold| threshold.is_on()), "{tried:?}");
         let wrong = with(serde_json::json!({"exits": [exits[0], {"name": "final"}]})).unwrap_err();
         assert!(wrong.to_string().contains("marginal"), "{wrong}");
+    }
+
+    #[test]
+    fn more_samples_stand_beside_some() {
+        let more = serde_json::json!([{"right": "1101"}]);
+        let error = with(serde_json::json!({"uncut_outcomes": more})).unwrap_err();
+        assert!(error.to_string().contains("found none there"), "{error}");
+        let few = serde_json::json!([{"right": "1"}]);
+        let scenario = with(serde_json::json!({"outcomes": few, "uncut_outcomes": more})).unwrap();
+        assert_eq!(search(&scenario).unwrap().best.prediction.accuracy, Share(0.75));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::search::{Found, FrontPlan, Predicted};
 use super::select::{Objective, Wish};
 use super::simulate::{Arrival, Simulated, simulate, sustained_rate};
 use super::space::Space;
+use super::tally::Tally;
 use crate::error::{Error, Result};
 use crate::units::Micros;
 
@@ -81,7 +82,8 @@ pub fn decide(scenario: &Scenario, found: &Found) -> Result<Option<Decided>> {
 /// Plans of the front that meet the other constraints, best first.
 fn leaders<'f>(scenario: &Scenario, found: &'f Found) -> Vec<&'f FrontPlan> {
     let wish = Wish::of(scenario);
-    let right = |plan: &FrontPlan| (plan.accuracy.0 * scenario.samples() as f64).round() as u32;
+    let tally = Tally::of(scenario);
+    let right = |plan: &FrontPlan| tally.parts_in(plan.accuracy);
     let figures = |plan: &FrontPlan| (1e6 / plan.rate_per_s, plan.latency_us.0, right(plan));
     let feasible = found.front.iter().filter(|plan| {
         let (interval, latency, right) = figures(plan);

@@ -26,6 +26,7 @@ mod simulate;
 mod sink;
 mod space;
 mod stability;
+mod tally;
 mod tiers;
 mod two_nodes;
 

@@ -9,7 +9,7 @@ pub(super) struct Point<C> {
     pub interval: f64,
     /// Microseconds.
     pub latency: f64,
-    /// Samples answered right.
+    /// Right answers, in parts of the scenario's tally.
     pub right: u32,
     pub config: C,
 }

@@ -7,6 +7,7 @@ use super::scenario::Scenario;
 use super::script::Script;
 use super::simulate::{Class, Workload};
 use super::space::Space;
+use super::tally::{Tally, right_uncut};
 use crate::error::Result;
 use crate::units::{Micros, Share};
 
@@ -30,7 +31,8 @@ pub struct Prediction {
     pub interval_us: Micros,
     /// Mean time of a task that is alone in the pipeline.
     pub latency_us: Micros,
-    /// Share of the validation samples answered right.
+    /// Share of the validation samples answered right: of all, where the scenario knows more uncut than behind encodings
+    /// (`tally.rs`).
     pub accuracy: Share,
     /// Mean bytes over all links per task.
     pub bytes_per_task: f64,
@@ -78,6 +80,14 @@ pub(super) fn workload_in(space: &Space<'_>, plan: &Plan) -> Result<Workload> {
     Workload::new(stages.collect(), of_exit.into_iter().flatten().collect())
 }
 
+/// The accuracy of a plan that answers so many of the samples right that are known behind encodings.
+fn accuracy(scenario: &Scenario, plan: &Plan, right: usize) -> Share {
+    let uncut = right_uncut(&scenario.outcomes, &plan.exits);
+    let more_uncut = right_uncut(&scenario.uncut_outcomes, &plan.exits);
+    let tally = Tally::of(scenario);
+    tally.accuracy(tally.count(right, uncut, more_uncut))
+}
+
 pub(super) fn predict_in(space: &Space<'_>, plan: &Plan) -> Result<Prediction> {
     let scenario = space.scenario;
     let script = Script::new(space, plan)?;
@@ -112,7 +122,7 @@ pub(super) fn predict_in(space: &Space<'_>, plan: &Plan) -> Result<Prediction> {
         rate_per_s: interval_us.rate_per_s(),
         interval_us,
         latency_us: mean(times.iter().copied().sum::<Micros>() + travel),
-        accuracy: Share::of(right, samples),
+        accuracy: accuracy(scenario, plan, right),
         bytes_per_task: crossed.map(|(k, bytes)| bytes.unwrap_or(0.0) * stages[2 * k + 1].share.0).sum(),
         bottleneck: slowest.name.clone(),
         exit_shares: left.iter().map(|&left| Share::of(left, samples)).collect(),

@@ -10,6 +10,7 @@ use super::outcomes::Outcomes;
 use super::plan::Plan;
 use super::select::Objective;
 use super::simulate::Arrival;
+use super::tally::{MOST_PARTS, parts};
 use crate::codec::{Calibration, Encoding};
 use crate::error::{Error, Result};
 use crate::model::ModelHash;
@@ -262,7 +263,11 @@ pub struct Scenario {
     /// Per exit what it answers for each validation sample, uncut.
     #[serde(default)]
     pub outcomes: Vec<Outcomes>,
-    /// The same behind lossy cuts.
+    /// The same as `outcomes` on more samples, where more are known uncut than behind encodings: accuracies are then those on
+    /// these, plus what an encoding changes on the fewer. Left out: there are no more.
+    #[serde(default)]
+    pub uncut_outcomes: Vec<Outcomes>,
+    /// What the exits answer behind lossy cuts, for the samples of `outcomes`.
     #[serde(default)]
     pub lossy_outcomes: Vec<LossyOutcomes>,
     /// What accuracies are.
@@ -313,9 +318,15 @@ impl Scenario {
         self.outcomes.first().map_or(0, Outcomes::len)
     }
 
-    /// The accuracy of the uncut model on its samples.
+    /// How many samples its `uncut_outcomes` hold.
+    pub fn uncut_samples(&self) -> usize {
+        self.uncut_outcomes.first().map_or(0, Outcomes::len)
+    }
+
+    /// The accuracy of the uncut model on all samples.
     pub fn uncut_accuracy(&self) -> Share {
-        self.outcomes.last().map_or(Share(0.0), |last| Share::of(last.right_count(), last.len()))
+        let all = self.uncut_outcomes.last().or(self.outcomes.last());
+        all.map_or(Share(0.0), |last| Share::of(last.right_count(), last.len()))
     }
 
     /// The accuracy floor in force.
@@ -446,6 +457,28 @@ impl Scenario {
         let exits = self.exits.len();
         if self.outcomes.len() != exits || self.lossy_outcomes.iter().any(|row| row.exits.len() != exits) {
             return Err(format!("every outcome table must have one entry for each of the {exits} exits"));
+        }
+        self.check_uncut()
+    }
+
+    fn check_uncut(&self) -> Result<(), String> {
+        let (few, more) = (self.samples(), self.uncut_samples());
+        if self.uncut_outcomes.is_empty() {
+            return Ok(());
+        }
+        if self.uncut_outcomes.len() != self.exits.len()
+            || more == 0
+            || self.uncut_outcomes.iter().any(|outcomes| outcomes.len() != more)
+        {
+            return Err(format!(
+                "uncut_outcomes must hold the same samples, at least one, for each of the {} exits",
+                self.exits.len()
+            ));
+        }
+        if parts(few, more) > MOST_PARTS {
+            return Err(format!(
+                "{few} samples beside {more} uncut ones have no common multiple up to {MOST_PARTS}; leave some out"
+            ));
         }
         Ok(())
     }

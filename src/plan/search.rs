@@ -10,6 +10,7 @@ use super::scenario::{Constraints, Scenario};
 use super::select::{Wish, unmet};
 use super::sink::{Best, Config};
 use super::space::Space;
+use super::tally::Tally;
 use super::tiers::Tiers;
 use super::two_nodes::TwoNodes;
 use crate::error::{Error, Result};
@@ -51,7 +52,7 @@ pub struct Found {
     pub configurations: u64,
     /// How many cuts can be crossed.
     pub cuts: usize,
-    /// How many samples the best plan answers right.
+    /// Right answers of the best plan, in parts of the scenario's tally.
     pub(super) best_right: u32,
 }
 
@@ -164,7 +165,7 @@ fn found(
     let in_names = |point: &Point<Config>| FrontPlan {
         rate_per_s: Micros(point.interval).rate_per_s(),
         latency_us: Micros(point.latency),
-        accuracy: Share::of(point.right as usize, space.scenario.samples()),
+        accuracy: Tally::of(space.scenario).accuracy(point.right),
         plan: plan(&point.config),
     };
     Ok(Found {
@@ -202,11 +203,9 @@ pub(super) fn check_size(scenario: &Scenario) -> Result<()> {
         )));
     }
     let most = 1 << COUNT_BITS;
-    if scenario.samples() >= most {
-        return Err(Error::failed(format!(
-            "fewer than {most} samples can be searched, found {}",
-            scenario.samples()
-        )));
+    let samples = scenario.samples().max(scenario.uncut_samples());
+    if samples >= most {
+        return Err(Error::failed(format!("fewer than {most} samples can be searched, found {samples}")));
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pareto::Point;
 use super::scenario::Scenario;
+use super::tally::Tally;
 use crate::units::Micros;
 
 /// What to optimize; the others may be constrained.
@@ -32,7 +33,7 @@ const EQUAL: f64 = 1e-10;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wish {
     pub objective: Objective,
-    /// Samples that must be right at least.
+    /// Parts of the scenario's tally that must be right at least.
     pub min_right: u32,
     pub max_latency: f64,
     pub max_interval: f64,
@@ -40,12 +41,11 @@ pub(super) struct Wish {
 
 impl Wish {
     pub fn of(scenario: &Scenario) -> Self {
-        let samples = scenario.samples() as f64;
         let constraints = &scenario.constraints;
         let above = 1.0 + ROUNDING;
         Self {
             objective: constraints.objective,
-            min_right: ((scenario.accuracy_floor().0 - ROUNDING) * samples).ceil().max(0.0) as u32,
+            min_right: Tally::of(scenario).parts_of(scenario.accuracy_floor().0 - ROUNDING),
             max_latency: constraints.max_latency_us.map_or(f64::INFINITY, |most| most.0 * above),
             max_interval: constraints.min_rate_per_s.map_or(f64::INFINITY, |least| 1e6 / least * above),
         }
@@ -107,16 +107,16 @@ pub(super) fn unmet<C>(scenario: &Scenario, front: &[Point<C>]) -> String {
         missed.join(" and the "),
         1e6 / nearest.interval,
         Micros(nearest.latency),
-        f64::from(nearest.right) / scenario.samples() as f64 * 100.0
+        Tally::of(scenario).accuracy(nearest.right).0 * 100.0
     )
 }
 
 fn misses<C>(scenario: &Scenario, point: &Point<C>) -> [(String, f64); 3] {
     let (wish, constraints) = (Wish::of(scenario), &scenario.constraints);
-    let short = f64::from(wish.min_right) - f64::from(point.right);
+    let short = Tally::of(scenario).shortfall(wish.min_right, point.right);
     let latency = constraints.max_latency_us.unwrap_or(Micros(f64::INFINITY));
     [
-        (format!("accuracy of at least {}", scenario.accuracy_floor()), short / scenario.samples() as f64),
+        (format!("accuracy of at least {}", scenario.accuracy_floor()), short),
         (format!("latency of at most {latency}"), over(point.latency, wish.max_latency)),
         (
             format!("rate of at least {:.1}/s", constraints.min_rate_per_s.unwrap_or(0.0)),

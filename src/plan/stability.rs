@@ -440,6 +440,7 @@ mod tests {
     use super::super::plan::Plan;
     use super::super::predict::{Prediction, predict};
     use super::super::search::search;
+    use super::super::tally::Tally;
     use super::*;
 
     /// The best plan of a scenario that has one, with where it stays the best.
@@ -464,8 +465,10 @@ mod tests {
     /// The first figure, in the order in which ties are broken, in which two plans differ by more than rounding: its place
     /// in that order, and by how much it is greater in `a`.
     fn gap(scenario: &Scenario, a: &Prediction, b: &Prediction) -> Option<(usize, f64)> {
-        let right = |p: &Prediction| (p.accuracy.0 * scenario.samples() as f64).round() as u32;
-        let figures = |p: &Prediction| Wish::of(scenario).figures(p.interval_us.0, p.latency_us.0, right(p));
+        let right = Tally::of(scenario);
+        let figures = |p: &Prediction| {
+            Wish::of(scenario).figures(p.interval_us.0, p.latency_us.0, right.parts_in(p.accuracy))
+        };
         let (a, b) = (figures(a), figures(b));
         [1, 2, 0].into_iter().enumerate().find_map(|(place, figure)| {
             (!equal(a[figure], b[figure])).then_some((place, a[figure] - b[figure]))

@@ -186,7 +186,7 @@ impl<'s, 'a> Tiers<'s, 'a> {
         for step in 0..steps {
             let always = self.side > 0 && step > 0 && step + 1 == steps;
             let last = if block.ends_at.is_some() { 0 } else { block.last_alive[step] };
-            if step > 0 && !always && last == 0 {
+            if step > 0 && !always && block.ends_at.is_none() && !block.differs(step) {
                 continue;
             }
             let mut setting = block.setting;

@@ -311,8 +311,7 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
             if sink.hopeless(interval, latency, block.right + most_right) {
                 continue;
             }
-            // Where nobody is left, "always" says the same.
-            for step in steps.filter(|&step| block.last_alive[step] > 0) {
+            for step in steps.filter(|&step| block.differs(step)) {
                 setting[self.side - 1] = step as u16;
                 weigh.one(setting, block.last_alive[step], block.right + block.last_right[step], sink);
             }

@@ -87,10 +87,13 @@ pub struct OptimizeDocument {
     pub constraints: Constraints,
     /// The accuracy floor in force.
     pub accuracy_floor: Share,
-    /// The uncut model's accuracy on the same samples.
+    /// The uncut model's accuracy on all samples.
     pub uncut_accuracy: Share,
     /// How many validation samples accuracies are counts of.
     pub samples: usize,
+    /// Where more are known uncut than behind encodings: how many, `samples` being the fewer.
+    #[serde(default)]
+    pub uncut_samples: Option<usize>,
     /// The best plan.
     pub best: Predicted,
     /// The best plan that cuts, resumes or encodes otherwise.
@@ -132,7 +135,7 @@ pub fn optimize_view(document: &OptimizeDocument) -> String {
         .as_ref()
         .map_or_else(String::new, |arrivals| format!("\n\n{}", load_view(arrivals)));
     format!(
-        "{}\n\n{}{load}\n\n{}\n\n◀ marks the stage that sets the rate. {}",
+        "{}\n\n{}{load}\n\n{}\n\n◀ marks the stage that sets the rate.\n{}",
         front_table(document),
         why(document),
         plan_table(&rows, document.accuracy_basis.is_agreement()),
@@ -144,16 +147,20 @@ fn accuracy_note(document: &OptimizeDocument) -> String {
     let (floor, uncut) = (document.accuracy_floor, document.uncut_accuracy);
     match document.accuracy_basis {
         AccuracyBasis::Samples => {
-            format!("Accuracy: {} validation samples; floor {floor}, uncut model {uncut}.", document.samples)
+            let samples = match document.uncut_samples {
+                Some(all) => format!("{all} validation samples, of encodings {}", document.samples),
+                None => format!("{} validation samples", document.samples),
+            };
+            format!("Accuracy: {samples}; floor {floor}, uncut model {uncut}.")
         }
         AccuracyBasis::Agreement => format!(
-            "Agreement: with the uncut\nmodel's answers, on {} inputs; floor {floor}. What is right, nobody told.",
+            "Agreement: with the uncut model's answers, on {} inputs; floor {floor}. What is right, nobody told.",
             document.samples
         ),
         AccuracyBasis::Marginals => format!(
-            "Accuracy: from tables without samples, which\nis weaker; floor {floor}, uncut model {uncut}."
+            "Accuracy: from tables without samples, which is weaker; floor {floor}, uncut model {uncut}."
         ),
-        AccuracyBasis::Relative => "Accuracy: unknown;\nthe uncut model counts as always right.".into(),
+        AccuracyBasis::Relative => "Accuracy: unknown; the uncut model counts as always right.".into(),
     }
 }
 

@@ -77,6 +77,8 @@ fn scenarios_that_are_none() {
         *changed.pointer_mut(pointer).unwrap() = value;
         changed.to_string()
     };
+    let mut uneven = good.clone();
+    uneven["uncut_outcomes"] = json!([{"right": "110", "entropy": [0.1, 0.2, 0.3]}, {"right": "10"}]);
     workplace.fail(&["optimize", "--scenario", "nothing.json"], 1, &["nothing.json", "coprof optimize"]);
     for (name, contents, says) in [
         ("half.json", half(text.as_bytes()).to_vec(), "coprof.scenario/2"),
@@ -86,6 +88,7 @@ fn scenarios_that_are_none() {
         ("negative.json", with("/nodes/0/layers_us/1", json!(-1.0)).into_bytes(), "'device'"),
         ("short.json", with("/nodes/1/layers_us", json!([1.0])).into_bytes(), "'edge'"),
         ("torn.json", with("/lossy_outcomes/0/exits", json!([])).into_bytes(), "2 exits"),
+        ("uneven.json", uneven.to_string().into_bytes(), "uncut_outcomes"),
         ("no-link.json", with("/links", json!([])).into_bytes(), "one link"),
     ] {
         workplace.write(name, contents);

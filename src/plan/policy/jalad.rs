@@ -9,15 +9,17 @@
 //! `jalad4` and the like; any other lossless coder of the scenario stands for them too. The input crosses exactly, and the
 //! device may keep all layers. Where nothing is as accurate as asked, the most accurate plan is taken, of these the quickest.
 
+use super::super::outcomes::Outcomes;
 use super::super::plan::Plan;
 use super::super::scenario::EncodedFrontier;
 use super::super::select::Wish;
 use super::super::space::Space;
+use super::super::tally::Tally;
 use super::one_way::{OneWay, crossing, is_exact_input, plans};
 use crate::codec::{Coder, Element, Encoding, Quantization};
 
 pub(super) fn choose(space: &Space<'_>) -> Option<Plan> {
-    let wanted = Wish::of(space.scenario).min_right as usize;
+    let wanted = Wish::of(space.scenario).min_right;
     // What is right beyond the wanted number counts for nothing.
     let short = |plan: &OneWay| wanted.saturating_sub(right(space, &plan.plan));
     let all = plans(space, space.needs.len() - 1, knows);
@@ -42,12 +44,14 @@ fn is_quantized_and_coded(encoding: Encoding) -> bool {
         && encoding.coder != Coder::Raw
 }
 
-/// How many samples the final exit has right behind what crosses.
-fn right(space: &Space<'_>, plan: &Plan) -> usize {
+/// What the final exit has right behind what crosses, in parts of the scenario's tally.
+fn right(space: &Space<'_>, plan: &Plan) -> u32 {
     let last = space.needs.len() - 1;
     let lossy = crossing(plan).and_then(|link| {
         let (path, _) = space.find_row(&space.cut(&link.resume).ok()?, link.encoding).ok()?;
         path.outcomes(space.scenario, last)
     });
-    lossy.unwrap_or(&space.scenario.outcomes[last]).right_count()
+    let uncut = &space.scenario.outcomes[last];
+    let more = space.scenario.uncut_outcomes.get(last).map_or(0, Outcomes::right_count);
+    Tally::of(space.scenario).count(lossy.unwrap_or(uncut).right_count(), uncut.right_count(), more)
 }

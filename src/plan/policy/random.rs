@@ -109,6 +109,7 @@ pub(super) fn random_scenario(seed: u64, extras: Extras) -> Scenario {
     let trunk = Trunk::new(&layers).unwrap();
     let exits = random_exits(rng, &trunk, 2);
     let samples = rng.random_range(1..30);
+    let more = if rng.random_bool(0.5) { rng.random_range(1..60) } else { 0 };
     // Floats; one byte a value where it crosses as pixels.
     let input_bytes = 4 * rng.random_range(0..20);
     let shape = Shape { layers: &layers, trunk: &trunk, exits: exits.len(), samples, input_bytes };
@@ -127,6 +128,11 @@ pub(super) fn random_scenario(seed: u64, extras: Extras) -> Scenario {
             reply_us: None,
         }],
         outcomes: exits.iter().map(|_| outcomes(rng, samples)).collect(),
+        uncut_outcomes: if more > 0 {
+            exits.iter().map(|_| outcomes(rng, more)).collect()
+        } else {
+            Vec::new()
+        },
         layers,
         exits,
         encodings,

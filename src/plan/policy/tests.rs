@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::super::layers::{LayerSet, Trunk};
 use super::super::random::names;
+use super::super::tally::threshold_grid;
 use super::super::*;
 use super::min_cut::min_cut;
 use super::random::{Extras, random_scenario};
@@ -24,7 +25,7 @@ fn exit_settings(scenario: &Scenario) -> Vec<Vec<ExitPlan>> {
             let from = begun.iter().filter(|exit| exit.threshold.is_on()).map(|exit| exit.node).max();
             longer.push([begun.clone(), vec![exit(Threshold::Never, 0)]].concat());
             for node in from.unwrap_or(0)..2 {
-                for threshold in scenario.outcomes[index].entropy_quantiles(scenario.threshold_steps) {
+                for threshold in threshold_grid(scenario, index) {
                     if index != last {
                         longer.push([begun.clone(), vec![exit(threshold, node)]].concat());
                     }
