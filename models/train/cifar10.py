@@ -65,9 +65,23 @@ def warped(images, generator):
     return (level + (images - level) * contrast + brightness).clamp(0, 255)
 
 
-def augmented_batches(pixels, order, batch, generator, hidden, warps):
-    """Float batches and the indices of their images, in this order; each image is shifted by up to 4 pixels, mirrored by
-    chance, and loses a square; every other one is warped if `warps` says so."""
+def cut_mixed(images, targets, generator):
+    """Pastes into each image a box of another one, whose size is drawn evenly, and mixes their targets by area (CutMix, Yun
+    et al., ICCV 2019, algorithm A1)."""
+    n = len(images)
+    others = torch.randperm(n, generator=generator)
+    half = 16 * torch.rand(n, 1, generator=generator).sqrt()
+    centre = torch.randint(0, 32, (n, 2), generator=generator)
+    near = (torch.arange(32) - centre[:, :, None]).abs() < half[:, :, None]
+    box = near[:, 0, :, None] & near[:, 1, None, :]
+    share = box.float().mean((1, 2))[:, None]
+    return torch.where(box[:, None], images[others], images), targets * (1 - share) + targets[others] * share
+
+
+def augmented_batches(pixels, labels, order, batch, generator, cycle):
+    """Float batches, what is aimed at in them (shares of the ten classes) and the indices of their images, in this order.
+    Each image is shifted by up to 4 pixels, mirrored by chance, and loses a square of side `hidden`; every other one is warped
+    where the cycle `warps` and gets a box of another where it `mixes`."""
     for at in range(0, len(order) - batch + 1, batch):
         pick = order[at : at + batch]
         images = nn.functional.pad(pixels[pick].float(), (4, 4, 4, 4), mode="reflect")
@@ -79,8 +93,11 @@ def augmented_batches(pixels, order, batch, generator, hidden, warps):
         index = torch.arange(batch)
         images = images[index[:, None, None], :, rows[:, :, None], columns[:, None, :]]
         images = images.permute(0, 3, 1, 2)
-        if warps:
+        targets = nn.functional.one_hot(labels[pick], 10).float()
+        if cycle.get("warps"):
             images[::2] = warped(images[::2], generator)
-        if hidden:
-            images = hide_squares(images, hidden, generator)
-        yield images.contiguous(memory_format=torch.channels_last), pick
+        if "hidden" in cycle:
+            images = hide_squares(images, cycle["hidden"], generator)
+        if cycle.get("mixes"):
+            images[::2], targets[::2] = cut_mixed(images[::2], targets[::2], generator)
+        yield images.contiguous(memory_format=torch.channels_last), targets, pick

@@ -7,6 +7,8 @@ import argparse
 import math
 import os
 import pathlib
+import shutil
+import sys
 import time
 
 import torch
@@ -18,9 +20,10 @@ from networks import NETWORKS
 
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "coprof" / "train"
 # A cycle's `weights` are those of the exits' losses, `hidden` is the side of the square that each training image loses
-# (Cutout); where it `warps`, every other image is turned, scaled and recoloured. In its epochs of `pruned`, from the first up
-# to the last, half of the easy images are left out (InfoBatch). With bfloat16 the layers compute at half width (autocast);
-# parameters, losses and the optimizer stay single.
+# (Cutout); where it `warps`, every other image is turned, scaled and recoloured, where it `mixes`, every other one gets a box
+# of another (CutMix). In its epochs of `pruned`, from the first up to the last, half of the easy images are left out
+# (InfoBatch). All exits imitate the mean answer of the `teachers`, networks as they were after one of their cycles, more than
+# the labels. With bfloat16 the layers compute at half width (autocast); parameters, losses and the optimizer stay single.
 RECIPE = {
     # The second cycle anneals once more from a lower rate, leans towards the final exit, and averages the weights.
     "alexnet": {
@@ -34,6 +37,15 @@ RECIPE = {
         "precision": torch.bfloat16,
         "cycles": (
             {"epochs": 50, "rate": 0.15, "weights": (0.2, 0.2, 1.0), "hidden": 12, "pruned": (22, 44)},
+            {"epochs": 24, "rate": 0.08, "weights": (0.1, 0.15, 1.0), "mixes": True},
+            {
+                "epochs": 10,
+                "rate": 0.05,
+                "weights": (0.1, 0.15, 1.0),
+                "mixes": True,
+                "pruned": (0, 9),
+                "teachers": ("googlenet-1", "googlenet-2", "resnet56-2"),
+            },
         ),
     },
     "resnet56": {
@@ -45,10 +57,29 @@ RECIPE = {
     },
     "vgg16": {
         "precision": torch.bfloat16,
-        "cycles": ({"epochs": 24, "rate": 0.08, "weights": (0.15, 0.15, 0.15, 1.0), "hidden": 12, "pruned": (1, 21)},),
+        "cycles": (
+            {"epochs": 24, "rate": 0.08, "weights": (0.15, 0.15, 0.15, 1.0), "hidden": 12, "pruned": (1, 21)},
+            {
+                "epochs": 16,
+                "rate": 0.06,
+                "weights": (0.15, 0.15, 0.15, 1.0),
+                "hidden": 12,
+                "pruned": (0, 15),
+                "teachers": ("googlenet-1",),
+            },
+            {
+                "epochs": 18,
+                "rate": 0.06,
+                "weights": (0.15, 0.15, 0.15, 1.0),
+                "hidden": 12,
+                "pruned": (0, 17),
+                "teachers": ("googlenet-2", "resnet56-2"),
+            },
+        ),
     },
 }
 BATCH, WEIGHT_DECAY, AVERAGE_DECAY = 128, 5e-4, 0.998
+TEMPERATURE, TAUGHT_SHARE = 4.0, 0.8
 
 
 def computing_in(precision):
@@ -103,11 +134,26 @@ def set_rate(optimizer, cycle, progress):
         group["momentum"] = momenta[0] + (momenta[1] - momenta[0]) * turned
 
 
-def train_step(model, images, labels, weights, cycle, precision, optimizer):
+def image_losses(logits, targets, taught):
+    """Cross-entropy with the targets; where they are taught, mostly the divergence from the teachers' softened answers, scaled
+    back by the temperature squared (Hinton et al. 2015, section 2)."""
+    logits = logits.float()
+    losses = nn.functional.cross_entropy(logits, targets, reduction="none")
+    if taught is None:
+        return losses
+    soft, aimed = ((l / TEMPERATURE).log_softmax(1) for l in (logits, taught))
+    divergence = nn.functional.kl_div(soft, aimed, reduction="none", log_target=True).sum(1) * TEMPERATURE**2
+    return (1 - TAUGHT_SHARE) * losses + TAUGHT_SHARE * divergence
+
+
+def train_step(model, teachers, images, targets, weights, cycle, precision, optimizer):
     """Each image's loss, over all exits, before the step."""
     with computing_in(precision):
         exits = model(images)
-    losses = [nn.functional.cross_entropy(logits.float(), labels, reduction="none") for logits in exits]
+        with torch.no_grad():
+            answers = [teacher.trunk(images).float() for teacher in teachers]
+    taught = torch.stack(answers).mean(0) if answers else None
+    losses = [image_losses(logits, targets, taught) for logits in exits]
     loss = sum(w * l for w, l in zip(cycle["weights"], losses, strict=True))
     optimizer.zero_grad(set_to_none=True)
     (loss * weights).mean().backward()
@@ -137,16 +183,19 @@ def train(network, recipe, data, checkpoint, seed):
         generator.set_state(state["generator"])
         torch.set_rng_state(state["torch"])
         losses, done = state["losses"], state["epoch"]
-    epochs = [(cycle, number) for cycle in recipe["cycles"] for number in range(cycle["epochs"])]
-    for epoch, (cycle, number) in list(enumerate(epochs))[done:]:
+    epochs = [(at, cycle, number) for at, cycle in enumerate(recipe["cycles"], 1) for number in range(cycle["epochs"])]
+    for epoch, (at, cycle, number) in list(enumerate(epochs))[done:]:
         started = time.monotonic()
         model.train()
         order, weights = images_of_epoch(losses, number in range(*cycle.get("pruned", (0, 0))), generator)
         steps = len(order) // BATCH
-        batches = cifar10.augmented_batches(pixels, order, BATCH, generator, cycle.get("hidden", 0), cycle.get("warps", False))
-        for step, (images, pick) in enumerate(batches):
+        teachers = teachers_of(cycle, checkpoint.parent)
+        batches = cifar10.augmented_batches(pixels, labels, order, BATCH, generator, cycle)
+        for step, (images, targets, pick) in enumerate(batches):
             set_rate(optimizer, cycle, (number + step / steps) / cycle["epochs"])
-            losses[pick] = train_step(model, images, labels[pick], weights[pick], cycle, recipe["precision"], optimizer)
+            losses[pick] = train_step(
+                model, teachers, images, targets, weights[pick], cycle, recipe["precision"], optimizer
+            )
             average.update_parameters(model)
         shares = accuracy(average.module, *data["validation"], recipe["precision"])
         shares = "  ".join(f"{name} {100 * share:.2f} %" for name, share in zip(model.exits, shares))
@@ -164,6 +213,24 @@ def train(network, recipe, data, checkpoint, seed):
                 "epoch": epoch + 1,
             },
         )
+        if number + 1 == cycle["epochs"]:
+            shutil.copyfile(checkpoint, checkpoint.with_stem(f"{network}-{at}"))
+
+
+def trained(name, checkpoints):
+    """A trained network, as it is now (`vgg16`) or was after a cycle (`vgg16-1`): its averaged weights, ready for inference."""
+    average = AveragedModel(NETWORKS[name.split("-")[0]]())
+    average.load_state_dict(torch.load(checkpoints / f"{name}.pt", weights_only=True)["average"])
+    return average.module.eval()
+
+
+def teachers_of(cycle, checkpoints):
+    teachers = cycle.get("teachers", ())
+    for name in teachers:
+        if not (checkpoints / f"{name}.pt").exists():
+            network, cycles = name.split("-")
+            sys.exit(f"the next cycle imitates {network} after its cycle {cycles}; train that first, then go on here")
+    return [trained(name, checkpoints).to(memory_format=torch.channels_last) for name in teachers]
 
 
 def main():
@@ -178,13 +245,6 @@ def main():
     checkpoint = args.checkpoints / f"{args.network}.pt"
     train(args.network, RECIPE[args.network], cifar10.load(args.data), checkpoint, args.seed)
     print(f"done: {checkpoint}")
-
-
-def trained(network, checkpoints):
-    """The trained network: its averaged weights, ready for inference."""
-    average = AveragedModel(NETWORKS[network]())
-    average.load_state_dict(torch.load(checkpoints / f"{network}.pt", weights_only=True)["average"])
-    return average.module.eval()
 
 
 if __name__ == "__main__":
