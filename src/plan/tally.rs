@@ -60,7 +60,7 @@ impl Tally {
         (accuracy.0 * f64::from(self.whole)).round() as u32
     }
 
-    /// The accuracy that misses the wanted parts by so much.
+    /// How far so many parts fall short of the wanted ones, as an accuracy.
     pub fn shortfall(self, wanted: u32, right: u32) -> f64 {
         (f64::from(wanted) - f64::from(right)) / f64::from(self.whole)
     }
