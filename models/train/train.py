@@ -67,14 +67,6 @@ RECIPE = {
                 "pruned": (0, 15),
                 "teachers": ("googlenet-1",),
             },
-            {
-                "epochs": 18,
-                "rate": 0.06,
-                "weights": (0.15, 0.15, 0.15, 1.0),
-                "hidden": 12,
-                "pruned": (0, 17),
-                "teachers": ("googlenet-2", "resnet56-2"),
-            },
         ),
     },
 }
@@ -83,7 +75,9 @@ TEMPERATURE, TAUGHT_SHARE = 4.0, 0.8
 
 
 def computing_in(precision):
-    return torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16)
+    """Single precision in any case where the processor cannot multiply in bfloat16: it would be over ten times slower there."""
+    halves = precision == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast("cpu", torch.bfloat16, enabled=halves)
 
 
 def accuracy(model, pixels, labels, precision):
@@ -161,60 +155,72 @@ def train_step(model, teachers, images, targets, weights, cycle, precision, opti
     return loss.detach()
 
 
-def save(path, state):
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    part.rename(path)
+class Progress:
+    """What a checkpoint holds: the network, its averaged weights, the optimizer, the chance that augments, each image's last
+    loss (zero before the first) and how many epochs are done."""
 
+    def __init__(self, network, images, seed):
+        torch.manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.model = NETWORKS[network]().to(memory_format=torch.channels_last)
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY), use_buffers=True)
+        self.optimizer = optimizer_of(self.model)
+        self.losses, self.epoch = torch.zeros(images), 0
 
-def train(network, recipe, data, checkpoint, seed):
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    model = NETWORKS[network]().to(memory_format=torch.channels_last)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY), use_buffers=True)
-    optimizer = optimizer_of(model)
-    pixels, labels = data["train"]
-    losses, done = torch.zeros(len(labels)), 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        generator.set_state(state["generator"])
+    def load(self, path):
+        state = torch.load(path, weights_only=True)
+        for part in ("model", "average", "optimizer"):
+            getattr(self, part).load_state_dict(state[part])
+        self.generator.set_state(state["generator"])
         torch.set_rng_state(state["torch"])
-        losses, done = state["losses"], state["epoch"]
-    epochs = [(at, cycle, number) for at, cycle in enumerate(recipe["cycles"], 1) for number in range(cycle["epochs"])]
-    for epoch, (at, cycle, number) in list(enumerate(epochs))[done:]:
-        started = time.monotonic()
-        model.train()
-        order, weights = images_of_epoch(losses, number in range(*cycle.get("pruned", (0, 0))), generator)
-        steps = len(order) // BATCH
-        teachers = teachers_of(cycle, checkpoint.parent)
-        batches = cifar10.augmented_batches(pixels, labels, order, BATCH, generator, cycle)
-        for step, (images, targets, pick) in enumerate(batches):
-            set_rate(optimizer, cycle, (number + step / steps) / cycle["epochs"])
-            losses[pick] = train_step(
-                model, teachers, images, targets, weights[pick], cycle, recipe["precision"], optimizer
-            )
-            average.update_parameters(model)
-        shares = accuracy(average.module, *data["validation"], recipe["precision"])
-        shares = "  ".join(f"{name} {100 * share:.2f} %" for name, share in zip(model.exits, shares))
-        spent = time.monotonic() - started
-        print(f"epoch {epoch + 1}/{len(epochs)}  loss {losses.mean():.3f}  {shares}  {spent:.0f} s", flush=True)
-        save(
-            checkpoint,
-            {
-                "model": model.state_dict(),
-                "average": average.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "generator": generator.get_state(),
-                "torch": torch.get_rng_state(),
-                "losses": losses,
-                "epoch": epoch + 1,
-            },
+        self.losses, self.epoch = state["losses"], state["epoch"]
+
+    def save(self, path):
+        state = {part: getattr(self, part).state_dict() for part in ("model", "average", "optimizer")}
+        chance = {"generator": self.generator.get_state(), "torch": torch.get_rng_state()}
+        written = path.with_suffix(".part")
+        torch.save({**state, **chance, "losses": self.losses, "epoch": self.epoch}, written)
+        written.rename(path)
+
+
+def kept(checkpoint, cycle):
+    """Where the checkpoint as it was after this cycle is kept: others are taught by it."""
+    return checkpoint.with_stem(f"{checkpoint.stem}-{cycle}")
+
+
+def train_epoch(progress, cycle, number, precision, data, teachers):
+    pixels, labels = data["train"]
+    pruned = number in range(*cycle.get("pruned", (0, 0)))
+    order, weights = images_of_epoch(progress.losses, pruned, progress.generator)
+    steps = len(order) // BATCH
+    batches = cifar10.augmented_batches(pixels, labels, order, BATCH, progress.generator, cycle)
+    progress.model.train()
+    for step, (images, targets, pick) in enumerate(batches):
+        set_rate(progress.optimizer, cycle, (number + step / steps) / cycle["epochs"])
+        progress.losses[pick] = train_step(
+            progress.model, teachers, images, targets, weights[pick], cycle, precision, progress.optimizer
         )
+        progress.average.update_parameters(progress.model)
+    progress.epoch += 1
+
+
+def train(network, data, checkpoint, seed):
+    precision, cycles = RECIPE[network]["precision"], RECIPE[network]["cycles"]
+    progress = Progress(network, len(data["train"][1]), seed)
+    if checkpoint.exists():
+        progress.load(checkpoint)
+    epochs = [(at, cycle, number) for at, cycle in enumerate(cycles, 1) for number in range(cycle["epochs"])]
+    for at, cycle, number in epochs[progress.epoch :]:
+        started = time.monotonic()
+        train_epoch(progress, cycle, number, precision, data, teachers_of(cycle, checkpoint.parent))
+        shares = accuracy(progress.average.module, *data["validation"], precision)
+        shares = "  ".join(f"{name} {100 * share:.2f} %" for name, share in zip(progress.model.exits, shares))
+        spent = time.monotonic() - started
+        done = f"epoch {progress.epoch}/{len(epochs)}  loss {progress.losses.mean():.3f}"
+        print(f"{done}  {shares}  {spent:.0f} s", flush=True)
+        progress.save(checkpoint)
         if number + 1 == cycle["epochs"]:
-            shutil.copyfile(checkpoint, checkpoint.with_stem(f"{network}-{at}"))
+            shutil.copyfile(checkpoint, kept(checkpoint, at))
 
 
 def trained(name, checkpoints):
@@ -243,7 +249,7 @@ def main():
 
     args.checkpoints.mkdir(parents=True, exist_ok=True)
     checkpoint = args.checkpoints / f"{args.network}.pt"
-    train(args.network, RECIPE[args.network], cifar10.load(args.data), checkpoint, args.seed)
+    train(args.network, cifar10.load(args.data), checkpoint, args.seed)
     print(f"done: {checkpoint}")
 
 
