@@ -135,10 +135,10 @@ def summary(rows):
 
 
 def machine():
-    """The processor's name and the number of cores."""
+    """The processor's name, what PyTorch found it able to, and the number of cores."""
     lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
     name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown processor")
-    return f"{name}, {os.cpu_count()} cores"
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()}), {os.cpu_count()} cores"
 
 
 def head(rounds):
