@@ -18,7 +18,7 @@ from torch import nn
 
 import cifar10
 from networks import NETWORKS
-from train import CACHE, RECIPE, Progress, accuracy, kept
+from train import CACHE, RECIPE, Progress, accuracy, kept, shown
 
 IMAGES = 2_000
 
@@ -92,7 +92,7 @@ def main():
     progress.average.module.load_state_dict(progress.model.state_dict())
     progress.epoch = sum(done["epochs"] for done in cycles[: int(cycle)])
     shares = accuracy(progress.average.module, *data["validation"], torch.float32)
-    print("validation accuracy", "  ".join(f"{name} {100 * share:.2f} %" for name, share in zip(progress.model.exits, shares)))
+    print("validation accuracy", shown(progress.model.exits, shares))
     args.checkpoints.mkdir(parents=True, exist_ok=True)
     for path in (checkpoint, kept(checkpoint, cycle)):
         progress.save(path)
