@@ -1,6 +1,7 @@
 //! One layer prepared for libtorch: weights on the device, in the layout that the backend runs in.
 
 mod activation;
+mod direct;
 mod linear;
 mod onednn;
 mod prepared;

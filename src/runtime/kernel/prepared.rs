@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tch::{Device, TchError, Tensor};
 
 use super::activation::applied;
+use super::direct::Direct;
 use super::linear::{Linear, PackedLinear};
 use super::onednn::PackedConv;
 use super::window::{AveragePool, Conv, MaxPool, SeparateMaxPool, Sides};
@@ -16,6 +17,10 @@ pub enum Prepared {
     Conv(Conv),
     /// Adds the second input if there is one.
     PackedConv(PackedConv),
+    /// A convolution; adds the second input if there is one.
+    Direct(Direct),
+    /// A fully connected layer.
+    DirectRows(Direct),
     /// A convolution that sees one place.
     PerPlace(Linear),
     Linear(Linear),
@@ -142,6 +147,8 @@ impl Prepared {
         match self {
             Self::Conv(conv) => conv.run(first),
             Self::PackedConv(conv) => conv.run(first, inputs.get(1).copied()),
+            Self::Direct(direct) => direct.run(first, inputs.get(1).copied()),
+            Self::DirectRows(direct) => direct.run_rows(first),
             Self::PerPlace(linear) => linear.run_per_place(first),
             Self::Linear(linear) => linear.run(first),
             Self::PackedLinear(linear) => linear.run(first),

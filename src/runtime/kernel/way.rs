@@ -3,6 +3,7 @@
 use tch::{Device, TchError, Tensor};
 
 use super::activation::applied_in_place;
+use super::direct::Direct;
 use super::linear::{Linear, PackedLinear};
 use super::onednn::PackedConv;
 use super::prepared::{Prepared, prepared};
@@ -62,17 +63,27 @@ pub fn ways(layer: &Layer, input: &Shape, device: Device, layout: Layout) -> Res
 
 fn convolutions(op: &Op, input: &Shape, device: Device) -> Result<Vec<Way>, TchError> {
     let Op::Conv { weight, bias, window, groups, activation, adds } = op else { return Ok(Vec::new()) };
+    let mut ways = Vec::new();
+    if let Some(mut direct) = Direct::conv(weight, bias, window, *groups, input) {
+        let rest = Rest { adds: false, activation: direct.take_in(*activation) };
+        ways.push(Way { op: Prepared::Direct(direct), rest });
+    }
     let (weight, bias) = (constant(weight, device)?, optional(bias, device)?);
     let (window, groups) = (Sides::of(window), *groups as i64);
     let single = window.is_single() && groups == 1;
     let own_bias = bias.as_ref().map(Tensor::shallow_clone);
-    let mut conv = PackedConv::prepare(&weight, own_bias, window, groups, &with_batch(input))?;
-    let rest = Rest { adds: false, activation: conv.take_in(*activation, *adds) };
-    let mut ways = vec![Way { op: Prepared::PackedConv(conv), rest }];
+    // Not every libtorch and not every processor's oneDNN has all that it takes.
+    if let Ok(mut conv) = PackedConv::prepare(&weight, own_bias, window, groups, &with_batch(input)) {
+        let rest = Rest { adds: false, activation: conv.take_in(*activation, *adds) };
+        ways.push(Way { op: Prepared::PackedConv(conv), rest });
+    }
     if let (true, &[inputs, ..]) = (single, input.0.as_slice()) {
         let inputs = inputs as i64;
         let linear = Linear { weight: weight.f_view([-1, inputs])?, bias, inputs };
         ways.push(Way { op: Prepared::PerPlace(linear), rest: Rest::all(op) });
+    }
+    if ways.is_empty() {
+        ways.push(Way { op: prepared(op, input, device)?, rest: Rest::all(op) });
     }
     Ok(ways)
 }
@@ -80,11 +91,16 @@ fn convolutions(op: &Op, input: &Shape, device: Device) -> Result<Vec<Way>, TchE
 fn products(op: &Op, input: &Shape, device: Device) -> Result<Vec<Way>, TchError> {
     let own = prepared(op, input, device)?;
     let mut ways = Vec::new();
-    if let Prepared::Linear(linear) = &own {
+    if let (Prepared::Linear(linear), Op::Linear { weight, bias, activation }) = (&own, op) {
         let rows = input.elements() as i64 / linear.inputs;
-        // One row alone is multiplied while the weight is read once: packing wins nothing.
-        if rows > 1 {
-            let (packed, activation) = PackedLinear::prepare(linear, rows, op.activation())?;
+        if let Some(mut direct) = Direct::linear(weight, bias, rows as usize) {
+            let rest = Rest { adds: false, activation: direct.take_in(*activation) };
+            ways.push(Way { op: Prepared::DirectRows(direct), rest });
+        }
+        // One row alone is multiplied while the weight is read once: oneDNN's packing wins nothing.
+        if rows > 1
+            && let Ok((packed, activation)) = PackedLinear::prepare(linear, rows, *activation)
+        {
             ways.push(Way { op: Prepared::PackedLinear(packed), rest: Rest { adds: false, activation } });
         }
     }

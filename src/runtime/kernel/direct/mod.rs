@@ -1,0 +1,166 @@
+//! Convolutions and fully connected layers in code of our own, channels-last.
+//!
+//! libtorch looks its oneDNN primitive up anew in every call, which takes 20 to 70 µs: as long as many a layer of a small
+//! network computes. Here all that does not depend on the values is done once, at load.
+
+mod dense;
+mod depthwise;
+mod finish;
+mod places;
+mod plane;
+
+use std::sync::Arc;
+
+use pulp::{Arch, Simd, WithSimd};
+use tch::{TchError, Tensor};
+
+use crate::model::{Activation, Shape, Weights, Window};
+use dense::Dense;
+use depthwise::Depthwise;
+use finish::{Finish, load, store};
+use places::Places;
+use plane::{Plane, Rows, Target};
+
+/// A convolution, or a fully connected layer as one that sees single places.
+pub struct Direct {
+    body: Body,
+    places: Places,
+    finish: Finish,
+    arch: Arch,
+}
+
+enum Body {
+    Dense(Dense),
+    Depthwise(Depthwise),
+}
+
+impl Direct {
+    /// A convolution with `weight` `[out, in / groups, kh, kw]` of inputs `[channels, height, width]`. `None` for other
+    /// shapes, and depthwise for fewer channels than a vector holds.
+    pub fn conv(
+        weight: &Weights,
+        bias: &Option<Arc<Weights>>,
+        window: &Window,
+        groups: usize,
+        input: &Shape,
+    ) -> Option<Self> {
+        let (&[channels, height, width], &[outputs, depth, ..]) =
+            (input.0.as_slice(), weight.shape.as_slice())
+        else {
+            return None;
+        };
+        let arch = Arch::new();
+        let places = Places::of(window, [height, width]);
+        let body = if depth == 1 && groups == channels && outputs == channels {
+            Body::Depthwise(Depthwise::pack(weight, lanes(arch))?)
+        } else {
+            Body::Dense(Dense::pack(weight, groups, lanes(arch))?)
+        };
+        Some(Self { body, places, finish: Finish::new(bias, outputs), arch })
+    }
+
+    /// A fully connected layer with `weight` `[out, in]` for `rows` rows of values.
+    pub fn linear(weight: &Weights, bias: &Option<Arc<Weights>>, rows: usize) -> Option<Self> {
+        let &[outputs, _] = weight.shape.as_slice() else { return None };
+        let arch = Arch::new();
+        let body = Body::Dense(Dense::pack(weight, 1, lanes(arch))?);
+        Some(Self { body, places: Places::single([rows, 1]), finish: Finish::new(bias, outputs), arch })
+    }
+
+    /// Takes in what is fused behind it; returns what is left to be done.
+    pub fn take_in(&mut self, activation: Option<Activation>) -> Option<Activation> {
+        self.finish.take_in(activation)
+    }
+
+    /// The convolution of `[1, channels, height, width]`, with `summand` of the output's shape added before the function.
+    pub fn run(&self, input: &Tensor, summand: Option<&Tensor>) -> Result<Tensor, TchError> {
+        let plane = Plane::of(input)?;
+        let summand = summand.map(Plane::of).transpose()?;
+        self.run_plane(&plane, summand.as_ref())?.into_plane(self.places.size)
+    }
+
+    /// A fully connected layer of as many values as its rows have.
+    pub fn run_rows(&self, input: &Tensor) -> Result<Tensor, TchError> {
+        self.run_plane(&Plane::of_rows(input, self.places.size[0])?, None)?.into_rows()
+    }
+
+    fn run_plane(&self, input: &Plane, summand: Option<&Plane>) -> Result<Target, TchError> {
+        let outputs = self.finish.channels();
+        let fits = |plane: &Plane, places, channels| plane.places == places && plane.channels == channels;
+        if !fits(input, self.places.inputs, self.inputs())
+            || summand.is_some_and(|plane| !fits(plane, self.places.count(), outputs))
+        {
+            return Err(TchError::Shape("an input of another size than the layer was prepared for".into()));
+        }
+        let mut output = Target::new(self.places.count(), outputs)?;
+        let task = Task {
+            input: input.rows(),
+            summand: summand.map(Plane::rows),
+            places: &self.places,
+            finish: &self.finish,
+            output: output.values(),
+        };
+        match &self.body {
+            Body::Dense(dense) => self.arch.dispatch(dense::Run { dense, task }),
+            Body::Depthwise(depthwise) => self.arch.dispatch(depthwise::Run { depthwise, task }),
+        }
+        Ok(output)
+    }
+
+    fn inputs(&self) -> usize {
+        match &self.body {
+            Body::Dense(dense) => dense.inputs,
+            Body::Depthwise(_) => self.finish.channels(),
+        }
+    }
+}
+
+/// What one run reads and writes.
+struct Task<'a> {
+    input: Rows<'a>,
+    summand: Option<Rows<'a>>,
+    places: &'a Places,
+    finish: &'a Finish,
+    /// Place by place, without gaps.
+    output: &'a mut [f32],
+}
+
+impl Task<'_> {
+    /// Finishes and writes vectors of output channels of a place; `outputs` of their values are there.
+    #[inline(always)]
+    fn write<S: Simd, const N: usize>(
+        &mut self,
+        simd: S,
+        place: usize,
+        first: usize,
+        outputs: usize,
+        sums: [S::f32s; N],
+    ) {
+        let channels = self.finish.channels();
+        let target = &mut self.output[place * channels + first..][..outputs];
+        for (part, mut sum) in sums.into_iter().enumerate() {
+            let start = part * S::F32_LANES;
+            if let Some(summand) = self.summand {
+                let row = summand.row(place as u32, first, outputs);
+                sum = simd.add_f32s(sum, load(simd, row, start));
+            }
+            store(simd, target, start, self.finish.apply(simd, sum));
+        }
+    }
+}
+
+/// How many values a vector of this processor holds.
+fn lanes(arch: Arch) -> usize {
+    struct Lanes;
+    impl WithSimd for Lanes {
+        type Output = usize;
+
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            S::F32_LANES
+        }
+    }
+    arch.dispatch(Lanes)
+}
+
+#[cfg(test)]
+mod tests;
