@@ -27,6 +27,30 @@ pub struct Window {
     pub dilation: [usize; 2],
 }
 
+impl Window {
+    /// How far it reaches along an axis, gaps between its taps included.
+    pub fn extent(&self, axis: usize) -> usize {
+        self.dilation[axis] * (self.kernel[axis] - 1) + 1
+    }
+
+    /// How many places it takes over a plane of `[height, width]`; `ceil` rounds up. `None` where it does not fit the padded
+    /// plane.
+    pub fn places(&self, plane: [usize; 2], ceil: bool) -> Option<[usize; 2]> {
+        let mut places = [0; 2];
+        for axis in 0..2 {
+            let [before, after] = [self.padding[axis], self.padding[axis + 2]];
+            let room = (plane[axis] + before + after).checked_sub(self.extent(axis))?;
+            let stride = self.stride[axis];
+            places[axis] = room / stride + 1;
+            // A place that would lie wholly in the padding behind the plane is left out, as PyTorch does.
+            if ceil && room % stride != 0 && places[axis] * stride < plane[axis] + before {
+                places[axis] += 1;
+            }
+        }
+        Some(places)
+    }
+}
+
 /// How tensors are combined, value by value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arithmetic {

@@ -8,7 +8,7 @@ use super::activation::applied;
 use super::direct::Direct;
 use super::linear::{Linear, PackedLinear};
 use super::onednn::PackedConv;
-use super::window::{AveragePool, Conv, MaxPool, SeparateMaxPool, Sides};
+use super::window::{AveragePool, Conv, MaxPool, Sides};
 use super::{constant, optional};
 use crate::model::{Activation, Arithmetic, Op, Reduction, Shape, Weights};
 
@@ -17,7 +17,7 @@ pub enum Prepared {
     Conv(Conv),
     /// Adds the second input if there is one.
     PackedConv(PackedConv),
-    /// A convolution; adds the second input if there is one.
+    /// A convolution or a pool; adds the second input if there is one.
     Direct(Direct),
     /// A fully connected layer.
     DirectRows(Direct),
@@ -30,7 +30,6 @@ pub enum Prepared {
         shift: Option<Tensor>,
     },
     MaxPool(MaxPool),
-    SeparateMaxPool(SeparateMaxPool),
     AveragePool(AveragePool),
     GlobalAveragePool,
     Activation(Activation),
@@ -160,7 +159,6 @@ impl Prepared {
                 (None, None) => first.f_mul_scalar(1.0),
             },
             Self::MaxPool(pool) => pool.run(first),
-            Self::SeparateMaxPool(pool) => pool.run(first),
             Self::AveragePool(pool) => pool.run(first),
             Self::GlobalAveragePool => first.f_mean_dim([2i64, 3].as_slice(), true, None),
             Self::Activation(function) => applied(*function, first),

@@ -7,7 +7,7 @@ use super::direct::Direct;
 use super::linear::{Linear, PackedLinear};
 use super::onednn::PackedConv;
 use super::prepared::{Prepared, prepared};
-use super::window::{SeparateMaxPool, Sides};
+use super::window::Sides;
 use super::{Layout, constant, optional, with_batch};
 use crate::model::{Activation, Layer, Op, Shape};
 
@@ -52,11 +52,10 @@ pub fn ways(layer: &Layer, input: &Shape, device: Device, layout: Layout) -> Res
     match (layout, op) {
         (Layout::ChannelsLast, Op::Conv { .. }) => convolutions(op, input, device),
         (Layout::ChannelsLast, Op::Linear { .. }) => products(op, input, device),
-        (Layout::ChannelsLast, Op::MaxPool { window, .. }) => {
-            let separate = SeparateMaxPool::of(window).map(Prepared::SeparateMaxPool);
-            let all = [Some(prepared(op, input, device)?), separate].into_iter().flatten();
-            Ok(all.map(|prepared| Way { op: prepared, rest: Rest::all(op) }).collect())
+        (Layout::ChannelsLast, Op::MaxPool { window, ceil }) => {
+            pools(op, Direct::max_pool(window, *ceil, input), input, device)
         }
+        (Layout::ChannelsLast, Op::GlobalAveragePool) => pools(op, Direct::global_mean(input), input, device),
         _ => Ok(vec![Way { op: prepared(op, input, device)?, rest: Rest::all(op) }]),
     }
 }
@@ -86,6 +85,11 @@ fn convolutions(op: &Op, input: &Shape, device: Device) -> Result<Vec<Way>, TchE
         ways.push(Way { op: prepared(op, input, device)?, rest: Rest::all(op) });
     }
     Ok(ways)
+}
+
+fn pools(op: &Op, direct: Option<Direct>, input: &Shape, device: Device) -> Result<Vec<Way>, TchError> {
+    let all = [direct.map(Prepared::Direct), Some(prepared(op, input, device)?)];
+    Ok(all.into_iter().flatten().map(|prepared| Way { op: prepared, rest: Rest::all(op) }).collect())
 }
 
 fn products(op: &Op, input: &Shape, device: Device) -> Result<Vec<Way>, TchError> {

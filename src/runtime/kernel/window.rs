@@ -87,39 +87,6 @@ impl MaxPool {
     }
 }
 
-/// The largest value under a window that moves place by place and leaves the plane its size: along one side of the plane and
-/// then along the other, each time whole rows of values at once.
-pub struct SeparateMaxPool {
-    /// How far the window reaches to both sides, `[vertical, horizontal]`.
-    reach: [i64; 2],
-}
-
-impl SeparateMaxPool {
-    pub fn of(window: &Window) -> Option<Self> {
-        let Sides { kernel, stride, padding, dilation, pad } = Sides::of(window);
-        let keeps_size = pad.is_none() && kernel == padding.map(|side| 2 * side + 1);
-        (keeps_size && stride == [1, 1] && dilation == [1, 1]).then_some(Self { reach: padding })
-    }
-
-    pub fn run(&self, input: &Tensor) -> Result<Tensor, TchError> {
-        largest_near(&largest_near(input, 2, self.reach[0])?, 3, self.reach[1])
-    }
-}
-
-/// The largest of the values up to `reach` places away along an axis.
-fn largest_near(input: &Tensor, axis: i64, reach: i64) -> Result<Tensor, TchError> {
-    let side = input.size().get(axis as usize).copied().unwrap_or(0);
-    let mut output = input.f_empty_like()?;
-    output.f_copy_(input)?;
-    for step in 1..=reach.min(side - 1) {
-        let part = |tensor: &Tensor, start| tensor.f_narrow(axis, start, side - step);
-        let (before, behind) = (part(&output, 0)?, part(&output, step)?);
-        let _ = before.f_maximum_out(&before, &part(input, step)?)?;
-        let _ = behind.f_maximum_out(&behind, &part(input, 0)?)?;
-    }
-    Ok(output)
-}
-
 pub struct AveragePool {
     window: Sides,
     ceil: bool,
@@ -152,29 +119,5 @@ impl AveragePool {
             Some(shares) => means.f_div(shares),
             None => Ok(means),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn separate_pools_answer_as_libtorchs_own() {
-        let window = |kernel, padding| Window { kernel, stride: [1, 1], padding, dilation: [1, 1] };
-        let windows = [window([3, 3], [1; 4]), window([5, 3], [2, 1, 2, 1]), window([1, 7], [0, 3, 0, 3])];
-        for window in windows {
-            let pool = MaxPool { window: Sides::of(&window), ceil: false };
-            let separate = SeparateMaxPool::of(&window).unwrap();
-            for size in [[1, 5, 6, 4], [1, 3, 1, 2]] {
-                let input = Tensor::randn(size, (Kind::Float, Device::Cpu));
-                let before = input.copy();
-                assert_eq!(separate.run(&input).unwrap(), pool.run(&input).unwrap(), "{window:?}");
-                assert_eq!(input, before, "the input is left as it was");
-            }
-        }
-        assert!(SeparateMaxPool::of(&window([3, 3], [0; 4])).is_none());
-        assert!(SeparateMaxPool::of(&window([2, 2], [0, 0, 1, 1])).is_none());
-        assert!(SeparateMaxPool::of(&Window { stride: [2, 2], ..window([3, 3], [1; 4]) }).is_none());
     }
 }

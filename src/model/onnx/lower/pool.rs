@@ -4,7 +4,7 @@ use super::super::node::Node;
 use super::super::value::{Value, View};
 use super::Lowering;
 use super::arithmetic::power;
-use super::window::{check_padded, extent, places, plane, pool_kernel, window};
+use super::window::{check_padded, places, plane, pool_kernel, window};
 use crate::error::Result;
 use crate::model::{Op, Reduction};
 
@@ -14,7 +14,7 @@ pub fn pool<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     let input @ [channels, height, width] = plane(node, &view)?;
     let window = window(node, pool_kernel(node)?, [height, width])?;
     check_padded(node, &window, input)?;
-    if (0..4).any(|side| window.padding[side] >= extent(&window, side % 2)) {
+    if (0..4).any(|side| window.padding[side] >= window.extent(side % 2)) {
         return Err(
             node.error(format_args!("its padding {:?} is not smaller than its window", window.padding))
         );

@@ -33,7 +33,7 @@ pub fn window(node: &Node<'_>, kernel: [usize; 2], plane: [usize; 2]) -> Result<
         mode @ ("SAME_UPPER" | "SAME_LOWER") => {
             for axis in 0..2 {
                 let places = plane[axis].div_ceil(stride[axis]);
-                let needed = places.saturating_sub(1) * stride[axis] + extent(&window, axis);
+                let needed = places.saturating_sub(1) * stride[axis] + window.extent(axis);
                 let (less, more) = halves(needed.saturating_sub(plane[axis]));
                 let (before, after) = if mode == "SAME_UPPER" { (less, more) } else { (more, less) };
                 (window.padding[axis], window.padding[axis + 2]) = (before, after);
@@ -48,23 +48,12 @@ pub fn window(node: &Node<'_>, kernel: [usize; 2], plane: [usize; 2]) -> Result<
 
 /// How many places the window takes over a plane of `[height, width]`; `ceil` rounds up.
 pub fn places(node: &Node<'_>, window: &Window, plane: [usize; 2], ceil: bool) -> Result<[usize; 2]> {
-    let mut places = [0; 2];
-    for axis in 0..2 {
-        let [before, after] = [window.padding[axis], window.padding[axis + 2]];
-        let room = (plane[axis] + before + after).checked_sub(extent(window, axis)).ok_or_else(|| {
-            node.error(format_args!(
-                "its window of {}×{} does not fit its input of {}×{}, padding included",
-                window.kernel[0], window.kernel[1], plane[0], plane[1]
-            ))
-        })?;
-        let stride = window.stride[axis];
-        places[axis] = room / stride + 1;
-        // A place that would lie wholly in the padding behind the plane is left out, as PyTorch does.
-        if ceil && room % stride != 0 && places[axis] * stride < plane[axis] + before {
-            places[axis] += 1;
-        }
-    }
-    Ok(places)
+    window.places(plane, ceil).ok_or_else(|| {
+        node.error(format_args!(
+            "its window of {}×{} does not fit its input of {}×{}, padding included",
+            window.kernel[0], window.kernel[1], plane[0], plane[1]
+        ))
+    })
 }
 
 /// Errors unless the padded input stays within what a runtime can hold.
@@ -75,11 +64,6 @@ pub fn check_padded(node: &Node<'_>, window: &Window, [channels, height, width]:
         Some(elements) if elements <= MAX_ELEMENTS => Ok(()),
         _ => Err(node.error(format_args!("its padded input would hold over {MAX_ELEMENTS} values"))),
     }
-}
-
-/// How far the window reaches along an axis, gaps between its taps included.
-pub fn extent(window: &Window, axis: usize) -> usize {
-    window.dilation[axis] * (window.kernel[axis] - 1) + 1
 }
 
 /// The kernel that a pooling names.

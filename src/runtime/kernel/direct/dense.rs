@@ -138,10 +138,7 @@ impl Run<'_> {
         for (place, seen) in seen.iter_mut().enumerate() {
             *seen = task.places.seen_from(first + place);
         }
-        let mut bias = [simd.splat_f32s(0.0); N];
-        for (part, bias) in bias.iter_mut().enumerate() {
-            *bias = task.finish.bias(simd, block.first_output + part * S::F32_LANES);
-        }
+        let bias: [S::f32s; N] = task.finish.bias(simd, block.first_output);
         let mut sums = [bias; M];
         for (tap, weights) in weights.chunks_exact(depth).enumerate() {
             let mut rows = [&dense.zeros[..depth]; M];

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pulp::Simd;
 
+use super::vectors::load;
 use crate::model::{Activation, Weights};
 use crate::runtime::kernel::activation::is_usual;
 
@@ -20,6 +21,8 @@ enum Function {
     Clip { least: f32, most: f32 },
     HardSigmoid,
     HardSwish,
+    Sigmoid,
+    Silu,
 }
 
 impl Finish {
@@ -39,51 +42,69 @@ impl Finish {
             Some(Activation::Clip { least, most }) => Function::Clip { least, most },
             Some(usual @ Activation::HardSigmoid { .. }) if is_usual(usual) => Function::HardSigmoid,
             Some(Activation::HardSwish) => Function::HardSwish,
+            Some(Activation::Sigmoid) => Function::Sigmoid,
+            Some(Activation::Silu) => Function::Silu,
             left => return left,
         };
         None
     }
 
-    /// The biases of a vector of channels, 0 behind the last one.
+    /// The biases of some vectors of channels, 0 behind the last one.
     #[inline(always)]
-    pub fn bias<S: Simd>(&self, simd: S, channel: usize) -> S::f32s {
-        load(simd, &self.bias, channel)
+    pub fn bias<S: Simd, const N: usize>(&self, simd: S, first: usize) -> [S::f32s; N] {
+        load(simd, &self.bias, first)
     }
 
     #[inline(always)]
     pub fn apply<S: Simd>(&self, simd: S, values: S::f32s) -> S::f32s {
-        // The value comes last: where it is no number, x86 answers with the second operand.
-        let clip = |values, least, most| {
-            simd.min_f32s(simd.splat_f32s(most), simd.max_f32s(simd.splat_f32s(least), values))
+        let gate = || {
+            let slope = simd.splat_f32s(1.0 / 6.0);
+            clip(simd, simd.mul_add_f32s(values, slope, simd.splat_f32s(0.5)), 0.0, 1.0)
         };
-        let sixth = || simd.splat_f32s(1.0 / 6.0);
         match self.function {
             Function::Identity => values,
-            Function::Clip { least, most } => clip(values, least, most),
-            Function::HardSigmoid => clip(simd.mul_add_f32s(values, sixth(), simd.splat_f32s(0.5)), 0.0, 1.0),
-            Function::HardSwish => {
-                let gate = clip(simd.mul_add_f32s(values, sixth(), simd.splat_f32s(0.5)), 0.0, 1.0);
-                simd.mul_f32s(gate, values)
-            }
+            Function::Clip { least, most } => clip(simd, values, least, most),
+            Function::HardSigmoid => gate(),
+            Function::HardSwish => simd.mul_f32s(gate(), values),
+            Function::Sigmoid => sigmoid(simd, values),
+            Function::Silu => simd.mul_f32s(sigmoid(simd, values), values),
         }
     }
 }
 
-/// A vector from `start` on, 0 behind the end.
+/// The values come last: where one is no number, x86 answers with the second operand.
 #[inline(always)]
-pub fn load<S: Simd>(simd: S, values: &[f32], start: usize) -> S::f32s {
-    match values.get(start..start + S::F32_LANES) {
-        Some(whole) => S::as_simd_f32s(whole).0[0],
-        None => simd.partial_load_f32s(values.get(start..).unwrap_or(&[])),
-    }
+fn clip<S: Simd>(simd: S, values: S::f32s, least: f32, most: f32) -> S::f32s {
+    simd.min_f32s(simd.splat_f32s(most), simd.max_f32s(simd.splat_f32s(least), values))
 }
 
-/// Writes a vector from `start` on, as far as there is room.
 #[inline(always)]
-pub fn store<S: Simd>(simd: S, into: &mut [f32], start: usize, values: S::f32s) {
-    if let Some(whole) = into.get_mut(start..start + S::F32_LANES) {
-        S::as_mut_simd_f32s(whole).0[0] = values;
-    } else if let Some(rest) = into.get_mut(start..) {
-        simd.partial_store_f32s(rest, values);
+fn sigmoid<S: Simd>(simd: S, values: S::f32s) -> S::f32s {
+    let one = simd.splat_f32s(1.0);
+    simd.div_f32s(one, simd.add_f32s(one, exp(simd, simd.neg_f32s(values))))
+}
+
+/// `e^x = 2^n e^r` with a whole `n` and `|r| <= ln 2 / 2`, `e^r` by its Taylor series: off by at most two units in the last
+/// place. Below -87 and above 88 as there.
+#[inline(always)]
+fn exp<S: Simd>(simd: S, values: S::f32s) -> S::f32s {
+    /// Added to a small number, it leaves the nearest whole one in the lowest bits.
+    const ROUNDING: f32 = 12_582_912.0;
+    /// Upper bits of ln 2, so that their product with `n` is exact, and the rest.
+    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+    let values = clip(simd, values, -87.0, 88.0);
+    let rounding = simd.splat_f32s(ROUNDING);
+    let rounded = simd.mul_add_f32s(values, simd.splat_f32s(std::f32::consts::LOG2_E), rounding);
+    let n = simd.sub_f32s(rounded, rounding);
+    let mut r = values;
+    for part in LN_2 {
+        r = simd.mul_add_f32s(n, simd.splat_f32s(-part), r);
     }
+    let mut series = simd.splat_f32s(1.0 / 720.0);
+    for coefficient in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        series = simd.mul_add_f32s(series, r, simd.splat_f32s(coefficient));
+    }
+    // `n` in the lowest bits moves to the exponent, and the rest of the bits out.
+    let exponent = simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(rounded), simd.splat_u32s(23));
+    simd.transmute_f32s_u32s(simd.add_u32s(simd.transmute_u32s_f32s(series), exponent))
 }

@@ -1,13 +1,14 @@
-//! Convolutions and fully connected layers in code of our own, channels-last.
+//! Convolutions, fully connected layers and pools in code of our own, channels-last.
 //!
 //! libtorch looks its oneDNN primitive up anew in every call, which takes 20 to 70 µs: as long as many a layer of a small
 //! network computes. Here all that does not depend on the values is done once, at load.
 
 mod dense;
-mod depthwise;
 mod finish;
+mod per_channel;
 mod places;
 mod plane;
+mod vectors;
 
 use std::sync::Arc;
 
@@ -16,12 +17,13 @@ use tch::{TchError, Tensor};
 
 use crate::model::{Activation, Shape, Weights, Window};
 use dense::Dense;
-use depthwise::Depthwise;
-use finish::{Finish, load, store};
+use finish::Finish;
+use per_channel::PerChannel;
 use places::Places;
 use plane::{Plane, Rows, Target};
+use vectors::{load, store};
 
-/// A convolution, or a fully connected layer as one that sees single places.
+/// A convolution, a fully connected layer as one that sees single places, or a pool.
 pub struct Direct {
     body: Body,
     places: Places,
@@ -31,12 +33,11 @@ pub struct Direct {
 
 enum Body {
     Dense(Dense),
-    Depthwise(Depthwise),
+    PerChannel(PerChannel),
 }
 
 impl Direct {
-    /// A convolution with `weight` `[out, in / groups, kh, kw]` of inputs `[channels, height, width]`. `None` for other
-    /// shapes, and depthwise for fewer channels than a vector holds.
+    /// A convolution with `weight` `[out, in / groups, kh, kw]` of inputs `[channels, height, width]`. `None` for other shapes.
     pub fn conv(
         weight: &Weights,
         bias: &Option<Arc<Weights>>,
@@ -44,19 +45,35 @@ impl Direct {
         groups: usize,
         input: &Shape,
     ) -> Option<Self> {
-        let (&[channels, height, width], &[outputs, depth, ..]) =
+        let (&[channels, ref plane @ ..], &[outputs, depth, _, _]) =
             (input.0.as_slice(), weight.shape.as_slice())
         else {
             return None;
         };
         let arch = Arch::new();
-        let places = Places::of(window, [height, width]);
+        let places = Places::of(window, plane.try_into().ok()?, false)?;
         let body = if depth == 1 && groups == channels && outputs == channels {
-            Body::Depthwise(Depthwise::pack(weight, lanes(arch))?)
+            Body::PerChannel(PerChannel::weighted(weight)?)
         } else {
             Body::Dense(Dense::pack(weight, groups, lanes(arch))?)
         };
         Some(Self { body, places, finish: Finish::new(bias, outputs), arch })
+    }
+
+    /// The largest value under a window over `[channels, height, width]`. One that is no number may be passed over.
+    pub fn max_pool(window: &Window, ceil: bool, input: &Shape) -> Option<Self> {
+        let &[channels, height, width] = input.0.as_slice() else { return None };
+        Some(Self::pool(PerChannel::Largest, Places::of(window, [height, width], ceil)?, channels))
+    }
+
+    /// The mean of each channel's plane of `[channels, height, width]`.
+    pub fn global_mean(input: &Shape) -> Option<Self> {
+        let &[channels, height, width] = input.0.as_slice() else { return None };
+        Some(Self::pool(PerChannel::Mean, Places::whole([height, width]), channels))
+    }
+
+    fn pool(how: PerChannel, places: Places, channels: usize) -> Self {
+        Self { body: Body::PerChannel(how), places, finish: Finish::new(&None, channels), arch: Arch::new() }
     }
 
     /// A fully connected layer with `weight` `[out, in]` for `rows` rows of values.
@@ -72,7 +89,7 @@ impl Direct {
         self.finish.take_in(activation)
     }
 
-    /// The convolution of `[1, channels, height, width]`, with `summand` of the output's shape added before the function.
+    /// What becomes of `[1, channels, height, width]`, with `summand` of the output's shape added before the function.
     pub fn run(&self, input: &Tensor, summand: Option<&Tensor>) -> Result<Tensor, TchError> {
         let plane = Plane::of(input)?;
         let summand = summand.map(Plane::of).transpose()?;
@@ -102,7 +119,7 @@ impl Direct {
         };
         match &self.body {
             Body::Dense(dense) => self.arch.dispatch(dense::Run { dense, task }),
-            Body::Depthwise(depthwise) => self.arch.dispatch(depthwise::Run { depthwise, task }),
+            Body::PerChannel(how) => self.arch.dispatch(per_channel::Run { how, task }),
         }
         Ok(output)
     }
@@ -110,7 +127,7 @@ impl Direct {
     fn inputs(&self) -> usize {
         match &self.body {
             Body::Dense(dense) => dense.inputs,
-            Body::Depthwise(_) => self.finish.channels(),
+            Body::PerChannel(_) => self.finish.channels(),
         }
     }
 }
@@ -134,18 +151,19 @@ impl Task<'_> {
         place: usize,
         first: usize,
         outputs: usize,
-        sums: [S::f32s; N],
+        mut sums: [S::f32s; N],
     ) {
         let channels = self.finish.channels();
-        let target = &mut self.output[place * channels + first..][..outputs];
-        for (part, mut sum) in sums.into_iter().enumerate() {
-            let start = part * S::F32_LANES;
-            if let Some(summand) = self.summand {
-                let row = summand.row(place as u32, first, outputs);
-                sum = simd.add_f32s(sum, load(simd, row, start));
+        if let Some(summand) = self.summand {
+            let summands: [_; N] = load(simd, summand.row(place as u32, first, outputs), 0);
+            for (sum, summand) in std::iter::zip(&mut sums, summands) {
+                *sum = simd.add_f32s(*sum, summand);
             }
-            store(simd, target, start, self.finish.apply(simd, sum));
         }
+        for sum in &mut sums {
+            *sum = self.finish.apply(simd, *sum);
+        }
+        store(simd, &mut self.output[place * channels + first..][..outputs], 0, sums);
     }
 }
 

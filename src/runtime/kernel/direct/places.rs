@@ -5,6 +5,9 @@ use crate::model::Window;
 /// Where a tap lies in the padding.
 pub const OUTSIDE: u32 = u32::MAX;
 
+/// Over so many, the table would no longer be small beside the tensors.
+const MOST_TAPS: usize = 1 << 22;
+
 /// For each output place, row by row, the input place under each tap.
 pub struct Places {
     /// Height and width of the output.
@@ -17,35 +20,37 @@ pub struct Places {
 }
 
 impl Places {
-    /// A window over a plane of this height and width.
-    pub fn of(window: &Window, input: [usize; 2]) -> Self {
-        let [top, left, bottom, right] = window.padding;
-        let along = |axis: usize, before: usize, behind: usize| {
-            let reach = window.dilation[axis] * (window.kernel[axis] - 1) + 1;
-            let outputs = (input[axis] + before + behind).saturating_sub(reach) / window.stride[axis] + 1;
-            let seen = move |output: usize, tap: usize| {
-                let place = (output * window.stride[axis] + tap * window.dilation[axis]).checked_sub(before);
-                place.filter(|&place| place < input[axis])
-            };
-            (outputs, seen)
+    /// A window over a plane of this height and width; `ceil` rounds the output's size up. `None` where it does
+    /// not fit or where the table would be large.
+    pub fn of(window: &Window, plane: [usize; 2], ceil: bool) -> Option<Self> {
+        let size @ [height, width] = window.places(plane, ceil)?;
+        let seen = |axis: usize, output: usize, tap: usize| {
+            let place = output * window.stride[axis] + tap * window.dilation[axis];
+            place.checked_sub(window.padding[axis]).filter(|&place| place < plane[axis])
         };
-        let (height, row) = along(0, top, bottom);
-        let (width, column) = along(1, left, right);
         let [kernel_height, kernel_width] = window.kernel;
-        let mut table = Vec::with_capacity(height * width * kernel_height * kernel_width);
+        let taps = kernel_height * kernel_width;
+        let length = height.checked_mul(width)?.checked_mul(taps).filter(|&length| length <= MOST_TAPS)?;
+        let mut table = Vec::with_capacity(length);
         for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
             for (dy, dx) in (0..kernel_height).flat_map(|dy| (0..kernel_width).map(move |dx| (dy, dx))) {
-                let place = row(y, dy).zip(column(x, dx)).map(|(row, column)| row * input[1] + column);
+                let place = seen(0, y, dy).zip(seen(1, x, dx)).map(|(row, column)| row * plane[1] + column);
                 table.push(place.map_or(OUTSIDE, |place| place as u32));
             }
         }
-        Self { size: [height, width], inputs: input[0] * input[1], taps: kernel_height * kernel_width, table }
+        Some(Self { size, inputs: plane[0] * plane[1], taps, table })
     }
 
     /// A window of one place.
     pub fn single(size: [usize; 2]) -> Self {
         let inputs = size[0] * size[1];
         Self { size, inputs, taps: 1, table: (0..inputs as u32).collect() }
+    }
+
+    /// A window that sees the whole plane, once.
+    pub fn whole(plane: [usize; 2]) -> Self {
+        let inputs = plane[0] * plane[1];
+        Self { size: [1, 1], inputs, taps: inputs, table: (0..inputs as u32).collect() }
     }
 
     /// How many places the output has.

@@ -93,6 +93,37 @@ fn convolutions_answer_as_libtorchs() {
 }
 
 #[test]
+fn pools_answer_as_libtorchs() {
+    let windows = [
+        (window([3, 3], 1, [1; 4], 1), false),
+        (window([3, 3], 2, [0; 4], 1), true),
+        (window([2, 2], 2, [0, 1, 0, 1], 1), false),
+        (window([5, 3], 1, [2, 1, 2, 1], 1), false),
+        (window([3, 3], 1, [1; 4], 2), false),
+    ];
+    for ((window, ceil), channels) in std::iter::zip(windows, [3, 8, 40, 64, 70]) {
+        let input = random(&[1, channels, 8, 7]);
+        let shape = Shape(vec![channels as usize, 8, 7]);
+        let direct = Direct::max_pool(&window, ceil, &shape).unwrap();
+        let long = |pair: [usize; 2]| pair.map(|side| side as i64);
+        let padding = [window.padding[0] as i64, window.padding[1] as i64];
+        let (kernel, stride, dilation) = (long(window.kernel), long(window.stride), long(window.dilation));
+        let expected = input.max_pool2d(kernel, stride, padding, dilation, ceil);
+        assert_eq!(direct.run(&input, None).unwrap(), expected, "{window:?}");
+
+        let mean = Direct::global_mean(&shape).unwrap();
+        assert_close(&mean.run(&input, None).unwrap(), &input.mean_dim([2i64, 3].as_slice(), true, None));
+    }
+}
+
+#[test]
+fn large_tables_are_not_made() {
+    let shape = Shape(vec![1, 2048, 2048]);
+    assert!(Direct::max_pool(&window([2, 2], 1, [0; 4], 1), false, &shape).is_none());
+    assert!(Direct::max_pool(&window([9, 9], 1, [0; 4], 1), false, &Shape(vec![1, 8, 8])).is_none());
+}
+
+#[test]
 fn inputs_may_lie_in_any_order_and_with_gaps() {
     let case = &cases()[0];
     let (weight, bias) = (case.weight(), random(&[case.outputs as i64]));
@@ -115,6 +146,8 @@ fn functions_answer_as_libtorchs_and_others_are_left() {
         Activation::Clip { least: -0.5, most: 1.0 },
         Activation::HardSigmoid { slope: 1.0 / 6.0, offset: 0.5 },
         Activation::HardSwish,
+        Activation::Sigmoid,
+        Activation::Silu,
     ];
     for function in functions {
         let mut direct = case.direct(&weight, &bias);
@@ -127,12 +160,31 @@ fn functions_answer_as_libtorchs_and_others_are_left() {
 }
 
 #[test]
+fn sigmoids_are_exact_to_the_last_places() {
+    let values: Vec<f32> = (-20_000..=20_000).map(|step| step as f32 / 100.0).collect();
+    let input = Tensor::from_slice(&values).view([1, -1, 1, 1]);
+    let one = Arc::new(Weights { shape: vec![values.len(), 1, 1, 1], data: vec![1.0; values.len()] });
+    let shape = Shape(vec![values.len(), 1, 1]);
+    let single = window([1, 1], 1, [0; 4], 1);
+    let mut direct = Direct::conv(&one, &None, &single, values.len(), &shape).unwrap();
+    assert_eq!(direct.take_in(Some(Activation::Sigmoid)), None);
+    let found = weights(&direct.run(&input, None).unwrap());
+    for (&value, &found) in std::iter::zip(&values, &found.data) {
+        let exact = 1.0 / (1.0 + f64::from(-value).exp());
+        let off = (f64::from(found) - exact).abs();
+        assert!(off <= 3e-7 * exact + 1e-37, "{value}: {found} for {exact}");
+    }
+}
+
+#[test]
 fn what_is_no_number_stays_none() {
     let case = &cases()[0];
-    let mut direct = case.direct(&case.weight(), &random(&[case.outputs as i64]));
-    direct.take_in(Some(Activation::Relu));
-    let output = direct.run(&case.input().fill(f64::NAN), None).unwrap();
-    assert!(bool::try_from(output.isnan().all()).unwrap());
+    for function in [Activation::Relu, Activation::HardSwish, Activation::Silu] {
+        let mut direct = case.direct(&case.weight(), &random(&[case.outputs as i64]));
+        direct.take_in(Some(function));
+        let output = direct.run(&case.input().fill(f64::NAN), None).unwrap();
+        assert!(bool::try_from(output.isnan().all()).unwrap(), "{function:?}");
+    }
 }
 
 #[test]
