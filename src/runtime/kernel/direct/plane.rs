@@ -17,7 +17,20 @@ impl Constants {
 
     pub fn values(&self) -> &[f32] {
         // SAFETY: the tensor was made of so many values on the processor, and nobody else holds it.
-        unsafe { slice::from_raw_parts(self.tensor.data_ptr().cast::<f32>(), self.length) }
+        unsafe { values(&self.tensor, self.length) }
+    }
+}
+
+/// # Safety
+///
+/// From its first value on, the tensor must have `length` of them in a row, in single precision and in the processor's memory,
+/// and nobody may write them meanwhile.
+unsafe fn values(tensor: &Tensor, length: usize) -> &[f32] {
+    match length {
+        // Where there is nothing, libtorch's pointer may be null.
+        0 => &[],
+        // SAFETY: the caller's promise.
+        _ => unsafe { slice::from_raw_parts(tensor.data_ptr().cast::<f32>(), length) },
     }
 }
 
@@ -71,7 +84,7 @@ impl Plane {
         };
         // SAFETY: `places` and `pitch` were read off the tensor, which has single precision, lies in the processor's memory
         // and lives as long as this.
-        let values = unsafe { slice::from_raw_parts(self.tensor.data_ptr().cast::<f32>(), length) };
+        let values = unsafe { values(&self.tensor, length) };
         Rows { values, pitch: self.pitch }
     }
 }
@@ -104,6 +117,9 @@ impl Target {
     }
 
     pub fn values(&mut self) -> &mut [f32] {
+        if self.length == 0 {
+            return &mut [];
+        }
         // SAFETY: the tensor was made with so many values and nobody else holds it. What libtorch's allocator left in them
         // are numbers of some sort: it is foreign code, which may have written them.
         unsafe { slice::from_raw_parts_mut(self.tensor.data_ptr().cast::<f32>(), self.length) }
