@@ -1,4 +1,4 @@
-//! Fully connected layers, and convolutions that see one place: products of matrices.
+//! Fully connected layers: products of matrices.
 
 use tch::{TchError, Tensor};
 
@@ -17,13 +17,6 @@ impl Linear {
     /// Reads the input as rows, whatever its shape.
     pub fn run(&self, input: &Tensor) -> Result<Tensor, TchError> {
         input.f_reshape([-1, self.inputs])?.f_linear(&self.weight, self.bias.as_ref())
-    }
-
-    /// Reads the channels of each place of `[1, channels, height, width]` as a row; writes channels-last.
-    pub fn run_per_place(&self, input: &Tensor) -> Result<Tensor, TchError> {
-        let (_, _, height, width) = input.size4()?;
-        let rows = self.run(&input.f_permute([0, 2, 3, 1])?)?;
-        rows.f_view([1, height, width, -1])?.f_permute([0, 3, 1, 2])
     }
 }
 

@@ -21,8 +21,6 @@ pub enum Prepared {
     Direct(Direct),
     /// A fully connected layer.
     DirectRows(Direct),
-    /// A convolution that sees one place.
-    PerPlace(Linear),
     Linear(Linear),
     PackedLinear(PackedLinear),
     Affine {
@@ -148,7 +146,6 @@ impl Prepared {
             Self::PackedConv(conv) => conv.run(first, inputs.get(1).copied()),
             Self::Direct(direct) => direct.run(first, inputs.get(1).copied()),
             Self::DirectRows(direct) => direct.run_rows(first),
-            Self::PerPlace(linear) => linear.run_per_place(first),
             Self::Linear(linear) => linear.run(first),
             Self::PackedLinear(linear) => linear.run(first),
             Self::Affine { scale, shift } => match (scale, shift) {

@@ -4,7 +4,7 @@ use tch::{Device, TchError, Tensor};
 
 use super::activation::applied_in_place;
 use super::direct::Direct;
-use super::linear::{Linear, PackedLinear};
+use super::linear::PackedLinear;
 use super::onednn::PackedConv;
 use super::prepared::{Prepared, prepared};
 use super::window::Sides;
@@ -69,17 +69,10 @@ fn convolutions(op: &Op, input: &Shape, device: Device) -> Result<Vec<Way>, TchE
     }
     let (weight, bias) = (constant(weight, device)?, optional(bias, device)?);
     let (window, groups) = (Sides::of(window), *groups as i64);
-    let single = window.is_single() && groups == 1;
-    let own_bias = bias.as_ref().map(Tensor::shallow_clone);
     // Not every libtorch and not every processor's oneDNN has all that it takes.
-    if let Ok(mut conv) = PackedConv::prepare(&weight, own_bias, window, groups, &with_batch(input)) {
+    if let Ok(mut conv) = PackedConv::prepare(&weight, bias, window, groups, &with_batch(input)) {
         let rest = Rest { adds: false, activation: conv.take_in(*activation, *adds) };
         ways.push(Way { op: Prepared::PackedConv(conv), rest });
-    }
-    if let (true, &[inputs, ..]) = (single, input.0.as_slice()) {
-        let inputs = inputs as i64;
-        let linear = Linear { weight: weight.f_view([-1, inputs])?, bias, inputs };
-        ways.push(Way { op: Prepared::PerPlace(linear), rest: Rest::all(op) });
     }
     if ways.is_empty() {
         ways.push(Way { op: prepared(op, input, device)?, rest: Rest::all(op) });

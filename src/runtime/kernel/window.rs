@@ -34,11 +34,6 @@ impl Sides {
         Self { kernel: [1, 1], stride: [1, 1], padding: [0, 0], dilation: [1, 1], pad: None }
     }
 
-    /// Whether each output value sees the one input value at its own place.
-    pub fn is_single(&self) -> bool {
-        self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0] && self.pad.is_none()
-    }
-
     /// The size of an input, batch included, with the padding that is put on beforehand.
     pub fn padded_size(&self, input: &[i64]) -> Vec<i64> {
         let mut size = input.to_vec();

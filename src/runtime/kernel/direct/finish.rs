@@ -84,8 +84,8 @@ fn sigmoid<S: Simd>(simd: S, values: S::f32s) -> S::f32s {
     simd.div_f32s(one, simd.add_f32s(one, exp(simd, simd.neg_f32s(values))))
 }
 
-/// `e^x = 2^n e^r` with a whole `n` and `|r| <= ln 2 / 2`, `e^r` by its Taylor series: off by at most two units in the last
-/// place. Below -87 and above 88 as there.
+/// `e^x = 2^n e^r` with a whole `n` and `|r| <= ln 2 / 2`, `e^r` by its Taylor series up to `r^6`. Below -87 and above 88
+/// as there.
 #[inline(always)]
 fn exp<S: Simd>(simd: S, values: S::f32s) -> S::f32s {
     /// Added to a small number, it leaves the nearest whole one in the lowest bits.

@@ -1,7 +1,7 @@
 //! Convolutions, fully connected layers and pools in code of our own, channels-last.
 //!
-//! libtorch looks its oneDNN primitive up anew in every call, which takes 20 to 70 µs: as long as many a layer of a small
-//! network computes. Here all that does not depend on the values is done once, at load.
+//! libtorch describes a convolution to oneDNN anew in every call and looks its primitive up, which takes as long as many a
+//! layer of a small network computes. Here all that does not depend on the values is done once, at load.
 
 mod dense;
 mod finish;

@@ -58,9 +58,13 @@ impl Run<'_> {
     #[inline(always)]
     fn vectors<S: Simd, const N: usize>(&mut self, simd: S, first: usize) -> usize {
         let outputs = (self.task.finish.channels() - first).min(N * S::F32_LANES);
+        let weights = match self.how {
+            PerChannel::Weighted(weights) => weights.values(),
+            PerChannel::Largest | PerChannel::Mean => &[],
+        };
         for place in 0..self.task.places.count() {
             let results = match self.how {
-                PerChannel::Weighted(weights) => self.sum(simd, weights.values(), place, first, outputs),
+                PerChannel::Weighted(_) => self.sum(simd, weights, place, first, outputs),
                 PerChannel::Largest => self.largest(simd, place, first, outputs),
                 PerChannel::Mean => self.mean(simd, place, first, outputs),
             };

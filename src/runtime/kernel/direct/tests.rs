@@ -100,10 +100,13 @@ fn pools_answer_as_libtorchs() {
         (window([2, 2], 2, [0, 1, 0, 1], 1), false),
         (window([5, 3], 1, [2, 1, 2, 1], 1), false),
         (window([3, 3], 1, [1; 4], 2), false),
+        (window([3, 3], 1, [1; 4], 1), false),
+        (window([1, 7], 1, [0, 3, 0, 3], 1), false),
     ];
-    for ((window, ceil), channels) in std::iter::zip(windows, [3, 8, 40, 64, 70]) {
-        let input = random(&[1, channels, 8, 7]);
-        let shape = Shape(vec![channels as usize, 8, 7]);
+    let sizes = [(3, 8), (8, 8), (40, 8), (64, 8), (70, 8), (5, 1), (9, 1)];
+    for ((window, ceil), (channels, height)) in std::iter::zip(windows, sizes) {
+        let input = random(&[1, channels, height, 7]);
+        let shape = Shape(vec![channels as usize, height as usize, 7]);
         let direct = Direct::max_pool(&window, ceil, &shape).unwrap();
         let long = |pair: [usize; 2]| pair.map(|side| side as i64);
         let padding = [window.padding[0] as i64, window.padding[1] as i64];
