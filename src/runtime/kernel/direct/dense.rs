@@ -47,25 +47,39 @@ impl Dense {
         let (&outputs, &depth) = (weight.shape.first()?, weight.shape.get(1)?);
         let taps: usize = weight.shape.iter().skip(2).product();
         let per_group = outputs.checked_div(groups)?;
-        let (mut blocks, mut packed) = (Vec::new(), Vec::new());
+        let rows = taps * depth;
+        let mut blocks = Vec::new();
+        let mut length = 0;
         for group in 0..groups {
             let mut done = 0;
             while done < per_group {
                 let vectors = (per_group - done).div_ceil(lanes).min(2);
                 let outputs = (per_group - done).min(vectors * lanes);
                 let first_output = group * per_group + done;
-                let start = packed.len();
-                blocks.push(Block { first_output, outputs, vectors, first_input: group * depth, start });
-                for (tap, input) in (0..taps).flat_map(|tap| (0..depth).map(move |input| (tap, input))) {
-                    let value =
-                        |output| weight.data.get(((first_output + output) * depth + input) * taps + tap);
-                    packed.extend((0..outputs).map(|output| value(output).copied().unwrap_or(0.0)));
-                    packed.resize(packed.len() + vectors * lanes - outputs, 0.0);
-                }
+                blocks.push(Block {
+                    first_output,
+                    outputs,
+                    vectors,
+                    first_input: group * depth,
+                    start: length,
+                });
+                length += rows * vectors * lanes;
                 done += outputs;
             }
         }
-        let weights = Constants::of(&packed).ok()?;
+        let mut weights = Constants::zeros(length).ok()?;
+        let packed = weights.values_mut();
+        for block in &blocks {
+            let width = block.vectors * lanes;
+            let filters = weight.data.get(block.first_output * rows..)?.chunks_exact(rows.max(1));
+            // In the order of the larger side, which is read but once.
+            for (output, filter) in filters.take(block.outputs).enumerate() {
+                for (at, &value) in filter.iter().enumerate() {
+                    let (input, tap) = (at / taps, at % taps);
+                    packed[block.start + (tap * depth + input) * width + output] = value;
+                }
+            }
+        }
         Some(Self { inputs: groups * depth, depth, blocks, weights, zeros: vec![0.0; depth] })
     }
 }

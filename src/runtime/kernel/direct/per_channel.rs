@@ -23,7 +23,9 @@ impl PerChannel {
     pub fn weighted(weight: &Weights) -> Option<Self> {
         let taps: usize = weight.shape.iter().skip(2).product();
         let by_tap = (0..taps).flat_map(|tap| weight.data.iter().skip(tap).step_by(taps));
-        Constants::of(&by_tap.copied().collect::<Vec<_>>()).ok().map(Self::Weighted)
+        let mut weights = Constants::zeros(weight.data.len()).ok()?;
+        weights.values_mut().iter_mut().zip(by_tap).for_each(|(to, &from)| *to = from);
+        Some(Self::Weighted(weights))
     }
 }
 

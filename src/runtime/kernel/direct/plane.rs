@@ -11,8 +11,13 @@ pub struct Constants {
 }
 
 impl Constants {
-    pub fn of(values: &[f32]) -> Result<Self, TchError> {
-        Ok(Self { tensor: Tensor::f_from_slice(values)?, length: values.len() })
+    pub fn zeros(length: usize) -> Result<Self, TchError> {
+        Ok(Self { tensor: Tensor::f_zeros([length as i64], (Kind::Float, Device::Cpu))?, length })
+    }
+
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        // SAFETY: the tensor was made with so many values on the processor, and nobody else holds it.
+        unsafe { values_mut(&mut self.tensor, self.length) }
     }
 
     pub fn values(&self) -> &[f32] {
@@ -31,6 +36,17 @@ unsafe fn values(tensor: &Tensor, length: usize) -> &[f32] {
         0 => &[],
         // SAFETY: the caller's promise.
         _ => unsafe { slice::from_raw_parts(tensor.data_ptr().cast::<f32>(), length) },
+    }
+}
+
+/// # Safety
+///
+/// As of [`values`]; nobody may read them meanwhile, either.
+unsafe fn values_mut(tensor: &mut Tensor, length: usize) -> &mut [f32] {
+    match length {
+        0 => &mut [],
+        // SAFETY: the caller's promise.
+        _ => unsafe { slice::from_raw_parts_mut(tensor.data_ptr().cast::<f32>(), length) },
     }
 }
 
@@ -117,12 +133,9 @@ impl Target {
     }
 
     pub fn values(&mut self) -> &mut [f32] {
-        if self.length == 0 {
-            return &mut [];
-        }
         // SAFETY: the tensor was made with so many values and nobody else holds it. What libtorch's allocator left in them
         // are numbers of some sort: it is foreign code, which may have written them.
-        unsafe { slice::from_raw_parts_mut(self.tensor.data_ptr().cast::<f32>(), self.length) }
+        unsafe { values_mut(&mut self.tensor, self.length) }
     }
 
     /// `[1, channels, height, width]`, channels-last.
