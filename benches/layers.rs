@@ -6,14 +6,14 @@ use std::sync::Arc;
 use criterion::{Criterion, criterion_group, criterion_main};
 
 use coprof::model::{Graph, Source, confidence};
-use coprof::runtime::{Backend, TorchBackend, TorchDevice, prepare_thread};
+use coprof::runtime::{Backend, ComputeThread, TorchBackend, TorchDevice};
 
 fn layers(criterion: &mut Criterion) {
-    prepare_thread(1, Some(0));
+    let thread = ComputeThread::prepare(1, Some(0));
     let graph = Arc::new(
         Graph::from_onnx("alexnet", include_bytes!("../models/alexnet.onnx")).expect("bundled model"),
     );
-    let mut backend = TorchBackend::load(Arc::clone(&graph), TorchDevice::CPU).expect("bundled model");
+    let mut backend = TorchBackend::load(Arc::clone(&graph), TorchDevice::CPU, &thread).expect("bundled model");
     let pixels = vec![127.0f32; graph.input.elements()];
     let trunk = graph.trunk();
     let logits = Source::Layer(graph.exits[graph.final_exit().0].logits);

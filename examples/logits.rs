@@ -14,7 +14,7 @@ const SEED: u64 = 2021;
 const PICTURES: usize = 2;
 
 fn main() {
-    coprof::runtime::prepare_thread(1, None);
+    let thread = coprof::runtime::ComputeThread::prepare(1, None);
     for file in std::env::args().skip(1) {
         let answer = answers(&file).unwrap_or_else(|error| json!({ "error": error.to_string() }));
         println!("{answer}");
@@ -23,7 +23,7 @@ fn main() {
 
 fn answers(file: &str) -> coprof::error::Result<Value> {
     let graph = Model::load(file)?.graph;
-    let mut backend = TorchBackend::load(Arc::clone(&graph), TorchDevice::CPU)?;
+    let mut backend = TorchBackend::load(Arc::clone(&graph), TorchDevice::CPU, &thread)?;
     let mut state = SEED;
     let mut pixel = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -21,6 +21,11 @@ impl Micros {
         Self(self.0.max(other.0))
     }
 
+    /// The shorter of two spans.
+    pub fn min(self, other: Self) -> Self {
+        Self(self.0.min(other.0))
+    }
+
     /// Tasks per second when one finishes in every such span; infinite for zero.
     pub fn rate_per_s(self) -> f64 {
         1e6 / self.0

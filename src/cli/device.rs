@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::args::RuntimeArgs;
+use crate::clock::{Clock, SystemClock, WallClock};
 use crate::error::{Error, Result};
 use crate::measure::HostFacts;
 use crate::model::Graph;
 use crate::report::{Emulation, Envelope, timestamp};
-use crate::runtime::{Backend, TorchBackend, TorchDevice, cores, prepare_thread};
+use crate::runtime::{Backend, ComputeThread, TorchBackend, TorchDevice, cores};
 
 /// This machine as a node.
 #[derive(Clone, Debug)]
@@ -66,13 +67,23 @@ impl Device {
     }
 
     /// Readies the calling thread for running layers.
-    pub fn prepare_thread(&self) {
-        prepare_thread(self.threads, self.core);
+    pub fn prepare_thread(&self) -> ComputeThread {
+        ComputeThread::prepare(self.threads, self.core)
     }
 
-    /// Loads a model here. Call it on the thread that runs it.
-    pub fn load(&self, graph: &Arc<Graph>) -> Result<TorchBackend> {
-        TorchBackend::load(Arc::clone(graph), self.torch)
+    /// The clock of this device's computing thread. Where it hands its work to other threads or a GPU, the time that it computes
+    /// itself says nothing.
+    pub fn clock(&self) -> Box<dyn Clock> {
+        if self.threads == 1 && self.torch == TorchDevice::CPU {
+            Box::new(SystemClock::default())
+        } else {
+            Box::new(WallClock::default())
+        }
+    }
+
+    /// Loads a model on a thread that is readied as this device's.
+    pub fn load(&self, graph: &Arc<Graph>, thread: &ComputeThread) -> Result<TorchBackend> {
+        TorchBackend::load(Arc::clone(graph), self.torch, thread)
     }
 
     /// Runs `work` on a thread of its own that is readied for layers, with the model loaded: pinning the calling thread
@@ -82,16 +93,16 @@ impl Device {
         graph: &Arc<Graph>,
         work: impl FnOnce(&mut dyn Backend) -> Result<T> + Send,
     ) -> Result<T> {
-        self.on_thread(|| work(&mut self.load(graph)?))
+        self.on_thread(|thread| work(&mut self.load(graph, thread)?))
     }
 
     /// Runs `work` on a thread of its own that is readied for layers.
-    pub fn on_thread<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    pub fn on_thread<T: Send>(
+        &self,
+        work: impl FnOnce(&ComputeThread) -> Result<T> + Send,
+    ) -> Result<T> {
         std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                self.prepare_thread();
-                work()
-            });
+            let thread = scope.spawn(|| work(&self.prepare_thread()));
             thread
                 .join()
                 .unwrap_or_else(|_| Err(Error::failed("the measuring thread broke down; please report this")))
@@ -136,7 +147,7 @@ mod tests {
         let (first, last) = (all[0], all[all.len() - 1]);
         assert_eq!(Device::new(&args(None)).unwrap().core, Some(first));
         let confined = std::thread::spawn(move || {
-            assert!(prepare_thread(1, Some(last)));
+            assert!(ComputeThread::prepare(1, Some(last)).is_pinned());
             let device = Device::new(&args(None)).unwrap();
             let each: Vec<_> = device.each_core().iter().map(|device| device.core).collect();
             let elsewhere = Device::new(&args(Some(last + 1))).map(|device| device.core);

@@ -11,6 +11,7 @@ use super::model::{self, Model};
 use super::output::Output;
 use super::profile::{ProfileRequest, profile_node};
 use super::stop;
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::model::{Graph, ModelHash};
 use crate::pipeline::{ConnectOptions, Deadlines, Peer, Relay, ServeOptions, Server, Services};
@@ -33,7 +34,8 @@ impl EdgeServices {
 
 impl Services for EdgeServices {
     fn backend(&self, name: &str, file: &[u8]) -> Result<Box<dyn Backend>> {
-        Ok(Box::new(self.device.load(&Arc::new(Graph::from_onnx(name, file)?))?))
+        let graph = Arc::new(Graph::from_onnx(name, file)?);
+        Ok(Box::new(self.device.on_thread(|thread| self.device.load(&graph, thread))?))
     }
 
     fn bundled(&self, hash: &ModelHash) -> Option<(String, Arc<[u8]>)> {
@@ -49,7 +51,7 @@ impl Services for EdgeServices {
         let request: ProfileRequest = serde_json::from_value(request)
             .map_err(|error| Error::failed(format!("a profile request was expected ({error})")))?;
         let _alone = self.measuring.lock().unwrap_or_else(PoisonError::into_inner);
-        let profile = profile_node(backend, &request, progress, &stop::asked)?;
+        let profile = profile_node(backend, &request, &*self.device.clock(), progress, &stop::asked)?;
         serde_json::to_value(profile)
             .map_err(|error| Error::failed(format!("cannot send the profile: {error}")))
     }
@@ -59,7 +61,11 @@ impl Services for EdgeServices {
     }
 
     fn pin(&self) {
-        self.device.prepare_thread();
+        drop(self.device.prepare_thread());
+    }
+
+    fn clock(&self) -> Box<dyn Clock> {
+        self.device.clock()
     }
 }
 
@@ -146,5 +152,170 @@ impl Route {
         let mut peer = self.connect()?;
         peer.offer_model(&model.graph.name, &model.graph.hash, &model.file)?;
         Ok(peer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::codec::{Element, Encoding};
+    use crate::model::{Cut, ExitId, LayerId, Source};
+    use crate::pipeline::{FrameSource, Pace, ReplayOptions, replay};
+    use crate::plan::{ExitPlan, LinkPlan, NodePlan, Plan, Threshold};
+    use crate::runtime::{cores, thread_state};
+
+    /// What libtorch and the system say of the threads that load and run layers.
+    type Seen = Arc<Mutex<Vec<(usize, Vec<usize>)>>>;
+
+    /// An edge's services that note the state of the thread at each call that computes.
+    struct Observed {
+        inner: EdgeServices,
+        seen: Seen,
+    }
+
+    struct ObservedBackend(Box<dyn Backend>, Seen);
+
+    fn note(seen: &Seen) {
+        seen.lock().unwrap().push(thread_state());
+    }
+
+    impl Services for Observed {
+        fn backend(&self, name: &str, file: &[u8]) -> Result<Box<dyn Backend>> {
+            Ok(Box::new(ObservedBackend(self.inner.backend(name, file)?, Arc::clone(&self.seen))))
+        }
+        fn bundled(&self, hash: &ModelHash) -> Option<(String, Arc<[u8]>)> {
+            self.inner.bundled(hash)
+        }
+        fn profile(
+            &self,
+            backend: &mut dyn Backend,
+            request: serde_json::Value,
+            progress: &mut dyn FnMut(f64),
+        ) -> Result<serde_json::Value> {
+            self.inner.profile(backend, request, progress)
+        }
+        fn host(&self) -> serde_json::Value {
+            self.inner.host()
+        }
+        fn pin(&self) {
+            self.inner.pin();
+        }
+        fn clock(&self) -> Box<dyn Clock> {
+            self.inner.clock()
+        }
+    }
+
+    impl Backend for ObservedBackend {
+        fn graph(&self) -> &Arc<Graph> {
+            self.0.graph()
+        }
+        fn clear(&mut self) {
+            self.0.clear();
+        }
+        fn put(&mut self, tensor: Source, values: &[f32]) -> Result<()> {
+            self.0.put(tensor, values)
+        }
+        fn run(&mut self, layers: &[LayerId]) -> Result<()> {
+            note(&self.1);
+            self.0.run(layers)
+        }
+        fn run_keeping(&mut self, layers: &[LayerId], kept: &[Source]) -> Result<()> {
+            note(&self.1);
+            self.0.run_keeping(layers, kept)
+        }
+        fn get(&mut self, tensor: Source, into: &mut Vec<f32>) -> Result<()> {
+            self.0.get(tensor, into)
+        }
+    }
+
+    struct Black;
+
+    impl FrameSource for Black {
+        fn len(&self) -> usize {
+            2
+        }
+        fn pixels(&self, _: usize, into: &mut Vec<f32>) {
+            into.clear();
+            into.resize(3 * 32 * 32, 0.0);
+        }
+        fn forced_exit(&self, _: usize) -> Option<ExitId> {
+            None
+        }
+    }
+
+    /// All on the edge.
+    fn plan(graph: &Graph) -> Plan {
+        let last = graph.exits.len() - 1;
+        let exit = |(index, exit): (usize, &crate::model::Exit)| ExitPlan {
+            name: exit.name.clone(),
+            threshold: if index == last { Threshold::Always } else { Threshold::Never },
+            node: 1,
+        };
+        let whole = Cut::needed_by(graph, graph.final_exit()).tip_names(graph);
+        Plan {
+            model: graph.hash.clone(),
+            nodes: vec![NodePlan { cut: Vec::new() }, NodePlan { cut: whole }],
+            links: vec![Some(LinkPlan {
+                resume: Vec::new(),
+                encoding: Encoding::plain(Element::F32),
+                calibration: None,
+            })],
+            exits: graph.exits.iter().enumerate().map(exit).collect(),
+        }
+    }
+
+    #[test]
+    fn a_session_profiles_and_runs_on_the_threads_and_the_core_that_were_asked_for() {
+        let model = Model::load("alexnet").unwrap();
+        let device = Device::as_edge(&RuntimeArgs::default()).unwrap();
+        let expected = (1, device.core.map_or_else(cores, |core| vec![core]));
+        let seen = Seen::default();
+        let services = Observed { inner: EdgeServices::new(device.clone()), seen: Arc::clone(&seen) };
+        let options = ServeOptions {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            insecure: false,
+            deadlines: Deadlines::default(),
+            on_event: Arc::new(|_| ()),
+        };
+        let server = Server::bind(&options, Arc::new(services)).unwrap();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| server.run(&stop));
+            let _stop = StopOnDrop(&stop);
+            let mut peer = Peer::connect(server.addr(), &ConnectOptions::default()).unwrap();
+            peer.offer_model(&model.graph.name, &model.graph.hash, &model.file).unwrap();
+            let request = serde_json::json!(ProfileRequest { layers: true, ..ProfileRequest::default() });
+            peer.profile(&request, &mut |_| ()).unwrap();
+            let profiled = std::mem::take(&mut *seen.lock().unwrap());
+            assert!(!profiled.is_empty() && profiled.iter().all(|state| *state == expected), "{profiled:?}");
+
+            let plan = plan(&model.graph);
+            let route = crate::plan::Route::new(&model.graph, &plan).unwrap();
+            let mut local = device.on_thread(|thread| device.load(&model.graph, thread)).unwrap();
+            let run = AtomicBool::new(false);
+            let options = ReplayOptions {
+                tasks: 3,
+                first_frame: 0,
+                in_flight: 1,
+                pause: Duration::ZERO,
+                pace: Pace::default(),
+                clock: &*device.clock(),
+                pin: None,
+                stop: &run,
+            };
+            replay(Some(&mut peer), &mut local, &route, &plan, &Black, &options, &mut |_| ()).unwrap();
+            let ran = std::mem::take(&mut *seen.lock().unwrap());
+            assert!(!ran.is_empty() && ran.iter().all(|state| *state == expected), "{ran:?}");
+        });
+    }
+
+    struct StopOnDrop<'a>(&'a AtomicBool);
+
+    impl Drop for StopOnDrop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
     }
 }

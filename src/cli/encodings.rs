@@ -98,7 +98,7 @@ fn measure(
     let bar = output.progress("codecs on this host");
     let request = ProfileRequest { encodings: Encoding::ladder(), ..ProfileRequest::default() };
     let profile = device.run(&model.graph, |backend| {
-        profile_node(backend, &request, &mut |share| bar.set(share), &stop::asked)
+        profile_node(backend, &request, &*device.clock(), &mut |share| bar.set(share), &stop::asked)
     })?;
     drop(bar);
     let times: HashMap<_, &CodecTimes> =

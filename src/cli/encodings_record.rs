@@ -168,8 +168,8 @@ impl Making<'_> {
 
     /// Takes parts from the queue until it is empty.
     fn work(&self, core: &Device, queue: &Queue) -> Result<()> {
-        core.on_thread(|| {
-            let (mut backend, mut ladder) = (core.load(&self.model.graph)?, self.ladder()?);
+        core.on_thread(|thread| {
+            let (mut backend, mut ladder) = (core.load(&self.model.graph, thread)?, self.ladder()?);
             let stop = || stop::asked() || queue.failed.load(Ordering::Relaxed);
             while let Some(part) = queue.take() {
                 let (samples, mut told) = (self.samples(part), 0);

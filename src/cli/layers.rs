@@ -11,7 +11,7 @@ use super::output::Output;
 use super::profile::{ProfileRequest, profile_node};
 use super::{peak, rows, stop, store};
 use crate::error::{Error, Result};
-use crate::measure::{HostPeak, LayerProfile, Samples};
+use crate::measure::{Disturbance, HostPeak, LayerProfile, Samples};
 use crate::model::{Cut, ExitId, Graph};
 use crate::report::{Emulation, ExitRow, LayerFacts, LayerRow, LayersDocument, Timing, layers_view};
 use crate::units::{Micros, Share};
@@ -41,7 +41,17 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
     }
     output.result(&document, || layers_view(&document))?;
     output.say(format!("saved {}", path.display()));
-    Ok(())
+    if document.settled { Ok(()) } else { Err(unsettled(&document)) }
+}
+
+fn unsettled(document: &LayersDocument) -> Error {
+    let Disturbance { samples, set_aside } = document.disturbance;
+    Error::unmet(format!(
+        "the layers did not settle in {} attempts: their sum is {:.2} of the whole model (0.9 to 1.1 was expected), and others had \
+         the core during {set_aside} of {samples} timings\nthe result is marked and no other command picks it up; measure again \
+         when nothing else runs on this core",
+        document.attempts, document.layer_sum_over_whole
+    ))
 }
 
 /// Measures and saves.
@@ -50,7 +60,7 @@ pub fn measure(model: &Model, device: &Device, output: Output) -> Result<(Layers
     let bar = output.progress("layers");
     let request = ProfileRequest { layers: true, ..ProfileRequest::default() };
     let profile = device.run(&model.graph, |backend| {
-        profile_node(backend, &request, &mut |share| bar.set(share), &stop::asked)
+        profile_node(backend, &request, &*device.clock(), &mut |share| bar.set(share), &stop::asked)
     })?;
     drop(bar);
     let profile = profile.layers.ok_or_else(|| Error::failed("no layers were measured"))?;
@@ -83,7 +93,11 @@ fn document(graph: &Graph, device: &Device, profile: &LayerProfile, peak: &HostP
         exits: (0..graph.exits.len()).map(exit).collect(),
         layer_sum_over_whole: layer_sum_us / profile.whole.median(),
         whole_model_us: timing(&profile.whole),
+        input_us: profile.input.as_ref().map(timing),
         layer_sum_us,
+        disturbance: profile.disturbance,
+        attempts: profile.attempts,
+        settled: profile.is_settled(graph),
     }
 }
 
@@ -104,6 +118,9 @@ pub fn profile_of(document: &LayersDocument) -> Option<LayerProfile> {
         layers: document.layers.iter().map(|row| samples(&row.time_us)).collect::<Option<_>>()?,
         whole: samples(&document.whole_model_us)?,
         exits: document.exits.iter().map(|row| samples(&row.time_us)).collect::<Option<_>>()?,
+        input: document.input_us.as_ref().and_then(samples),
+        disturbance: document.disturbance,
+        attempts: document.attempts,
     })
 }
 

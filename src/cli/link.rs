@@ -9,10 +9,11 @@ use super::args::{self, EmulationArgs, PeerArgs, RuntimeArgs};
 use super::device::Device;
 use super::edge::Route;
 use super::output::Output;
+use super::saved::{say_outdated, say_picked_up};
 use super::{rows, stop, store};
 use crate::clock::SystemClock;
 use crate::error::{Error, Result};
-use crate::measure::{LinkOptions, LinkProbe, LinkProfile, Stream, Watch, measure_link};
+use crate::measure::{LinkOptions, LinkProbe, LinkProfile, Stream, Watch, link_holds, measure_link};
 use crate::pipeline::{Peer, StreamReport};
 use crate::report::{Emulation, LinkDocument, link_view};
 
@@ -97,13 +98,17 @@ pub fn saved_or_measured(
         let envelope = &document.envelope;
         document.peer == route.peer_name() && envelope.host_id == device.id() && envelope.emulated == emulated
     };
-    match store().newest("link", fits) {
-        Some((path, document)) => {
-            output.say(format!("link: from {} ({})", path.display(), document.envelope.created));
-            Ok(document)
+    if let Some((path, document)) = store().newest("link", fits) {
+        let mut probe = Probe(route.connect()?);
+        let mut ignore = |_| ();
+        let mut watch = Watch::new(&mut ignore, &stop::asked);
+        if link_holds(&mut probe, &document.profile, &mut watch)? {
+            say_picked_up(output, "link", &path, &document.envelope);
+            return Ok(document);
         }
-        None => Ok(measure(route, device, emulation, LinkOptions::default().time, output)?.0),
+        say_outdated(output, "link", &path, &document.envelope);
     }
+    Ok(measure(route, device, emulation, LinkOptions::default().time, output)?.0)
 }
 
 /// A connection as the measuring room wants it.

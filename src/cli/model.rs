@@ -32,6 +32,9 @@ macro_rules! bundled {
 static BUNDLED: [Bundled; 4] =
     [bundled!("alexnet"), bundled!("googlenet"), bundled!("resnet56"), bundled!("vgg16")];
 
+/// A network of two layers that do next to nothing: what remains of a task is coprof's own doing. `models/check/null.py` writes it.
+static NULL: &[u8] = include_bytes!("../../models/null.onnx");
+
 /// A model as a command works on it.
 #[derive(Clone)]
 pub struct Model {
@@ -46,6 +49,7 @@ pub struct Model {
 enum Origin {
     Bundled(&'static Bundled),
     File(PathBuf),
+    Null,
 }
 
 impl Model {
@@ -67,11 +71,17 @@ impl Model {
         Ok(Self { graph: Arc::new(graph), file: file.into(), origin: Origin::File(path.into()) })
     }
 
+    /// The network that does next to nothing.
+    pub fn null() -> Result<Self> {
+        let graph = Arc::new(Graph::from_onnx("null", NULL)?);
+        Ok(Self { graph, file: NULL.into(), origin: Origin::Null })
+    }
+
     /// Where a record of this model is written: `NAME.exits.csv.gz` under `models/`, or beside the model's file.
     pub fn record_path(&self, kind: &str) -> PathBuf {
         let file_name = format!("{}.{kind}.csv.gz", self.graph.name);
         match &self.origin {
-            Origin::Bundled(_) => Path::new("models").join(file_name),
+            Origin::Bundled(_) | Origin::Null => Path::new("models").join(file_name),
             Origin::File(path) => path.with_file_name(file_name),
         }
     }
@@ -86,7 +96,7 @@ impl Model {
         let hash = Some(&self.graph.hash);
         match &self.origin {
             Origin::Bundled(bundled) => ExitRecord::from_gzip(bundled.exits, hash),
-            Origin::File(_) => ExitRecord::read(&self.record_path("exits"), hash),
+            Origin::File(_) | Origin::Null => ExitRecord::read(&self.record_path("exits"), hash),
         }
     }
 
@@ -95,7 +105,7 @@ impl Model {
         let hash = Some(&self.graph.hash);
         match &self.origin {
             Origin::Bundled(bundled) => EncodingRecord::from_gzip(bundled.encodings, hash),
-            Origin::File(_) => EncodingRecord::read(&self.record_path("encodings"), hash),
+            Origin::File(_) | Origin::Null => EncodingRecord::read(&self.record_path("encodings"), hash),
         }
     }
 }

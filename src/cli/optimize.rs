@@ -1,7 +1,7 @@
 //! `coprof optimize`: the best plan.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Args as ClapArgs, ValueEnum};
 
@@ -10,22 +10,26 @@ use super::device::Device;
 use super::edge::Route;
 use super::encodings;
 use super::evidence::Evidence;
+use super::gauge::{Gauge, ask};
 use super::layers;
 use super::link;
 use super::model::Model;
+use super::null;
 use super::output::Output;
-use super::profile::{NodeProfile, ProfileRequest, profile_node};
+use super::profile::{CodecTimes, NodeProfile, ProfileRequest, profile_node};
 use super::refine::{Nodes, refine};
-use super::scenario::{Measured, ScenarioDocument, emulation_of};
+use super::saved::{say_outdated, say_picked_up};
+use super::scenario::{Circumstances, Measured, ScenarioDocument, emulation_of};
 use super::{rows, stop, store};
 use crate::codec::Encoding;
 use crate::error::{Error, Result};
+use crate::measure::{HostFacts, holds};
 use crate::plan::{
     Arrival, Constraints, ModelId, Objective, Policy, Predicted, Scenario, decide, search, stays_best,
-    under_load,
+    under_load, with_intervals,
 };
 use crate::report::{
-    Arrivals, Emulation, EncodingsDocument, Envelope, LayersDocument, LoadedPlan, ModelFacts,
+    Arrivals, Emulation, EncodingsDocument, Envelope, LayersDocument, LinkDocument, LoadedPlan, ModelFacts,
     OptimizeDocument, PlanDocument, PolicyChoice, SearchFacts, crossing, optimize_view,
 };
 use crate::units::{Micros, Share};
@@ -191,6 +195,11 @@ fn read_scenario(path: &Path, wishes: &Wishes, device: &Device) -> Result<Proble
     Ok(Problem { scenario, path: path.into(), peer: "scenario".into(), envelope })
 }
 
+/// The whole model runs for so long to tell whether saved layers still hold.
+const PROBE: Duration = Duration::from_millis(300);
+/// So many encodings are timed, at all their cuts, to tell whether saved codec times still hold.
+const PROBED_ENCODINGS: usize = 5;
+
 /// Measures both nodes and the link, or picks up what is saved of them, measures the stages of so many leading plans
 /// whole, and saves the scenario.
 pub fn measure_scenario(
@@ -204,9 +213,23 @@ pub fn measure_scenario(
     let weighed = evidence.weighed();
     let link = link::saved_or_measured(route, device, emulation, output)?;
     let here = profile_here(model, device, &weighed, output)?;
-    let edge = profile_edge(model, route, weighed, output)?;
-    let measured = Measured { model, evidence, device: &here, edge: &edge, link: &link.profile, emulation };
+    let (edge, circumstances) = profile_edge(nodes, weighed, emulation, &link)?;
+    let measured = Measured {
+        model,
+        evidence,
+        device: &here,
+        edge: &edge,
+        link: &link.profile,
+        circumstances: &circumstances,
+        emulation,
+    };
     let mut scenario = measured.scenario(wishes.over(Constraints::default()))?;
+    for node in scenario.nodes.iter().filter(|node| node.unsettled) {
+        output.say(format!(
+            "the times of the {} did not settle, and plans rest on them: measure again when nothing else runs on its core",
+            node.name
+        ));
+    }
     refine(&mut scenario, plans, nodes)?;
     let envelope = device.envelope("scenario", Some(&model.graph), &emulation);
     let path = store().save("scenario", &ScenarioDocument::new(&scenario, &envelope))?;
@@ -214,44 +237,104 @@ pub fn measure_scenario(
     Ok(Problem { scenario, path, peer: route.peer_name().into(), envelope })
 }
 
-/// This device's layers, from the newest saved profile that fits or measured now, and its codecs.
+/// This device's layers and codecs, from the newest saved results that still hold or measured now.
 fn profile_here(model: &Model, device: &Device, weighed: &[Encoding], output: Output) -> Result<NodeProfile> {
-    let fits = |document: &LayersDocument| device.fits(&document.envelope, &model.graph);
-    let document = match store().newest("layers", fits) {
-        Some((path, document)) => {
-            output.say(format!("layers: from {} ({})", path.display(), document.envelope.created));
-            document
-        }
+    let layers = match saved_layers(model, device, output)? {
+        Some(layers) => layers,
         None => layers::measure(model, device, output)?.0,
     };
-    let (layers, ranges) = (layers::profile_of(&document), Vec::new());
-    let fits = |document: &EncodingsDocument| device.fits(&document.envelope, &model.graph);
-    if let Some((path, document)) = store().newest("encodings", fits)
-        && let Some(codecs) = encodings::times_of(&model.graph, weighed, &document)
-    {
-        output.say(format!("codecs: from {} ({})", path.display(), document.envelope.created));
-        return Ok(NodeProfile { layers, codecs, ranges });
+    let layers = layers::profile_of(&layers);
+    if let Some(codecs) = saved_codecs(model, device, weighed, output)? {
+        return Ok(NodeProfile { layers, codecs, ..NodeProfile::default() });
     }
     let bar = output.progress("codecs on the device");
     let request = ProfileRequest { encodings: weighed.to_vec(), ..ProfileRequest::default() };
     let profile = device.run(&model.graph, |backend| {
-        profile_node(backend, &request, &mut |share| bar.set(share), &stop::asked)
+        profile_node(backend, &request, &*device.clock(), &mut |share| bar.set(share), &stop::asked)
     })?;
     Ok(NodeProfile { layers, ..profile })
 }
 
-fn profile_edge(
+/// The newest saved layers, if they were settled and the whole model still takes what it took then.
+fn saved_layers(model: &Model, device: &Device, output: Output) -> Result<Option<LayersDocument>> {
+    let fits = |document: &LayersDocument| device.fits(&document.envelope, &model.graph) && document.settled;
+    let Some((path, document)) = store().newest("layers", fits) else { return Ok(None) };
+    let mut backend = device.on_thread(|thread| device.load(&model.graph, thread))?;
+    let now = Gauge { device, backend: &mut backend, peer: None }.together(PROBE)?.device;
+    if holds(document.whole_model_us.summary.mean, now) {
+        say_picked_up(output, "layers", &path, &document.envelope);
+        return Ok(Some(document));
+    }
+    say_outdated(output, "layers", &path, &document.envelope);
+    Ok(None)
+}
+
+/// The newest saved codec times, if a few of them still hold.
+fn saved_codecs(
     model: &Model,
-    route: &Route,
-    encodings: Vec<Encoding>,
+    device: &Device,
+    weighed: &[Encoding],
     output: Output,
-) -> Result<NodeProfile> {
+) -> Result<Option<Vec<CodecTimes>>> {
+    let fits = |document: &EncodingsDocument| device.fits(&document.envelope, &model.graph);
+    let Some((path, document)) = store().newest("encodings", fits) else { return Ok(None) };
+    let Some(codecs) = encodings::times_of(&model.graph, weighed, &document) else { return Ok(None) };
+    let few: Vec<Encoding> =
+        weighed.iter().copied().step_by(weighed.len().div_ceil(PROBED_ENCODINGS).max(1)).collect();
+    let request = ProfileRequest { encodings: few.clone(), ..ProfileRequest::default() };
+    let now = device.run(&model.graph, |backend| {
+        profile_node(backend, &request, &*device.clock(), &mut |_| (), &stop::asked)
+    })?;
+    let was = codecs.iter().filter(|row| few.contains(&row.encoding));
+    let sum = |row: &CodecTimes| row.encode_us + row.decode_us;
+    if holds(was.map(sum).sum(), now.codecs.iter().map(sum).sum()) {
+        say_picked_up(output, "codecs", &path, &document.envelope);
+        return Ok(Some(codecs));
+    }
+    say_outdated(output, "codecs", &path, &document.envelope);
+    Ok(None)
+}
+
+/// The edge's layers and codecs, and what both nodes do to each other.
+fn profile_edge(
+    nodes: &Nodes<'_>,
+    encodings: Vec<Encoding>,
+    emulation: Emulation,
+    link: &LinkDocument,
+) -> Result<(NodeProfile, Circumstances)> {
+    let &Nodes { model, device, route, output } = nodes;
     let bar = output.progress("layers and codecs on the edge");
-    let request = serde_json::json!(ProfileRequest { layers: true, encodings, ..ProfileRequest::default() });
-    let profile = route.connect_with(model)?.profile(&request, &mut |share| bar.set(share))?;
-    serde_json::from_value(profile).map_err(|error| {
-        Error::peer(format!("the edge's profile makes no sense ({error}); is it the same coprof?"))
-    })
+    let request = ProfileRequest { layers: true, encodings, ..ProfileRequest::default() };
+    let mut peer = route.connect_with(model)?;
+    let edge = ask(&mut peer, &request, &mut |share| bar.set(share))?;
+    drop(bar);
+    let _bar = output.progress("both nodes at once");
+    let cores = cores_of(device, peer.host());
+    let mut backend = device.on_thread(|thread| device.load(&model.graph, thread))?;
+    let factors = {
+        let mut gauge = Gauge { device, backend: &mut backend, peer: Some(&mut peer) };
+        gauge.factors(cores.as_ref().is_some_and(|[here, there]| here != there))?
+    };
+    drop(peer);
+    let overheads = null::measure(device, route, &emulation, &link.profile)?;
+    Ok((edge, Circumstances { factors, overheads, cores }))
+}
+
+/// Names of the cores of device and edge where they are on one host: the same one where they get in each other's way.
+fn cores_of(device: &Device, edge: &serde_json::Value) -> Option<[String; 2]> {
+    let edge: HostFacts = serde_json::from_value(edge.clone()).ok()?;
+    let here = &device.facts;
+    if here.machine.is_none() || here.machine != edge.machine {
+        return None;
+    }
+    let name = |facts: &HostFacts| facts.pinned_cores.first().map(|core| format!("core {core}"));
+    let crowded = here.threads + edge.threads > here.logical_cores.unwrap_or(usize::MAX);
+    match (name(here), name(&edge)) {
+        (Some(here), Some(there)) => Some([here, there]),
+        // Threads that are not pinned run on any core: together they must not be more than there are.
+        _ if crowded => Some(["all cores".into(), "all cores".into()]),
+        _ => Some(["some cores".into(), "other cores".into()]),
+    }
 }
 
 /// Searches, asks the rivals, and saves the result and the plan, ours or that of `policy`.
@@ -275,6 +358,7 @@ pub fn optimize(problem: &Problem, policy: Option<Policy>, output: Output) -> Re
     if let Some(decided) = decided {
         found.best = decided.best;
     }
+    found.best.prediction = with_intervals(scenario, &found.best.plan)?;
     found.best.plan = scenario.calibrated(found.best.plan);
     let policies = rivals(scenario, output);
     let envelope = problem.envelope.renewed("optimize");
@@ -286,6 +370,7 @@ pub fn optimize(problem: &Problem, policy: Option<Policy>, output: Output) -> Re
         constraints: scenario.constraints,
         accuracy_floor: scenario.accuracy_floor(),
         uncut_accuracy: scenario.uncut_accuracy(),
+        unsettled: scenario.nodes.iter().filter(|node| node.unsettled).map(|node| node.name.clone()).collect(),
         samples: scenario.samples(),
         uncut_samples: (!scenario.uncut_outcomes.is_empty()).then(|| scenario.uncut_samples()),
         best: found.best,
@@ -327,6 +412,7 @@ fn rivals(scenario: &Scenario, output: Output) -> Vec<PolicyChoice> {
     for name in able {
         match name.choose(scenario) {
             Ok(Predicted { plan, prediction }) => {
+                let prediction = with_intervals(scenario, &plan).unwrap_or(prediction);
                 let predicted = Predicted { plan: scenario.calibrated(plan), prediction };
                 choices.push(PolicyChoice { name, predicted });
             }

@@ -16,7 +16,7 @@ pub fn host_peak(device: &Device, output: Output) -> Result<HostPeak> {
     }
     output.say("measuring this host's peak once (a few seconds; kept in the user's cache)");
     let bar = output.progress("host peak");
-    let peak = device.on_thread(|| {
+    let peak = device.on_thread(|_| {
         let mut solver = DenseSolver::default();
         let mut progress = |share: f64| bar.set(share);
         let mut watch = Watch::new(&mut progress, &stop::asked);

@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::crossings::crossings;
 use super::frames::timing_inputs;
-use crate::clock::SystemClock;
+use crate::clock::Clock;
 use crate::codec::Encoding;
 use crate::error::{Error, Result};
 use crate::measure::{
-    Budget, CodecRequest, LayerProfile, Watch, profile_codecs, profile_layers, profile_ranges,
+    Budget, CodecRequest, Disturbance, LayerProfile, Samples, Watch, profile_codecs, profile_layers,
+    profile_ranges, profile_whole,
 };
 use crate::model::Cut;
 use crate::plan::Range;
@@ -29,9 +30,21 @@ pub struct ProfileRequest {
     /// Whole ranges of layers; their times are not looked at.
     #[serde(default)]
     pub ranges: Vec<Range>,
+    /// The whole trunk, over and over for so long.
+    #[serde(default)]
+    pub whole: Option<WholeRequest>,
 }
 
-/// The median times of one encoding at one cut on one node.
+/// How to run the whole trunk.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WholeRequest {
+    /// For so long.
+    pub time_us: Micros,
+    /// With a pause before each run.
+    pub pause_us: Micros,
+}
+
+/// The mean times of one encoding at one cut on one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CodecTimes {
     /// The tips of the cut.
@@ -44,8 +57,9 @@ pub struct CodecTimes {
     pub decode_us: Micros,
 }
 
-/// What was measured.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// What was measured. Times are means over undisturbed timings: the time of a stage is the sum of its parts' means, where medians
+/// do not add up.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NodeProfile {
     /// Present where asked for.
     pub layers: Option<LayerProfile>,
@@ -54,45 +68,77 @@ pub struct NodeProfile {
     /// The ranges that were asked for, with their median times.
     #[serde(default)]
     pub ranges: Vec<Range>,
+    /// The whole trunk in one call, again and again: as it was asked for, or beside the codecs.
+    #[serde(default)]
+    pub whole: Option<Samples>,
+    /// How many timings of codecs were taken, and set aside.
+    #[serde(default)]
+    pub codec_disturbance: Disturbance,
 }
 
 /// Measures what `request` asks for on this thread.
 pub fn profile_node(
     backend: &mut dyn Backend,
     request: &ProfileRequest,
+    clock: &dyn Clock,
     progress: &mut dyn FnMut(f64),
     stop: &dyn Fn() -> bool,
 ) -> Result<NodeProfile> {
     let graph = std::sync::Arc::clone(backend.graph());
-    let clock = SystemClock::default();
     let inputs = timing_inputs(&graph);
     let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
     let has_codecs = !request.encodings.is_empty();
     let parts = f64::from(u8::from(request.layers) + u8::from(has_codecs)).max(1.0);
-    let mut profile = NodeProfile { layers: None, codecs: Vec::new(), ranges: Vec::new() };
+    let mut profile = NodeProfile::default();
+    if let Some(whole) = request.whole {
+        profile.whole = Some(run_whole(backend, clock, whole, &inputs, &mut Watch::new(progress, stop))?);
+    }
     if !request.ranges.is_empty() {
-        profile.ranges = measure_ranges(backend, &request.ranges, &inputs, &mut Watch::new(progress, stop))?;
+        let mut watch = Watch::new(progress, stop);
+        profile.ranges = measure_ranges(backend, &request.ranges, clock, &inputs, &mut watch)?;
     }
     if request.layers {
         let mut part = |share: f64| progress(share / parts);
         profile.layers =
-            Some(profile_layers(backend, &clock, &inputs, Budget::LAYERS, &mut Watch::new(&mut part, stop))?);
+            Some(profile_layers(backend, clock, &inputs, Budget::LAYERS, &mut Watch::new(&mut part, stop))?);
     }
     if has_codecs {
         let before = 1.0 - 1.0 / parts;
         let mut part = |share: f64| progress(before + share / parts);
-        profile.codecs =
-            measure_codecs(backend, &request.encodings, &inputs, &mut Watch::new(&mut part, stop))?;
+        measure_codecs(
+            backend,
+            &request.encodings,
+            clock,
+            &inputs,
+            &mut Watch::new(&mut part, stop),
+            &mut profile,
+        )?;
     }
     Ok(profile)
+}
+
+/// Runs the whole trunk as asked, at most a minute and a thousand times.
+fn run_whole(
+    backend: &mut dyn Backend,
+    clock: &dyn Clock,
+    request: WholeRequest,
+    inputs: &[&[f32]],
+    watch: &mut Watch<'_>,
+) -> Result<Samples> {
+    const MOST: Micros = Micros(60e6);
+    let span = |time: Micros| Micros(time.0.clamp(0.0, MOST.0)).to_duration();
+    let budget = Budget { min_runs: 3, min_time: span(request.time_us), max_runs: 1000 };
+    profile_whole(backend, clock, inputs, budget, span(request.pause_us), watch)
 }
 
 fn measure_codecs(
     backend: &mut dyn Backend,
     encodings: &[Encoding],
+    clock: &dyn Clock,
     inputs: &[&[f32]],
     watch: &mut Watch<'_>,
-) -> Result<Vec<CodecTimes>> {
+    profile: &mut NodeProfile,
+) -> Result<()> {
     at_most(MOST_ENCODINGS, "encodings", encodings.len())?;
     let graph = std::sync::Arc::clone(backend.graph());
     let crossings = crossings(&graph, encodings).cuts;
@@ -103,19 +149,18 @@ fn measure_codecs(
             encodings.iter().map(move |&encoding| CodecRequest { frontier: frontier.clone(), encoding })
         })
         .collect();
-    let clock = SystemClock::default();
-    let measured = profile_codecs(backend, &clock, &requests, inputs, Budget::CODECS, watch)?;
+    let measured = profile_codecs(backend, clock, &requests, inputs, Budget::CODECS, watch)?;
     let named = crossings.iter().flat_map(|(cut, encodings)| {
         let tips = cut.tip_names(&graph);
         encodings.iter().map(move |&encoding| (tips.clone(), encoding))
     });
-    let times = named.zip(measured).map(|((cut, encoding), times)| CodecTimes {
-        cut,
-        encoding,
-        encode_us: times.encode.median(),
-        decode_us: times.decode.median(),
-    });
-    Ok(times.collect())
+    for ((cut, encoding), times) in named.zip(measured.codecs) {
+        let (encode_us, decode_us) = (times.encode.mean(), times.decode.mean());
+        profile.codecs.push(CodecTimes { cut, encoding, encode_us, decode_us });
+        profile.codec_disturbance = profile.codec_disturbance.and(times.disturbance);
+    }
+    profile.whole = measured.whole.or_else(|| profile.whole.take());
+    Ok(())
 }
 
 /// What a request may ask for at once.
@@ -129,6 +174,7 @@ fn at_most(most: usize, what: &str, found: usize) -> Result<()> {
 fn measure_ranges(
     backend: &mut dyn Backend,
     ranges: &[Range],
+    clock: &dyn Clock,
     inputs: &[&[f32]],
     watch: &mut Watch<'_>,
 ) -> Result<Vec<Range>> {
@@ -138,8 +184,7 @@ fn measure_ranges(
         Ok((Cut::from_tip_names(&graph, &range.from)?, Cut::from_tip_names(&graph, &range.to)?))
     };
     let wanted: Vec<(Cut, Cut)> = ranges.iter().map(cuts).collect::<Result<_>>()?;
-    let clock = SystemClock::default();
-    let samples = profile_ranges(backend, &clock, &wanted, inputs, Budget::LAYERS, watch)?;
+    let samples = profile_ranges(backend, clock, &wanted, inputs, Budget::LAYERS, watch)?;
     let measured = ranges.iter().zip(samples);
-    Ok(measured.map(|(range, samples)| Range { time_us: samples.median(), ..range.clone() }).collect())
+    Ok(measured.map(|(range, samples)| Range { time_us: samples.mean(), ..range.clone() }).collect())
 }

@@ -65,7 +65,7 @@ fn measure(node: usize, stretches: Vec<Stretch>, nodes: &Nodes<'_>) -> Result<No
     let bar = nodes.output.progress(&format!("stages of the best plan on {place}"));
     let profile = if node == 0 {
         nodes.device.run(&nodes.model.graph, |backend| {
-            profile_node(backend, &request, &mut |share| bar.set(share), &stop::asked)
+            profile_node(backend, &request, &*nodes.device.clock(), &mut |share| bar.set(share), &stop::asked)
         })?
     } else {
         let request = serde_json::json!(request);

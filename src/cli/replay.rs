@@ -1,6 +1,8 @@
 //! `coprof replay`: the plan, end to end.
 
 use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::time::Duration;
 
 use clap::Args as ClapArgs;
 
@@ -8,6 +10,7 @@ use super::args::{self, EmulationArgs, FrameArgs, ModelArgs, PeerArgs, RuntimeAr
 use super::device::Device;
 use super::edge::Route as EdgeRoute;
 use super::frames::Frames;
+use super::gauge::{Gauge, Speeds};
 use super::model::Model;
 use super::output::Output;
 use super::{rows, stop, store};
@@ -16,8 +19,8 @@ use crate::measure::{Samples, Watch, enough_samples};
 use crate::pipeline::{Answer, FrameSource, Peer, ReplayOptions, Trace, replay, run_in_process};
 use crate::plan::{AccuracyBasis, Plan, Policy, Prediction, Route};
 use crate::report::{
-    Agreement, Emulation, ErrorShares, Latency, Measured, OptimizeDocument, PlanDocument, ReplayDocument,
-    replay_view,
+    Agreement, Drift, Emulation, ErrorShares, Inside95, Latency, Measured, OptimizeDocument, PlanDocument,
+    ReplayDocument, replay_view,
 };
 use crate::runtime::Backend;
 use crate::units::{Micros, Share};
@@ -180,9 +183,23 @@ fn newest_plan(
     )))
 }
 
+/// A run is cut into so many rounds at most: between them both nodes run the whole model for a moment, which tells how far their
+/// speed has moved since they were profiled.
+const ROUNDS: usize = 10;
+/// A round has so many pipelines full at least, so that most of its tasks find it full.
+const PIPELINES_A_ROUND: usize = 4;
+const GAUGE: Duration = Duration::from_millis(40);
+
+/// What ran, and the nodes' speeds before, between and after the rounds.
+struct Ran {
+    full: Trace,
+    single: Trace,
+    speeds: Vec<Speeds>,
+}
+
 impl Stage<'_> {
-    /// Runs a plan with the pipeline full, then one task at a time, and compares with the prediction and with the same
-    /// plan in one process.
+    /// Runs a plan in rounds, each with the pipeline full and then one task at a time, and compares with the prediction and with
+    /// the same plan in one process.
     pub fn replay(&self, job: &Job<'_>) -> Result<ReplayDocument> {
         let graph = &self.model.graph;
         let route = Route::new(graph, job.plan)?;
@@ -191,10 +208,7 @@ impl Stage<'_> {
             frames.label_as_uncut(self.model, self.device, self.output)?;
         }
         frames.force_exits(self.model, job.plan)?;
-        let mut backend = self.device.on_thread(|| self.device.load(graph))?;
-        let in_flight = in_flight(job.predicted);
-        let full = self.pass(job, &route, &frames, &mut backend, (self.tasks, in_flight))?;
-        let single = self.pass(job, &route, &frames, &mut backend, ((self.tasks / 2).max(1), 1))?;
+        let Ran { full, single, speeds } = self.rounds(job, &route, &frames)?;
         let expected = self.answers_in_process(&route, &frames)?;
         let measured = measured(&full, &single, &frames)?;
         Ok(ReplayDocument {
@@ -204,6 +218,8 @@ impl Stage<'_> {
             plan: job.plan.clone(),
             predicted: job.predicted.clone(),
             error: ErrorShares::of(job.predicted, &measured),
+            drift: drift(job.predicted, &speeds, &measured),
+            inside95: Inside95::of(job.predicted.interval95.as_ref(), &measured),
             measured,
             efficiency: full.efficiency().ok_or_else(too_few)?,
             agreement: agreement(&full, &expected),
@@ -214,44 +230,110 @@ impl Stage<'_> {
         })
     }
 
+    fn rounds(&self, job: &Job<'_>, route: &Route, frames: &Frames) -> Result<Ran> {
+        let mut backend = self.device.on_thread(|thread| self.device.load(&self.model.graph, thread))?;
+        let crosses = route.nodes.iter().any(|node| node.send.is_some());
+        let mut peer = self.edge.filter(|_| crosses).map(|edge| edge.connect_with(self.model)).transpose()?;
+        let in_flight = in_flight(job.predicted);
+        let rounds = (self.tasks / (PIPELINES_A_ROUND * in_flight)).clamp(1, ROUNDS);
+        let bar = self.output.progress(job.name);
+        let mut ran = Ran { full: Trace::default(), single: Trace::default(), speeds: Vec::new() };
+        let gauge = |backend: &mut dyn Backend, peer: Option<&mut Peer>| {
+            Gauge { device: self.device, backend, peer }.together(GAUGE)
+        };
+        ran.speeds.push(gauge(&mut backend, peer.as_mut())?);
+        for round in 0..rounds {
+            let part = |tasks: usize| tasks * round / rounds..tasks * (round + 1) / rounds;
+            let progress = |done: f64| bar.set((round as f64 + done) / rounds as f64);
+            let mut pass = |tasks: Range<usize>, in_flight, pause, shares: Range<f64>| {
+                let mut progress = |done| progress(shares.start + (shares.end - shares.start) * done);
+                let pass = Pass { tasks, in_flight, pause };
+                self.pass(job, route, frames, (&mut backend, peer.as_mut()), &pass, &mut progress)
+            };
+            ran.full.append(pass(part(self.tasks), in_flight, Duration::ZERO, 0.0..0.5)?);
+            let alone = part((self.tasks / 2).max(1));
+            if !alone.is_empty() {
+                let pause = job.predicted.interval_us.to_duration().min(LONGEST_PAUSE);
+                ran.single.append(pass(alone, 1, pause, 0.5..1.0)?);
+            }
+            ran.speeds.push(gauge(&mut backend, peer.as_mut())?);
+        }
+        Ok(ran)
+    }
+
     fn pass(
         &self,
         job: &Job<'_>,
         route: &Route,
         frames: &Frames,
-        backend: &mut dyn Backend,
-        (tasks, in_flight): (usize, usize),
+        (backend, peer): (&mut dyn Backend, Option<&mut Peer>),
+        pass: &Pass,
+        progress: &mut dyn FnMut(f64),
     ) -> Result<Trace> {
-        let crosses = route.nodes.iter().any(|node| node.send.is_some());
-        let mut peer: Option<Peer> = match self.edge.filter(|_| crosses) {
-            Some(edge) => Some(edge.connect_with(self.model)?),
-            None => None,
-        };
-        let bar = self.output.progress(&format!("{}, {in_flight} in flight", job.name));
-        let prepare = || self.device.prepare_thread();
-        let stop = stop::flag();
+        let prepare = || drop(self.device.prepare_thread());
+        let (stop, clock) = (stop::flag(), self.device.clock());
         let options = ReplayOptions {
-            tasks,
-            in_flight,
+            tasks: pass.tasks.len(),
+            first_frame: pass.tasks.start,
+            in_flight: pass.in_flight,
+            pause: pass.pause,
             pace: args::pace(&self.emulation)?,
+            clock: &*clock,
             pin: Some(&prepare),
             stop: &stop,
         };
-        let mut progress = |done: usize| bar.set(done as f64 / tasks as f64);
-        replay(peer.as_mut(), backend, route, job.plan, frames, &options, &mut progress)
+        let mut progress = |done: usize| progress(done as f64 / pass.tasks.len() as f64);
+        replay(peer, backend, route, job.plan, frames, &options, &mut progress)
     }
 
     fn answers_in_process(&self, route: &Route, frames: &Frames) -> Result<Vec<Answer>> {
         let bar = self.output.progress("the same in one process");
-        self.device.on_thread(|| {
+        self.device.on_thread(|thread| {
             let mut progress = |share: f64| bar.set(share);
             let mut watch = Watch::new(&mut progress, &stop::asked);
             let mut step = |done: usize| watch.step(done as f64 / frames.len() as f64);
-            let load = |_| -> Result<Box<dyn Backend>> { Ok(Box::new(self.device.load(&self.model.graph)?)) };
+            let load = |_| -> Result<Box<dyn Backend>> { Ok(Box::new(self.device.load(&self.model.graph, thread)?)) };
             let mut backends = route.nodes.iter().map(load).collect::<Result<Vec<_>>>()?;
             run_in_process(route, &mut backends, frames, &mut step)
         })
     }
+}
+
+/// Tasks that run in one go.
+struct Pass {
+    tasks: Range<usize>,
+    in_flight: usize,
+    /// Before each.
+    pause: Duration,
+}
+
+/// A task that runs alone comes after a pause as long as the plan's interval, but not longer than this.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// What is left of the error where each node's change of speed since its profile is taken out, round by round.
+fn drift(predicted: &Prediction, speeds: &[Speeds], measured: &Measured) -> Option<Drift> {
+    let profiled = |node: usize| {
+        let basis = predicted.nodes.get(node)?;
+        basis.whole_us.map(|whole| whole * basis.busy_factor)
+    };
+    let factors = |speeds: &Speeds| -> Option<Vec<f64>> {
+        let edge = speeds.edge.map(|edge| Some(edge / profiled(1)?));
+        std::iter::once(Some(speeds.device / profiled(0)?)).chain(edge).collect()
+    };
+    let factors: Vec<Vec<f64>> = speeds.iter().map(factors).collect::<Option<_>>()?;
+    // Each round runs at the mean of the speeds before and after it.
+    let rounds: Vec<Vec<f64>> = factors
+        .windows(2)
+        .map(|pair| pair[0].iter().zip(&pair[1]).map(|(a, b)| f64::midpoint(*a, *b)).collect())
+        .collect();
+    let moved: Vec<(Micros, Micros)> = rounds.iter().map(|round| predicted.at_speeds(round)).collect();
+    let mean = |figure: &dyn Fn(&(Micros, Micros)) -> Micros| -> Micros {
+        moved.iter().map(figure).sum::<Micros>() * (1.0 / moved.len() as f64)
+    };
+    let (rate_per_s, latency_us) = (mean(&|moved| moved.0).rate_per_s(), mean(&|moved| moved.1));
+    let node = |node: usize| rounds.iter().map(|round| round[node]).sum::<f64>() / rounds.len() as f64;
+    let nodes = rounds.first()?.len();
+    Some(Drift::new(predicted, measured, (0..nodes).map(node).collect(), rate_per_s, latency_us))
 }
 
 /// Enough tasks under way to keep every stage busy although early exits come in bursts.
@@ -282,6 +364,7 @@ fn measured(full: &Trace, single: &Trace, frames: &Frames) -> Result<Measured> {
         accuracy: frames.have_labels().then(accuracy),
         stages: full.stages(),
         bottleneck: full.bottleneck().ok_or_else(too_few)?.name,
+        disturbed_tasks: full.disturbed() + single.disturbed(),
     })
 }
 

@@ -6,12 +6,14 @@ use serde::Serialize;
 
 use super::crossings::crossings;
 use super::evidence::Evidence;
+use super::gauge::Factors;
 use super::model::Model;
+use super::null::Overheads;
 use super::profile::{CodecTimes, NodeProfile};
 use crate::codec::{Element, Encoding};
 use crate::data::{EncodingRecord, EncodingRow, ExitEffect, ExitRecord, Split, cut_name};
 use crate::error::{Error, Result};
-use crate::measure::LinkProfile;
+use crate::measure::{FrameTime, LinkProfile, Samples};
 use crate::model::{Cut, ExitId, Graph, LayerId, Source};
 use crate::pipeline::{ANSWER_BYTES, frame_bytes, task_bytes};
 use crate::plan::{
@@ -69,7 +71,18 @@ pub struct Measured<'a> {
     pub device: &'a NodeProfile,
     pub edge: &'a NodeProfile,
     pub link: &'a LinkProfile,
+    pub circumstances: &'a Circumstances,
     pub emulation: Emulation,
+}
+
+/// What was measured of both nodes together.
+pub struct Circumstances {
+    /// Of device and edge, what company and pauses do to them.
+    pub factors: [Factors; 2],
+    /// What the pipeline itself costs.
+    pub overheads: Overheads,
+    /// The cores that they compute on, where they are on one host.
+    pub cores: Option<[String; 2]>,
 }
 
 impl Measured<'_> {
@@ -84,8 +97,8 @@ impl Measured<'_> {
             layers: trunk_layers(graph),
             exits: exits.iter().map(|&exit| exit_site(graph, exit)).collect(),
             nodes: vec![
-                node("device", graph, &exits, self.device, self.emulation.slowdown)?,
-                node("edge", graph, &exits, self.edge, 1.0)?,
+                self.node(0, &exits, self.device, self.emulation.slowdown)?,
+                self.node(1, &exits, self.edge, 1.0)?,
             ],
             links: vec![self.link()],
             encodings: self.encoded_frontiers()?,
@@ -114,14 +127,25 @@ impl Measured<'_> {
         }
     }
 
+    fn node(&self, index: usize, exits: &[ExitId], profile: &NodeProfile, slowdown: f64) -> Result<Node> {
+        let Circumstances { factors, overheads, cores } = self.circumstances;
+        let node = node(["device", "edge"][index], &self.model.graph, exits, profile, slowdown)?;
+        let overhead = [overheads.device_us, overheads.edge_us][index];
+        Ok(Node {
+            task_us: node.task_us + overhead,
+            busy_factor: factors[index].busy,
+            // An emulated node repeats its work while it is warm, whatever came before.
+            pause_factor: if slowdown == 1.0 { factors[index].pause } else { 1.0 },
+            core: cores.as_ref().map(|cores| cores[index].clone()),
+            ..node
+        })
+    }
+
     fn link(&self) -> Link {
-        let delay_us = self.link.one_way_delay();
         Link {
             emulated: self.emulation.shapes_link(),
-            overhead_us: self.link.transfer.overhead_us,
-            bits_per_second: self.link.transfer.bits_per_second,
-            delay_us,
-            reply_us: Some(self.link.downlink_transfer.time_for(ANSWER_BYTES as f64) + delay_us),
+            handover_us: self.circumstances.overheads.handover_us,
+            ..link_of(self.link)
         }
     }
 
@@ -249,6 +273,22 @@ impl Measured<'_> {
     }
 }
 
+/// A measured link as the planner sees it.
+pub fn link_of(profile: &LinkProfile) -> Link {
+    let (delay_us, transfer) = (profile.one_way_delay(), &profile.transfer);
+    let over_line = |point: &FrameTime| point.time_us / transfer.time_for(point.frame_bytes as f64);
+    Link {
+        emulated: false,
+        overhead_us: transfer.overhead_us,
+        bits_per_second: transfer.bits_per_second,
+        delay_us,
+        reply_us: Some(profile.downlink_transfer.time_for(ANSWER_BYTES as f64) + delay_us),
+        handover_us: Micros::ZERO,
+        lone: profile.lone.clone(),
+        spread: profile.uplink.frame_times.iter().map(over_line).collect(),
+    }
+}
+
 fn trunk_layers(graph: &Graph) -> Vec<TrunkLayer> {
     let layer = |id: LayerId| {
         let layer = graph.layer(id);
@@ -276,10 +316,25 @@ fn exit_site(graph: &Graph, exit: ExitId) -> ExitSite {
     }
 }
 
+/// Whole models one after another over their mean, neighbours joined so that there are at most some hundred.
+fn speeds(whole: &Samples) -> Vec<f64> {
+    const MOST: usize = 200;
+    let (mean, raw) = (whole.mean(), whole.raw());
+    let of_chunk = |chunk: &[Micros]| {
+        let sum: Micros = chunk.iter().copied().sum();
+        sum / (mean * chunk.len() as f64)
+    };
+    raw.chunks(raw.len().div_ceil(MOST)).map(of_chunk).collect()
+}
+
 fn node(name: &str, graph: &Graph, exits: &[ExitId], profile: &NodeProfile, slowdown: f64) -> Result<Node> {
     let layers =
         profile.layers.as_ref().ok_or_else(|| Error::failed(format!("the {name} was not profiled")))?;
-    let time = |samples: &crate::measure::Samples| -> Micros { samples.median() * slowdown };
+    let whole = profile.whole.as_ref().unwrap_or(&layers.whole);
+    // A stage runs its layers in one go, as the whole model does, and the whole model was timed over as long as all codecs:
+    // where the host's speed has moved meanwhile, that is the better level.
+    let level = whole.mean() / layers.mean_sum(graph);
+    let time = |samples: &Samples| -> Micros { samples.mean() * (level * slowdown) };
     if layers.layers.len() != graph.layers.len() || layers.exits.len() != graph.exits.len() {
         return Err(Error::failed(format!("the {name}'s profile is of another model; measure again")));
     }
@@ -288,6 +343,10 @@ fn node(name: &str, graph: &Graph, exits: &[ExitId], profile: &NodeProfile, slow
         emulated_slowdown: (slowdown != 1.0).then_some(slowdown),
         layers_us: graph.trunk().into_iter().map(|id| time(&layers.layers[id.0])).collect(),
         exits_us: exits.iter().map(|exit| time(&layers.exits[exit.0])).collect(),
+        task_us: if name == "device" { layers.input.as_ref().map_or(Micros::ZERO, time) } else { Micros::ZERO },
+        whole_us: Some(whole.mean()),
+        unsettled: !layers.is_settled(graph) || profile.codec_disturbance.is_heavy(),
+        speeds: speeds(whole),
         ..Node::default()
     })
 }

@@ -28,6 +28,13 @@ impl Budget {
         runs >= self.max_runs || (runs >= self.min_runs && spent >= self.min_time)
     }
 
+    /// Whether to give up on more undisturbed runs after `runs` in all that took `spent`: on a core that others use, some figures
+    /// never get them.
+    pub fn is_exhausted(&self, runs: usize, spent: Duration) -> bool {
+        const PATIENCE: u32 = 4;
+        runs >= self.max_runs || (runs >= PATIENCE as usize * self.min_runs && spent >= PATIENCE * self.min_time)
+    }
+
     /// How far along `runs` that took `spent` are, 0 to 1.
     pub fn share(&self, runs: usize, spent: Duration) -> f64 {
         let by_runs = runs as f64 / self.min_runs.max(1) as f64;

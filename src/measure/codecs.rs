@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::budget::Budget;
+use super::sampler::{Disturbance, Sampler};
 use super::stats::Samples;
 use super::watch::Watch;
 use crate::clock::Clock;
 use crate::codec::{Calibration, Calibrator, Codec, Encoding, TensorSpec};
 use crate::error::{Error, Result};
-use crate::model::Source;
+use crate::model::{LayerId, Source};
 use crate::runtime::Backend;
-use crate::units::Micros;
-
 /// A frontier and how to write it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CodecRequest {
@@ -33,7 +32,22 @@ pub struct CodecProfile {
     pub decode: Samples,
     /// Mean size of the payload over the inputs.
     pub bytes_mean: f64,
+    /// How many timings were taken, and set aside.
+    pub disturbance: Disturbance,
 }
+
+/// What [`profile_codecs`] measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CodecProfiles {
+    /// In the order of the requests.
+    pub codecs: Vec<CodecProfile>,
+    /// The whole trunk in one call, every now and then while codecs were measured, in order: how the node's speed moved
+    /// meanwhile. Absent where codecs were measured too fast to tell.
+    pub whole: Option<Samples>,
+}
+
+/// So often the whole trunk runs between codecs.
+const WHOLE_EVERY: Duration = Duration::from_millis(50);
 
 /// Times every request on real tensors: the network runs once for each of `inputs`, then rounds over all requests follow,
 /// each with the next input, until every request has met the budget with its own encoding and decoding time. Requests that
@@ -46,10 +60,11 @@ pub fn profile_codecs(
     inputs: &[&[f32]],
     budget: Budget,
     watch: &mut Watch<'_>,
-) -> Result<Vec<CodecProfile>> {
+) -> Result<CodecProfiles> {
     if inputs.is_empty() {
         return Err(Error::failed("profiling needs at least one input"));
     }
+    let mut speed = Speed::new(backend, clock);
     let kept = run_all(backend, requests, inputs, watch)?;
     let known = calibrations(backend, requests, &kept)?;
     let bench = |request| Bench::new(backend, request, known.get(&request.frontier));
@@ -61,12 +76,11 @@ pub fn profile_codecs(
     for round in 0.. {
         let mut settled = 0;
         for bench in &mut benches {
-            if bench.encode.len() >= inputs.len().min(budget.max_runs)
-                && budget.is_met(bench.encode.len(), bench.spent)
-            {
+            if bench.is_settled(inputs.len(), budget) {
                 settled += 1;
             } else {
                 bench.round(backend, clock, &kept[round % kept.len()])?;
+                speed.look(backend, inputs[round % inputs.len()])?;
                 watch.step(settled as f64 / requests.len() as f64)?;
             }
         }
@@ -74,7 +88,39 @@ pub fn profile_codecs(
             break;
         }
     }
-    benches.into_iter().map(Bench::finish).collect()
+    let codecs = benches.into_iter().map(Bench::finish).collect::<Result<_>>()?;
+    Ok(CodecProfiles { codecs, whole: speed.whole.finish() })
+}
+
+/// Runs the whole trunk now and then.
+struct Speed<'a> {
+    clock: &'a dyn Clock,
+    trunk: Vec<LayerId>,
+    next: Duration,
+    whole: Sampler,
+}
+
+impl<'a> Speed<'a> {
+    fn new(backend: &dyn Backend, clock: &'a dyn Clock) -> Self {
+        let trunk = backend.graph().trunk();
+        Self { clock, trunk, next: clock.now() + WHOLE_EVERY, whole: Sampler::default() }
+    }
+
+    fn look(&mut self, backend: &mut dyn Backend, input: &[f32]) -> Result<()> {
+        if self.clock.now() < self.next {
+            return Ok(());
+        }
+        // Codecs have filled the caches with other things: the first run only brings the layers' back.
+        let mut cold = Sampler::default();
+        for times in [&mut cold, &mut self.whole] {
+            backend.clear();
+            backend.put(Source::Input, input)?;
+            let trunk = &self.trunk;
+            times.time(self.clock, || backend.run_keeping(trunk, &[]))?;
+        }
+        self.next = self.clock.now() + WHOLE_EVERY;
+        Ok(())
+    }
 }
 
 /// The exact tensors of one input.
@@ -131,9 +177,10 @@ struct Bench<'a> {
     codec: Codec,
     tensors: Vec<Vec<f32>>,
     payload: Vec<u8>,
-    encode: Vec<Micros>,
-    decode: Vec<Micros>,
+    encode: Sampler,
+    decode: Sampler,
     bytes: u64,
+    rounds: usize,
     spent: Duration,
 }
 
@@ -149,9 +196,10 @@ impl<'a> Bench<'a> {
             codec: Codec::new(request.encoding, &specs, calibration)?,
             tensors: vec![Vec::new(); specs.len()],
             payload: Vec::new(),
-            encode: Vec::new(),
-            decode: Vec::new(),
+            encode: Sampler::default(),
+            decode: Sampler::default(),
             bytes: 0,
+            rounds: 0,
             spent: Duration::ZERO,
         })
     }
@@ -163,36 +211,45 @@ impl<'a> Bench<'a> {
             backend.put(*source, &exact[source])?;
         }
         let start = clock.now();
-        for (source, tensor) in frontier.iter().zip(&mut self.tensors) {
-            backend.get(*source, tensor)?;
-        }
-        let views: Vec<&[f32]> = self.tensors.iter().map(Vec::as_slice).collect();
-        self.codec.encode(&views, &mut self.payload)?;
-        let encoded = clock.now();
-        self.codec.decode(&self.payload, &mut self.tensors)?;
-        for (source, tensor) in frontier.iter().zip(&self.tensors) {
-            backend.put(*source, tensor)?;
-        }
-        let decoded = clock.now();
-        self.encode.push(encoded.saturating_sub(start).into());
-        self.decode.push(decoded.saturating_sub(encoded).into());
+        let (codec, tensors, payload) = (&mut self.codec, &mut self.tensors, &mut self.payload);
+        self.encode.time(clock, || {
+            for (source, tensor) in frontier.iter().zip(&mut *tensors) {
+                backend.get(*source, tensor)?;
+            }
+            let views: Vec<&[f32]> = tensors.iter().map(Vec::as_slice).collect();
+            codec.encode(&views, payload)
+        })?;
+        self.decode.time(clock, || {
+            codec.decode(payload, tensors)?;
+            frontier.iter().zip(&*tensors).try_for_each(|(source, tensor)| backend.put(*source, tensor))
+        })?;
         self.bytes += self.payload.len() as u64;
-        self.spent += decoded.saturating_sub(start);
+        self.rounds += 1;
+        self.spent += clock.now().saturating_sub(start);
         Ok(())
     }
 
+    /// Whether it had its budget of undisturbed runs, each input once if that allows so many, or will never get them.
+    fn is_settled(&self, inputs: usize, budget: Budget) -> bool {
+        let kept = self.encode.kept().min(self.decode.kept());
+        (kept >= inputs.min(budget.max_runs) && budget.is_met(kept, self.spent))
+            || budget.is_exhausted(self.rounds, self.spent)
+    }
+
     fn forget(&mut self) {
-        self.encode.clear();
-        self.decode.clear();
-        (self.bytes, self.spent) = (0, Duration::ZERO);
+        self.encode.forget();
+        self.decode.forget();
+        (self.bytes, self.rounds, self.spent) = (0, 0, Duration::ZERO);
     }
 
     fn finish(self) -> Result<CodecProfile> {
-        let bytes_mean = self.bytes as f64 / self.encode.len() as f64;
-        let samples =
-            |times| Samples::new(times).ok_or_else(|| Error::unmet("a codec's budget allows no runs"));
+        let bytes_mean = self.bytes as f64 / self.rounds as f64;
+        let disturbance = self.encode.disturbance().and(self.decode.disturbance());
+        let samples = |times: Sampler| {
+            times.finish().ok_or_else(|| Error::unmet("a codec's budget allows no runs"))
+        };
         let (encode, decode) = (samples(self.encode)?, samples(self.decode)?);
-        Ok(CodecProfile { request: self.request.clone(), encode, decode, bytes_mean })
+        Ok(CodecProfile { request: self.request.clone(), encode, decode, bytes_mean, disturbance })
     }
 }
 
@@ -203,7 +260,8 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
     use crate::model::samples::chain;
-    use crate::model::{Cut, Graph, LayerId};
+    use crate::model::{Cut, Graph};
+    use crate::units::Micros;
     use crate::runtime::FakeBackend;
 
     /// A backend whose `get` takes 3 µs and whose `put` takes 5 µs.
@@ -253,6 +311,7 @@ mod tests {
             &mut Watch::new(&mut |_| (), &|| false),
         )
         .unwrap()
+        .codecs
     }
 
     #[test]

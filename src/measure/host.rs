@@ -5,9 +5,14 @@ use std::fs;
 use serde::{Deserialize, Serialize};
 use sysinfo::{Components, CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
+use crate::model::ModelHash;
+
 /// What the host is and how coprof runs on it. What it does not show is absent, never zero.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HostFacts {
+    /// Tells hosts apart, and each from itself before it was started anew (Linux).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     /// Model of the CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<String>,
@@ -52,6 +57,9 @@ impl HostFacts {
         let system = System::new_with_specifics(wanted).ok();
         let brand = system.as_ref().and_then(|system| system.cpus().first()).map(|cpu| cpu.brand());
         Self {
+            // Hashed: the kernel's own number is nobody's business.
+            machine: read_line("/proc/sys/kernel/random/boot_id")
+                .map(|boot| ModelHash::of(boot.as_bytes()).short().to_owned()),
             cpu: brand.and_then(shown).or_else(device_tree_model),
             arch: System::cpu_arch(),
             physical_cores: System::physical_core_count().ok(),

@@ -6,20 +6,24 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::lone::lone_messages;
 use super::stats::{Samples, enough_samples};
 use super::transfer::{Direction, DirectionProbe, Transfer};
 use super::watch::Watch;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::plan::LoneMessage;
 use crate::units::Micros;
 
 /// Payload of a ping and of its answer: as small as an exit's answer.
 const PING_BYTES: usize = 16;
 /// More pings tell nothing more; the 99th percentile needs 662.
 const MAX_PINGS: usize = 1_000;
-/// How the time is shared out: the rest, 0.1, is left for answers that are under way when a phase ends.
-const IDLE_SHARE: f64 = 0.15;
-const DIRECTION_SHARE: f64 = 0.3;
+/// How the time is shared out: the rest, 0.08, is left for answers that are under way when a phase ends.
+const IDLE_SHARE: f64 = 0.1;
+const UP_SHARE: f64 = 0.3;
+const LONE_SHARE: f64 = 0.22;
+const DOWN_SHARE: f64 = 0.2;
 const LOADED_SHARE: f64 = 0.05;
 
 /// What the receiver saw of a back-to-back stream of frames.
@@ -102,6 +106,9 @@ pub struct LinkProfile {
     pub transfer: Transfer,
     /// Time against size from the peer.
     pub downlink_transfer: Transfer,
+    /// Lone messages towards the peer, by rising size: from end to end after a pause, without the propagation delay.
+    #[serde(default)]
+    pub lone: Vec<LoneMessage>,
 }
 
 impl LinkProfile {
@@ -124,19 +131,18 @@ pub fn measure_link(
     let time = options.time;
     let idle = idle_round_trips(probe, time.mul_f64(IDLE_SHARE), clock, watch)?;
     let rtt = idle.median.to_duration();
-    let direction = |stream: &mut dyn FnMut(usize, usize) -> Result<Stream>, watch: &mut Watch<'_>, done| {
-        DirectionProbe { stream, rtt, clock, watch, progress: (done, done + DIRECTION_SHARE) }
-            .measure(time.mul_f64(DIRECTION_SHARE))
+    let direction = |stream: &mut dyn FnMut(usize, usize) -> Result<Stream>, watch: &mut Watch<'_>, done, share| {
+        DirectionProbe { stream, rtt, clock, watch, progress: (done, done + share) }.measure(time.mul_f64(share))
     };
-    let up = direction(&mut |bytes, frames| probe.stream_up(bytes, frames), watch, IDLE_SHARE)?;
-    let down = direction(
-        &mut |bytes, frames| probe.stream_down(bytes, frames),
-        watch,
-        IDLE_SHARE + DIRECTION_SHARE,
-    )?;
+    let up = direction(&mut |bytes, frames| probe.stream_up(bytes, frames), watch, IDLE_SHARE, UP_SHARE)?;
+    watch.step(IDLE_SHARE + UP_SHARE)?;
+    let tiny = (PING_BYTES, idle.median);
+    let lone = lone_messages(probe, &up.1, tiny, time.mul_f64(LONE_SHARE), clock, watch)?;
+    let done = IDLE_SHARE + UP_SHARE + LONE_SHARE;
+    let down = direction(&mut |bytes, frames| probe.stream_down(bytes, frames), watch, done, DOWN_SHARE)?;
     let rtt_loaded_us = match loaded {
         Some(second) => {
-            watch.step(IDLE_SHARE + 2.0 * DIRECTION_SHARE)?;
+            watch.step(done + DOWN_SHARE)?;
             let each = time.mul_f64(LOADED_SHARE);
             let mut samples = under_load(second, &mut || fill(&up.0, each, |n, b| probe.stream_up(n, b)))?;
             samples.extend(under_load(second, &mut || fill(&down.0, each, |n, b| probe.stream_down(n, b)))?);
@@ -152,6 +158,7 @@ pub fn measure_link(
         rtt_loaded_us,
         transfer: up.1,
         downlink_transfer: down.1,
+        lone,
     })
 }
 

@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use super::budget::Budget;
+use super::sampler::Sampler;
 use super::stats::Samples;
 use super::watch::Watch;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::model::{Cut, LayerId, Source};
+use crate::model::{Cut, Graph, LayerId, Source};
 use crate::runtime::Backend;
 
 /// Passes that warm caches, allocator and threads up before any is timed.
 const WARM_UP: usize = 3;
 
 /// Times the layers between each pair of cuts in one call, as a stage of the pipeline runs them: every pass takes the
-/// next of `inputs`, and brings a range's own inputs about before it is timed. `budget` counts passes and time.
+/// next of `inputs`, and brings a range's own inputs about before it is timed. `budget` counts undisturbed passes and time.
 pub fn profile_ranges(
     backend: &mut dyn Backend,
     clock: &dyn Clock,
@@ -24,51 +25,90 @@ pub fn profile_ranges(
     watch: &mut Watch<'_>,
 ) -> Result<Vec<Samples>> {
     if inputs.is_empty() {
-        return Err(Error::failed("profiling needs at least one input"));
+        return Err(no_inputs());
     }
-    let stretches: Vec<(&[LayerId], Vec<LayerId>)> = ranges
-        .iter()
-        .map(|(from, to)| {
-            let own = to.layers().iter().copied().filter(|&layer| !from.contains(layer)).collect();
-            (from.layers(), own)
-        })
-        .collect();
-    let mut times = vec![Vec::new(); ranges.len()];
+    let graph = backend.graph().clone();
+    let mut stretches: Vec<Stretch> = ranges.iter().map(|(from, to)| Stretch::new(&graph, from, to)).collect();
     let mut start = clock.now();
     for pass in 0_usize.. {
-        let timed = pass.checked_sub(WARM_UP);
-        if timed == Some(0) {
+        if pass == WARM_UP {
+            stretches.iter_mut().for_each(|stretch| stretch.times.forget());
             start = clock.now();
         }
-        let (runs, spent) = (timed.unwrap_or(0), clock.now().saturating_sub(start));
-        if timed.is_some() && budget.is_met(runs, spent) && runs > 0 {
-            break;
-        }
-        watch.step(if timed.is_some() { budget.share(runs, spent) } else { 0.0 })?;
-        for ((before, own), times) in stretches.iter().zip(&mut times) {
-            let time = one(backend, clock, inputs[pass % inputs.len()], before, own)?;
-            if timed.is_some() {
-                times.push(time.into());
+        let (runs, spent) = (pass.saturating_sub(WARM_UP), clock.now().saturating_sub(start));
+        if runs > 0 {
+            let kept = stretches.iter().map(|stretch| stretch.times.kept()).min().unwrap_or(runs);
+            if budget.is_met(kept, spent) || budget.is_exhausted(runs, spent) {
+                break;
             }
         }
+        watch.step(if runs > 0 { budget.share(runs, spent) } else { 0.0 })?;
+        for stretch in &mut stretches {
+            stretch.pass(backend, clock, inputs[pass % inputs.len()])?;
+        }
     }
-    let samples = |times| Samples::new(times).ok_or_else(|| Error::unmet("the budget allows no runs"));
-    times.into_iter().map(samples).collect()
+    let none = || Error::unmet("the budget allows no runs");
+    stretches.into_iter().map(|stretch| stretch.times.finish().ok_or_else(none)).collect()
 }
 
-fn one(
+/// Times the whole trunk in one call, again and again, with a pause before each run. `budget` counts undisturbed runs and time.
+pub fn profile_whole(
     backend: &mut dyn Backend,
     clock: &dyn Clock,
-    input: &[f32],
-    before: &[LayerId],
-    own: &[LayerId],
-) -> Result<Duration> {
-    backend.clear();
-    backend.put(Source::Input, input)?;
-    backend.run(before)?;
+    inputs: &[&[f32]],
+    budget: Budget,
+    pause: Duration,
+    watch: &mut Watch<'_>,
+) -> Result<Samples> {
+    let graph = backend.graph().clone();
+    let mut whole = Stretch::new(&graph, &Cut::default(), &Cut::needed_by(&graph, graph.final_exit()));
+    whole.pass(backend, clock, inputs.first().ok_or_else(no_inputs)?)?;
+    whole.times.forget();
     let start = clock.now();
-    backend.run(own)?;
-    Ok(clock.now().saturating_sub(start))
+    for run in 0.. {
+        let spent = clock.now().saturating_sub(start);
+        if run > 0 && (budget.is_met(whole.times.kept(), spent) || budget.is_exhausted(run, spent)) {
+            break;
+        }
+        watch.step(budget.share(run, spent))?;
+        if !pause.is_zero() {
+            clock.sleep_until(clock.now() + pause);
+        }
+        whole.pass(backend, clock, inputs[run % inputs.len()])?;
+    }
+    whole.times.finish().ok_or_else(|| Error::unmet("the budget allows no runs"))
+}
+
+fn no_inputs() -> Error {
+    Error::failed("profiling needs at least one input")
+}
+
+/// A range of layers with its timings.
+struct Stretch {
+    before: Vec<LayerId>,
+    own: Vec<LayerId>,
+    /// What crosses behind it.
+    kept: Vec<Source>,
+    times: Sampler,
+}
+
+impl Stretch {
+    fn new(graph: &Graph, from: &Cut, to: &Cut) -> Self {
+        Self {
+            before: from.layers().to_vec(),
+            own: to.layers().iter().copied().filter(|&layer| !from.contains(layer)).collect(),
+            kept: to.frontier(graph, &[]),
+            times: Sampler::default(),
+        }
+    }
+
+    fn pass(&mut self, backend: &mut dyn Backend, clock: &dyn Clock, input: &[f32]) -> Result<()> {
+        backend.clear();
+        backend.put(Source::Input, input)?;
+        backend.run(&self.before)?;
+        let (own, kept) = (&self.own, &self.kept);
+        self.times.time(clock, || backend.run_keeping(own, kept))
+    }
 }
 
 #[cfg(test)]

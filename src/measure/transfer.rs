@@ -3,7 +3,7 @@
 //! Streams come in pairs of `n` and `3n` frames of one size, and only their difference counts: `2n` frames took so much
 //! longer. Whatever both streams share drops out: the moment at which the receiver starts its clock, the one-way delay,
 //! buffers on the way, and what a token bucket has gathered in the gap before a stream and lets through at once. (A full
-//! bucket after a long pause would not drop out; the streams that find the rate have emptied it.)
+//! bucket after a long pause would not drop out; the streams that find the rate go on until it is empty.)
 
 use std::time::Duration;
 
@@ -27,6 +27,10 @@ const ROUNDS: usize = 3;
 /// A first guess at the time that a frame takes beyond its bytes, in µs.
 const OVERHEAD_GUESS: f64 = 5.0;
 const MAX_FRAMES: f64 = 1e6;
+/// The rate has settled when so many streams of some length went on as fast …
+const SETTLED: usize = 2;
+/// … as this share of the one before, at least.
+const STILL_FALLING: f64 = 0.8;
 /// No stream is longer, however fast the link: peers refuse those of more than a GiB.
 const MAX_STREAM_BYTES: usize = 256 << 20;
 
@@ -55,6 +59,15 @@ pub struct FrameTime {
     pub time_us: Micros,
 }
 
+/// What a link lets through at a higher rate than lasts, after a pause: a token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Burst {
+    /// About so many bytes.
+    pub bytes: u64,
+    /// The rate at which they pass.
+    pub bits_per_second: BitRate,
+}
+
 /// One direction of a link.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Direction {
@@ -62,11 +75,14 @@ pub struct Direction {
     pub bits_per_second: BitRate,
     /// Every point that was measured.
     pub frame_times: Vec<FrameTime>,
+    /// Present where the link bursts; the rate above is the one that lasts.
+    #[serde(default)]
+    pub burst: Option<Burst>,
 }
 
 impl Direction {
     fn new(frame_times: Vec<FrameTime>) -> Result<Self> {
-        let mut direction = Self { bits_per_second: BitRate(0.0), frame_times };
+        let mut direction = Self { bits_per_second: BitRate(0.0), frame_times, burst: None };
         let largest = direction.largest_frame();
         if largest.time_us <= Micros::ZERO {
             return Err(did_not_settle());
@@ -120,6 +136,23 @@ fn did_not_settle() -> Error {
     )
 }
 
+/// In bytes per µs.
+fn rate_of(stream: &Stream) -> f64 {
+    stream.bytes.max(1) as f64 / Micros::from(stream.span).0.max(1.0)
+}
+
+/// What passed beyond the rate that lasts; `None` where that is no more than noise makes of it.
+fn burst(streams: &[Stream], lasting: BitRate) -> Option<Burst> {
+    /// Less is what sockets and schedulers gather.
+    const LEAST_BYTES: f64 = 4096.0;
+    let lasting = lasting.0 / 8e6;
+    let beyond = streams.iter().map(|seen| seen.bytes as f64 - lasting * Micros::from(seen.span).0);
+    let bytes: f64 = beyond.filter(|bytes| *bytes > 0.0).sum();
+    let most = streams.iter().filter(|seen| seen.bytes as f64 >= LEAST_BYTES).map(rate_of).fold(0.0, f64::max);
+    (bytes >= LEAST_BYTES && most > 2.0 * lasting)
+        .then_some(Burst { bytes: bytes as u64, bits_per_second: BitRate(8e6 * most) })
+}
+
 /// Measures one direction through `stream` (payload bytes per frame, number of frames).
 pub(super) struct DirectionProbe<'a, 'w> {
     pub stream: &'a mut dyn FnMut(usize, usize) -> Result<Stream>,
@@ -135,7 +168,8 @@ impl DirectionProbe<'_, '_> {
     pub fn measure(mut self, time: Duration) -> Result<(Direction, Transfer)> {
         let start = self.clock.now();
         let deadline = start + time;
-        let bytes_per_us = self.find_rate(time / 40)?;
+        let streams = self.find_rate(time / 40, start + time / 5)?;
+        let bytes_per_us = streams.last().map_or(1.0, rate_of);
         let sizes = self.sizes(bytes_per_us, deadline);
         let unit = self.unit(sizes.len(), deadline);
         let mut points = Vec::new();
@@ -157,7 +191,8 @@ impl DirectionProbe<'_, '_> {
                 }
             }
         }
-        let direction = Direction::new(points)?;
+        let mut direction = Direction::new(points)?;
+        direction.burst = burst(&streams, direction.bits_per_second);
         let transfer = direction.transfer()?;
         Ok((direction, transfer))
     }
@@ -167,18 +202,29 @@ impl DirectionProbe<'_, '_> {
         self.watch.step(from + (to - from) * share.min(1.0))
     }
 
-    /// Ever larger streams until one takes `long_enough`: its rate in bytes per µs.
-    fn find_rate(&mut self, long_enough: Duration) -> Result<f64> {
+    /// Ever larger streams until one takes `long_enough`, then more as long until the rate has stopped falling, as it does when a
+    /// token bucket runs out. The last one's rate is the one that lasts.
+    fn find_rate(&mut self, long_enough: Duration, hurry_from: Duration) -> Result<Vec<Stream>> {
         let mut bytes = 2 * SMALLEST_FRAME * SIZE_STEP;
-        loop {
+        let mut streams = Vec::new();
+        let mut settled = 0;
+        while settled < SETTLED && bytes <= MAX_STREAM_BYTES {
             self.report(0.0)?;
             let frame = (bytes / 8).clamp(SMALLEST_FRAME * SIZE_STEP, LARGEST_FRAME);
             let seen = (self.stream)(frame, bytes / frame)?;
-            if seen.span >= long_enough || bytes >= MAX_STREAM_BYTES {
-                return Ok(seen.bytes.max(1) as f64 / Micros::from(seen.span).0.max(1.0));
+            let falls = streams.last().is_some_and(|before| rate_of(&seen) < STILL_FALLING * rate_of(before));
+            settled = if seen.span < long_enough { 0 } else if falls { 1 } else { settled + 1 };
+            if seen.span < long_enough {
+                // Small steps, since a bucket that runs out in the middle of a stream makes it many times longer; but on a long way
+                // round trips cost more than that.
+                bytes *= if self.clock.now() < hurry_from { 2 } else { 8 };
+            } else if falls {
+                let fits = rate_of(&seen) * 2.0 * Micros::from(long_enough).0;
+                bytes = (fits as usize).clamp(2 * SMALLEST_FRAME * SIZE_STEP, bytes);
             }
-            bytes *= 4;
+            streams.push(seen);
         }
+        Ok(streams)
     }
 
     /// The frame sizes: the largest, the smallest, then what lies between, so that a line is there as soon as may be.

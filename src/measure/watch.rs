@@ -14,11 +14,14 @@ impl<'a> Watch<'a> {
         Self { progress, stop }
     }
 
+    /// An error when it is time to stop.
+    pub fn pass(&mut self) -> Result<()> {
+        if (self.stop)() { Err(Error::interrupted()) } else { Ok(()) }
+    }
+
     /// Reports the share done; an error when it is time to stop.
     pub fn step(&mut self, share: f64) -> Result<()> {
-        if (self.stop)() {
-            return Err(Error::interrupted());
-        }
+        self.pass()?;
         (self.progress)(share.clamp(0.0, 1.0));
         Ok(())
     }

@@ -20,6 +20,8 @@ pub(super) struct Started {
     pub frame: usize,
     pub started: Duration,
     pub computed: Duration,
+    /// Others had the core while it was worked on.
+    pub disturbed: bool,
     pub fate: Fate,
 }
 
@@ -60,8 +62,11 @@ impl Device<'_> {
             if !self.wait_for_room(&mut unanswered, answers) {
                 break;
             }
-            let frame = seq % self.frames.len();
+            let frame = (self.options.first_frame + seq) % self.frames.len();
             self.frames.pixels(frame, &mut pixels);
+            if !self.options.pause.is_zero() {
+                self.run.clock.sleep_until(self.run.clock.now() + self.options.pause);
+            }
             let payload = buffers.try_recv().unwrap_or_default();
             match self.task(seq as u32, frame, &pixels, payload) {
                 Ok((task, outgoing)) => {
@@ -111,21 +116,24 @@ impl Device<'_> {
         pixels: &[f32],
         mut payload: Vec<u8>,
     ) -> Result<(Started, Option<Outgoing>)> {
-        let (clock, pace) = (&self.run.clock, self.options.pace);
+        let (clock, own, pace) = (&self.run.clock, self.options.clock, self.options.pace);
         let forced_exit = self.frames.forced_exit(frame);
         let (runner, backend) = (&mut self.runner, &mut *self.backend);
         let started = clock.now();
-        let outcome = pace.stretch(|| runner.compute(backend, StageInput::Pixels(pixels), forced_exit))?;
+        let (outcome, time) =
+            pace.stretch(own, || runner.compute(backend, StageInput::Pixels(pixels), forced_exit))?;
         let computed = clock.now();
+        let mut disturbed = time.is_disturbed();
         let (fate, outgoing) = match outcome {
             Outcome::Left(answer) => (Fate::Left(answer), None),
             Outcome::Forward => {
-                pace.stretch(|| runner.encode(backend, &mut payload))?;
+                let ((), time) = pace.stretch(own, || runner.encode(backend, &mut payload))?;
+                disturbed |= time.is_disturbed();
                 let (encoded, payload_bytes) = (clock.now(), payload.len() as u64);
                 let head = TaskHead { seq, forced_exit };
                 (Fate::Forwarded { encoded, payload_bytes }, Some(Outgoing { head, payload }))
             }
         };
-        Ok((Started { seq, frame, started, computed, fate }, outgoing))
+        Ok((Started { seq, frame, started, computed, disturbed, fate }, outgoing))
     }
 }

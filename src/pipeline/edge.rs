@@ -9,7 +9,7 @@ use super::messages::{AnswerFrame, RunRequest, TaskHead};
 use super::serve::Services;
 use super::stage_runner::{Outcome, StageInput, StageRunner};
 use super::wire::{FrameKind, TASK_HEAD_BYTES};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, Lap, SystemClock};
 use crate::error::{Error, Result};
 use crate::plan::Route;
 use crate::runtime::Backend;
@@ -108,19 +108,20 @@ impl<'a> Part<'a> {
         work: &Receiver<Work>,
         give_back: &Sender<Vec<u8>>,
     ) -> Result<()> {
+        let own = self.services.clock();
         for work in work {
             let Work::Task { head, frame, arrived } = work else {
                 let now = self.clock.now().as_nanos() as u64;
                 self.connection.send(FrameKind::Pong, &now.to_le_bytes(), &[])?;
                 continue;
             };
-            let started = self.clock.now();
+            let (started, lap) = (self.clock.now(), Lap::start(&*own));
             let input = StageInput::Payload(&frame[TASK_HEAD_BYTES..]);
             let Outcome::Left(answer) = runner.compute(backend, input, head.forced_exit)? else {
                 return Err(Error::failed("a sample went past the plan's last node"));
             };
-            let finished = self.clock.now();
-            let answer = AnswerFrame { seq: head.seq, answer, arrived, started, finished };
+            let (finished, disturbed) = (self.clock.now(), lap.end(&*own).is_disturbed());
+            let answer = AnswerFrame { seq: head.seq, answer, disturbed, arrived, started, finished };
             self.connection.send(FrameKind::Answer, &[], &answer.to_bytes())?;
             // The reader may have ended before.
             let _ = give_back.send(frame);

@@ -157,6 +157,8 @@ impl TaskHead {
 pub(super) struct AnswerFrame {
     pub seq: u32,
     pub answer: Answer,
+    /// Others had the worker's core meanwhile.
+    pub disturbed: bool,
     /// The task's frame was read.
     pub arrived: Duration,
     /// A worker took it.
@@ -166,7 +168,7 @@ pub(super) struct AnswerFrame {
 }
 
 /// Bytes of an answer, without the frame header.
-pub const ANSWER_BYTES: usize = 50;
+pub const ANSWER_BYTES: usize = 51;
 
 impl AnswerFrame {
     pub const BYTES: usize = ANSWER_BYTES;
@@ -183,6 +185,7 @@ impl AnswerFrame {
         put(&self.answer.class.to_le_bytes());
         put(&self.answer.entropy.0.to_le_bytes());
         put(&self.answer.top.0.to_le_bytes());
+        put(&[u8::from(self.disturbed)]);
         for time in [self.arrived, self.started, self.finished] {
             put(&(time.as_nanos() as u64).to_le_bytes());
         }
@@ -210,10 +213,11 @@ impl AnswerFrame {
         let mut share =
             || Some(f64::from_le_bytes(fields.take()?)).filter(|share| (0.0..=1.0).contains(share));
         let (entropy, top) = (Share(share()?), Share(share()?));
+        let [disturbed] = fields.take()?;
         let mut time = || Some(Duration::from_nanos(u64::from_le_bytes(fields.take()?)));
         let (arrived, started, finished) = (time()?, time()?, time()?);
         let answer = Answer { exit, class, entropy, top };
-        Some(Self { seq, answer, arrived, started, finished })
+        Some(Self { seq, answer, disturbed: disturbed != 0, arrived, started, finished })
     }
 }
 
@@ -246,11 +250,11 @@ mod tests {
         #[test]
         fn answers_survive_the_trip(
             seq: u32, exit in 0usize..1000, class in 0u32..60_000, shares in [0.0..=1.0, 0.0..=1.0],
-            times: [u32; 3],
+            disturbed: bool, times: [u32; 3],
         ) {
             let answer = Answer { exit: ExitId(exit), class, entropy: Share(shares[0]), top: Share(shares[1]) };
             let [arrived, started, finished] = times.map(|ns| Duration::from_nanos(ns.into()));
-            let frame = AnswerFrame { seq, answer, arrived, started, finished };
+            let frame = AnswerFrame { seq, answer, disturbed, arrived, started, finished };
             prop_assert_eq!(AnswerFrame::parse(&frame.to_bytes()).unwrap(), frame);
         }
 

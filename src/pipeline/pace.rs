@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, Lap, LapTime};
 use crate::error::{Error, Result};
 
 /// Makes the calling thread `slowdown` times slower than it is.
@@ -41,22 +41,24 @@ impl Pace {
     /// time of one repetition has passed. A slow processor is busy with this work all that time and has its data in its
     /// caches; one that waited instead would lose them to others and be slower still, by a factor that is nobody's.
     /// Processor time, because time in which other threads (the emulated link's, say) held the core is not work.
-    pub fn stretch<T>(self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
-        if self.is_emulated() { self.stretch_by(&SystemClock::default(), thread_time, work) } else { work() }
-    }
-
-    fn stretch_by<T>(
-        self,
-        clock: &dyn Clock,
-        worked: impl Fn() -> Duration,
-        mut work: impl FnMut() -> Result<T>,
-    ) -> Result<T> {
+    ///
+    /// What is returned beside the result says how much of the time others had the core; the rest of it is work, whatever the
+    /// thread waited at its end.
+    pub fn stretch<T>(self, clock: &dyn Clock, mut work: impl FnMut() -> Result<T>) -> Result<(T, LapTime)> {
+        if !self.is_emulated() {
+            let lap = Lap::start(clock);
+            let result = work()?;
+            return Ok((result, lap.end(clock)));
+        }
         let start = clock.now();
+        let mut away = Duration::ZERO;
         let mut times = Vec::new();
         loop {
-            let before = worked();
+            let lap = Lap::start(clock);
             let result = work()?;
-            times.push(worked().saturating_sub(before));
+            let time = lap.end(clock);
+            times.push(time.span - time.away);
+            away += time.away;
             // The first time warms the caches up, so it counts only where there is no other.
             let cold = usize::from(times.len() > 1);
             let warm = &mut times[cold..];
@@ -65,29 +67,10 @@ impl Pace {
             let end = start + one.mul_f64(self.slowdown);
             if clock.now() + one > end {
                 clock.sleep_until(end);
-                return Ok(result);
+                return Ok((result, LapTime { span: clock.now().saturating_sub(start), away }));
             }
         }
     }
-}
-
-/// The processor time that the calling thread has used.
-#[cfg(unix)]
-fn thread_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the call writes one `timespec` through a pointer to one.
-    let code = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    // The clock has been there since Linux 2.6.12 and macOS 10.12; without it nothing would be slowed down.
-    debug_assert_eq!(code, 0, "a thread has a processor clock");
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-/// Time on the wall, where threads have no clock of their own.
-#[cfg(not(unix))]
-fn thread_time() -> Duration {
-    use std::sync::LazyLock;
-    static CLOCK: LazyLock<SystemClock> = LazyLock::new(SystemClock::default);
-    CLOCK.now()
 }
 
 #[cfg(test)]
@@ -102,20 +85,20 @@ mod tests {
             clock.advance(Duration::from_millis(10));
             Ok(())
         };
-        Pace::new(8.0).unwrap().stretch_by(&clock, || clock.now(), work).unwrap();
+        Pace::new(8.0).unwrap().stretch(&clock, work).unwrap();
         assert_eq!(clock.now(), Duration::from_millis(80));
     }
 
     #[test]
     fn time_that_other_threads_took_is_not_multiplied() {
-        let (wall, own) = (ManualClock::default(), ManualClock::default());
+        let clock = ManualClock::default();
         let work = || {
-            own.advance(Duration::from_millis(10));
-            wall.advance(Duration::from_millis(15));
+            clock.advance(Duration::from_millis(10));
+            clock.advance_away(Duration::from_millis(5));
             Ok(())
         };
-        Pace::new(3.5).unwrap().stretch_by(&wall, || own.now(), work).unwrap();
-        assert_eq!(wall.now(), Duration::from_millis(35));
+        Pace::new(3.5).unwrap().stretch(&clock, work).unwrap();
+        assert_eq!(clock.now(), Duration::from_millis(35));
     }
 
     #[test]
@@ -127,7 +110,7 @@ mod tests {
             next = 10;
             Ok(())
         };
-        Pace::new(8.0).unwrap().stretch_by(&clock, || clock.now(), work).unwrap();
+        Pace::new(8.0).unwrap().stretch(&clock, work).unwrap();
         assert_eq!(clock.now(), Duration::from_millis(80));
     }
 
@@ -139,17 +122,8 @@ mod tests {
             times += 1;
             Err(Error::failed("broken"))
         };
-        assert!(Pace::new(8.0).unwrap().stretch_by(&clock, || clock.now(), work).is_err());
+        assert!(Pace::new(8.0).unwrap().stretch(&clock, work).is_err());
         assert_eq!(times, 1);
-    }
-
-    #[test]
-    fn a_threads_own_time_grows_with_its_work() {
-        let before = thread_time();
-        while thread_time() == before {
-            std::hint::spin_loop();
-        }
-        assert!(thread_time() > before);
     }
 
     #[test]

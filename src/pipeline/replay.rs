@@ -45,10 +45,16 @@ pub trait FrameSource: Sync {
 pub struct ReplayOptions<'a> {
     /// How many tasks.
     pub tasks: usize,
+    /// The frame of the first one; the next ones follow.
+    pub first_frame: usize,
     /// The most tasks between start and answer at a time. With 1, latencies are those of an unloaded pipeline.
     pub in_flight: usize,
+    /// Before each task the device waits so long, once it has room for it.
+    pub pause: Duration,
     /// How slow the device is.
     pub pace: Pace,
+    /// Tells what the computing thread did itself, where that says how busy it was.
+    pub clock: &'a dyn Clock,
     /// Called on the thread that computes, before it does.
     pub pin: Option<&'a (dyn Fn() + Sync)>,
     /// Set by SIGINT: the run ends.
@@ -280,7 +286,7 @@ impl Parts {
         let offset = map.map_or(Micros::ZERO, |map| map.offset);
         let (mut sent, mut answers) = (self.sent.into_iter(), self.answers.into_iter());
         let mut tasks = Vec::with_capacity(self.started.len());
-        for Started { seq, frame, started, computed, fate } in self.started {
+        for Started { seq, frame, started, computed, mut disturbed, fate } in self.started {
             let (answer, crossed, finished) = match fate {
                 Fate::Left(answer) => (answer, None, computed),
                 Fate::Forwarded { encoded, payload_bytes } => {
@@ -291,6 +297,7 @@ impl Parts {
                             "the edge gave no answer to task {seq}; update both sides"
                         )));
                     };
+                    disturbed |= found.disturbed;
                     let there = |time: Duration| Micros::from(time) + offset;
                     let crossed = Crossed {
                         encoded_us: encoded.into(),
@@ -304,7 +311,7 @@ impl Parts {
                 }
             };
             let [started_us, computed_us, finished_us] = [started, computed, finished].map(Micros::from);
-            tasks.push(TaskTrace { seq, frame, answer, started_us, computed_us, crossed, finished_us });
+            tasks.push(TaskTrace { seq, frame, answer, disturbed, started_us, computed_us, crossed, finished_us });
         }
         if tasks.len() < options.tasks {
             return Err(Error::peer(
@@ -312,6 +319,6 @@ impl Parts {
             ));
         }
         let one_way_us = map.map_or(Micros::ZERO, |map| map.round_trip * 0.5);
-        Ok(Trace { tasks, in_flight: options.in_flight, one_way_us })
+        Ok(Trace::of_run(tasks, options.in_flight, one_way_us))
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::connection::Deadlines;
 use super::session::{self, Admission};
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::model::ModelHash;
 use crate::runtime::Backend;
@@ -50,6 +51,8 @@ pub trait Services: Send + Sync {
     fn host(&self) -> serde_json::Value;
     /// Called on each thread that computes, before it does.
     fn pin(&self);
+    /// Tells what such a thread did itself, where that says how busy it was.
+    fn clock(&self) -> Box<dyn Clock>;
 }
 
 /// How to serve.

@@ -18,6 +18,9 @@ pub struct TaskTrace {
     pub frame: usize,
     /// Where it left, with what answer.
     pub answer: Answer,
+    /// Others had the core of the device or the edge while it was worked on: its times count for no stage and no latency.
+    #[serde(default)]
+    pub disturbed: bool,
     /// The device began with it.
     pub started_us: Micros,
     /// The device had run its layers.
@@ -26,6 +29,25 @@ pub struct TaskTrace {
     pub crossed: Option<Crossed>,
     /// The answer was known on the device.
     pub finished_us: Micros,
+}
+
+impl TaskTrace {
+    /// The same task as one of a trace that began so many tasks and so much time before.
+    fn moved(mut self, tasks: u32, time: Micros) -> Self {
+        self.seq += tasks;
+        let own = [&mut self.started_us, &mut self.computed_us, &mut self.finished_us];
+        let there = self.crossed.iter_mut().flat_map(|crossed| {
+            [
+                &mut crossed.encoded_us,
+                &mut crossed.sent_us,
+                &mut crossed.arrived_us,
+                &mut crossed.edge_started_us,
+                &mut crossed.edge_finished_us,
+            ]
+        });
+        own.into_iter().chain(there).for_each(|moment| *moment += time);
+        self
+    }
 }
 
 /// The part of a task beyond the device.
@@ -45,11 +67,14 @@ pub struct Crossed {
     pub payload_bytes: u64,
 }
 
-/// A finished run.
+/// A finished run, or several in turn, between which the pipeline was empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Trace {
     /// In the order in which they started.
     pub tasks: Vec<TaskTrace>,
+    /// Where each run begins among the tasks.
+    #[serde(default)]
+    pub runs: Vec<usize>,
     /// The most tasks that were under way at a time.
     pub in_flight: usize,
     /// The time that an empty message takes one way: half the shortest round trip found before the run.
@@ -57,43 +82,86 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// The tasks that count: without the first tenth, and at least one pipeline full, in which caches warm up and the
-    /// pipeline fills; never fewer than half of all tasks.
-    pub fn steady(&self) -> &[TaskTrace] {
-        let n = self.tasks.len();
-        let warm_up = (n / 10).max(self.in_flight).min(n / 2);
-        &self.tasks[warm_up..]
+    /// Of one run.
+    pub fn of_run(tasks: Vec<TaskTrace>, in_flight: usize, one_way_us: Micros) -> Self {
+        Self { tasks, runs: vec![0], in_flight, one_way_us }
     }
 
-    /// Tasks per second in steady state: `n − 1` over the time from the first to the last of the `n` steady tasks'
-    /// completions in order, where a task is complete when it and all before it are answered. Counting answers as they
-    /// come would count too many while a queue builds up before the link: those that leave on the device overtake.
+    /// Puts a later trace behind this one: its tasks' numbers and times go on from here.
+    pub fn append(&mut self, later: Self) {
+        let (tasks, seq) = (self.tasks.len(), self.tasks.last().map_or(0, |task| task.seq + 1));
+        let end = self.tasks.iter().map(|task| task.finished_us).fold(Micros::ZERO, Micros::max);
+        self.runs.extend(later.runs.iter().map(|run| run + tasks));
+        self.tasks.extend(later.tasks.into_iter().map(|task| task.moved(seq, end)));
+        self.in_flight = self.in_flight.max(later.in_flight);
+        self.one_way_us = if tasks == 0 { later.one_way_us } else { self.one_way_us.min(later.one_way_us) };
+    }
+
+    /// The tasks of each run.
+    fn each_run(&self) -> impl Iterator<Item = &[TaskTrace]> {
+        let ends = self.runs.iter().skip(1).copied().chain([self.tasks.len()]);
+        self.runs.iter().zip(ends).map(|(&start, end)| &self.tasks[start..end])
+    }
+
+    /// How many of a run's tasks do not count: the first tenth, and at least one pipeline full, in which caches warm up and the
+    /// pipeline fills; never more than half.
+    fn warm_up(&self, run: &[TaskTrace]) -> usize {
+        (run.len() / 10).max(self.in_flight).min(run.len() / 2)
+    }
+
+    /// The tasks that count.
+    pub fn steady(&self) -> impl Iterator<Item = &TaskTrace> {
+        self.each_run().flat_map(|run| &run[self.warm_up(run)..])
+    }
+
+    /// Tasks per second in steady state: of the `n` steady tasks of each run, `n − 1` over the time from the first to the last
+    /// of their completions in order, where a task is complete when it and all before it are answered. Counting answers as
+    /// they come would count too many while a queue builds up before the link: those that leave on the device overtake.
     /// `None` where too few tasks finished to tell.
     pub fn rate_per_s(&self) -> Option<f64> {
-        let steady = self.steady();
         let complete = |tasks: &[TaskTrace]| tasks.iter().map(|task| task.finished_us).reduce(Micros::max);
-        let first = complete(self.tasks.get(..=self.tasks.len() - steady.len())?)?;
-        let span = complete(&self.tasks)? - first;
-        (span > Micros::ZERO).then(|| (steady.len() - 1) as f64 * span.rate_per_s())
+        let (mut tasks, mut time) = (0, Micros::ZERO);
+        for run in self.each_run() {
+            let warm_up = self.warm_up(run);
+            time += complete(run)? - complete(run.get(..=warm_up)?)?;
+            tasks += run.len() - warm_up - 1;
+        }
+        (time > Micros::ZERO).then(|| tasks as f64 * time.rate_per_s())
     }
 
-    /// From the start of each steady task to its answer.
+    /// From the start of each steady task to its answer, the disturbed ones left out.
     pub fn latencies(&self) -> Vec<Micros> {
-        self.steady().iter().map(|task| task.finished_us - task.started_us).collect()
+        let all = self.is_disturbed_throughout();
+        let counted = self.steady().filter(|task| all || !task.disturbed);
+        counted.map(|task| task.finished_us - task.started_us).collect()
     }
 
-    /// Device, link and edge: mean busy time per steady task, those included that never reached the stage.
+    /// How many of the steady tasks were disturbed.
+    pub fn disturbed(&self) -> usize {
+        self.steady().filter(|task| task.disturbed).count()
+    }
+
+    /// Whether most were: then the others say no more.
+    fn is_disturbed_throughout(&self) -> bool {
+        2 * self.disturbed() > self.steady().count()
+    }
+
+    /// Device, link and edge: mean busy time per steady and undisturbed task, those included that never reached the stage.
     ///
     /// - device: layers, exits and encoding;
     /// - link: from when the task was handed to the socket, or the one before it was through if that was later, until it
     ///   arrived. The delay is no work: a task that finds the link idle is charged its time less the one-way delay;
     /// - edge: decoding, layers and exits.
     pub fn stages(&self) -> Vec<Stage> {
-        let steady = self.steady();
-        let (mut sums, mut crossings) = ([Micros::ZERO; 3], 0);
+        let (mut sums, mut crossings, mut tasks) = ([Micros::ZERO; 3], 0, 0);
+        let all = self.is_disturbed_throughout();
         let mut link_free = Micros(f64::NEG_INFINITY);
-        for task in &self.tasks {
-            let counts = steady.first().is_some_and(|first| task.seq >= first.seq);
+        let in_runs = self.each_run().flat_map(|run| {
+            let warm_up = self.warm_up(run);
+            run.iter().enumerate().map(move |(at, task)| (at >= warm_up, task))
+        });
+        for (is_steady, task) in in_runs {
+            let counts = is_steady && (all || !task.disturbed);
             let device_done = task.crossed.map_or(task.computed_us, |crossed| crossed.encoded_us);
             let mut busy = [device_done - task.started_us, Micros::ZERO, Micros::ZERO];
             if let Some(crossed) = task.crossed {
@@ -104,11 +172,12 @@ impl Trace {
                 crossings += usize::from(counts);
             }
             if counts {
+                tasks += 1;
                 sums.iter_mut().zip(busy).for_each(|(sum, busy)| *sum += busy);
             }
         }
-        let share = Share::of(crossings, steady.len());
-        let mean = |sum: Micros| sum * (1.0 / steady.len().max(1) as f64);
+        let share = Share::of(crossings, tasks);
+        let mean = |sum: Micros| sum * (1.0 / tasks.max(1) as f64);
         let shares = [Share(1.0), share, share];
         let stages = STAGES.iter().zip(sums).zip(shares);
         stages.map(|((name, sum), share)| Stage { name: (*name).into(), time_us: mean(sum), share }).collect()
@@ -164,9 +233,18 @@ mod tests {
                 }
             });
             let (started_us, computed_us) = (Micros(started), Micros(device_free));
-            tasks.push(TaskTrace { seq, frame: 0, answer, started_us, computed_us, crossed, finished_us });
+            tasks.push(TaskTrace {
+                seq,
+                frame: 0,
+                answer,
+                disturbed: false,
+                started_us,
+                computed_us,
+                crossed,
+                finished_us,
+            });
         }
-        Trace { tasks, in_flight, one_way_us: Micros(DELAY) }
+        Trace::of_run(tasks, in_flight, Micros(DELAY))
     }
 
     fn busy(trace: &Trace) -> Vec<f64> {
@@ -224,6 +302,34 @@ mod tests {
         let mut trace = made_up(50, 1, 10.0, 1.0, 3.0, 1);
         trace.one_way_us = Micros(1000.0);
         assert_eq!(busy(&trace)[1], 0.0);
+    }
+
+    #[test]
+    fn a_disturbed_task_counts_for_no_stage_and_no_latency() {
+        let mut trace = made_up(200, 1, 20.0, 7.0, 3.0, 1);
+        for task in trace.tasks.iter_mut().step_by(5) {
+            task.disturbed = true;
+            task.finished_us += Micros(5000.0);
+            task.started_us = task.started_us - Micros(5000.0);
+        }
+        assert_eq!(trace.disturbed(), trace.steady().count() / 5);
+        close(busy(&trace)[0], 20.0, 1e-9);
+        assert!(trace.latencies().iter().all(|latency| latency.0 < 100.0));
+        trace.tasks.iter_mut().for_each(|task| task.disturbed = true);
+        assert_eq!(trace.latencies().len(), trace.steady().count(), "all, where hardly one was undisturbed");
+    }
+
+    #[test]
+    fn runs_in_turn_are_one_trace() {
+        let mut trace = Trace::default();
+        for _ in 0..3 {
+            trace.append(made_up(200, 8, 7.0, 20.0, 3.0, 1));
+        }
+        assert_eq!((trace.runs.clone(), trace.tasks.len()), (vec![0, 200, 400], 600));
+        assert!(trace.tasks.is_sorted_by(|a, b| a.seq < b.seq && a.started_us < b.started_us));
+        close(trace.rate_per_s().unwrap(), 1e6 / 20.0, 1e-9);
+        close(busy(&trace)[1], 20.0, 1e-9);
+        assert_eq!(trace.one_way_us, Micros(DELAY));
     }
 
     #[test]

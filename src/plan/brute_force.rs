@@ -50,7 +50,18 @@ fn random_node(rng: &mut StdRng, index: usize, trunk: &Trunk, cuts: &[LayerSet],
         memory_bytes: maybe(rng, 0.3, |rng| rng.random_range(100..900)),
         may_not_run: maybe(rng, 0.2, |rng| vec![format!("l{}", rng.random_range(0..layers))])
             .unwrap_or_default(),
+        task_us: maybe(rng, 0.5, time).unwrap_or_default(),
+        busy_factor: maybe(rng, 0.3, |rng| rng.random_range(1.0..2.0)).unwrap_or(1.0),
+        pause_factor: maybe(rng, 0.3, |rng| rng.random_range(0.9..2.0)).unwrap_or(1.0),
+        ..Node::default()
     }
+}
+
+/// Where there are two, they may have one core between them.
+fn random_nodes(rng: &mut StdRng, count: usize, trunk: &Trunk, cuts: &[LayerSet], exits: usize) -> Vec<Node> {
+    let core = if count == 2 { maybe(rng, 0.3, |_| "core".to_owned()) } else { None };
+    let node = |index| Node { core: core.clone(), ..random_node(rng, index, trunk, cuts, exits) };
+    (0..count).map(node).collect()
 }
 
 fn random_link(rng: &mut StdRng) -> Link {
@@ -60,7 +71,22 @@ fn random_link(rng: &mut StdRng) -> Link {
         bits_per_second: BitRate(f64::from(rng.random_range(1u32..40)) * 1e6),
         delay_us: time(rng),
         reply_us: maybe(rng, 0.5, time),
+        handover_us: maybe(rng, 0.5, time).unwrap_or_default(),
+        lone: maybe(rng, 0.5, random_lone).unwrap_or_default(),
+        spread: Vec::new(),
     }
+}
+
+/// Lone messages that are faster or slower than those of a stream.
+fn random_lone(rng: &mut StdRng) -> Vec<LoneMessage> {
+    let (mut bytes, mut time_us) = (f64::from(rng.random_range(0u32..40)), time(rng));
+    let mut points = Vec::new();
+    for _ in 0..rng.random_range(1..4) {
+        points.push(LoneMessage { bytes, time_us });
+        bytes += f64::from(rng.random_range(1u32..40));
+        time_us += time(rng);
+    }
+    points
 }
 
 fn random_constraints(rng: &mut StdRng) -> Constraints {
@@ -113,7 +139,7 @@ pub(super) fn random_scenario(seed: u64, nodes: usize) -> Scenario {
         schema: SCHEMA.into(),
         model: ModelId { name: "random".into(), sha256: ModelHash::of(b"random") },
         input_bytes: maybe(rng, 0.5, |rng| rng.random_range(0..40)),
-        nodes: (0..nodes).map(|index| random_node(rng, index, &trunk, &cuts, exits.len())).collect(),
+        nodes: random_nodes(rng, nodes, &trunk, &cuts, exits.len()),
         links: (1..nodes).map(|_| random_link(rng)).collect(),
         outcomes: exits.iter().map(|_| outcomes(rng, samples)).collect(),
         uncut_outcomes: if more > 0 {

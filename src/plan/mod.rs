@@ -29,15 +29,16 @@ mod stability;
 mod tally;
 mod tiers;
 mod two_nodes;
+mod uncertainty;
 
 pub use leaders::{Decided, UnderLoad, decide, under_load};
 pub use outcomes::{Outcomes, SampleSet};
 pub use plan::{ExitPlan, LinkPlan, NodePlan, Plan, Threshold};
 pub use policy::Policy;
-pub use predict::{Prediction, Stage, predict, workload};
+pub use predict::{NodeBasis, Prediction, Stage, predict, workload};
 pub use route::{Crossing, NodeRoute, Route, Step};
 pub use scenario::{
-    AccuracyBasis, Constraints, EncodedFrontier, ExitSite, Link, LossyOutcomes, Marginal, MarginalStep,
+    AccuracyBasis, Constraints, EncodedFrontier, ExitSite, Link, LoneMessage, LossyOutcomes, Marginal, MarginalStep,
     ModelId, Node, Range, SCHEMA, Scenario, TrunkLayer, in_flight, threshold_steps,
 };
 pub use script::{Stretch, stretches};
@@ -48,3 +49,4 @@ pub use simulate::{
     simulate, sustained_rate,
 };
 pub use stability::{Stability, Within, stays_best};
+pub use uncertainty::{Interval95, with_intervals};

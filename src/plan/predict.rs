@@ -1,14 +1,17 @@
 //! What a plan would do: the pipeline model, sample by sample.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
-use super::scenario::Scenario;
+use super::scenario::{Node, Scenario};
 use super::script::Script;
 use super::simulate::{Class, Workload};
 use super::space::Space;
 use super::tally::{Tally, right_uncut};
-use crate::error::Result;
+use super::uncertainty::Interval95;
+use crate::error::{Error, Result};
 use crate::units::{Micros, Share};
 
 /// One stage of the pipeline: a node's or a link's mean work per task.
@@ -45,12 +48,45 @@ pub struct Prediction {
     /// Per node what it must hold: weights as far as the scenario gives them, live activations, messages in flight.
     #[serde(default)]
     pub memory_bytes: Vec<f64>,
+    /// Per node what its times rest on.
+    #[serde(default)]
+    pub nodes: Vec<NodeBasis>,
+    /// Whether the nodes have one core between them and take turns.
+    #[serde(default)]
+    pub one_core: bool,
+    /// Where the figures lie with a probability of 95 %; absent in what a search weighs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval95: Option<Interval95>,
+}
+
+/// What a node's times in a prediction rest on: see the fields of the same name of a scenario's node.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeBasis {
+    /// Its whole trunk when it was measured; `null` where the scenario does not tell.
+    pub whole_us: Option<Micros>,
+    /// By this its stage's time is longer than its parts by themselves.
+    pub busy_factor: f64,
+    /// By this its part of the latency is longer.
+    pub pause_factor: f64,
 }
 
 impl Prediction {
     /// The time of the stage with this name.
     pub fn stage(&self, name: &str) -> Option<&Stage> {
         self.stages.iter().find(|stage| stage.name == name)
+    }
+
+    /// Interval and latency, were every node's work to take so many times as long: since it was measured, or in truth.
+    pub fn at_speeds(&self, factors: &[f64]) -> (Micros, Micros) {
+        let factor = |node: usize| factors.get(node).copied().unwrap_or(1.0);
+        let mut stages = self.stages.clone();
+        let mut latency = self.latency_us;
+        for (node, stage) in stages.iter_mut().step_by(2).enumerate() {
+            let basis = self.nodes.get(node).map_or(1.0, |basis| basis.pause_factor / basis.busy_factor);
+            latency += stage.time_us * (basis * (factor(node) - 1.0));
+            stage.time_us = stage.time_us * factor(node);
+        }
+        (slowest(&stages, self.one_core).0, latency)
     }
 }
 
@@ -65,14 +101,21 @@ pub fn workload(scenario: &Scenario, plan: &Plan) -> Result<Workload> {
 }
 
 pub(super) fn workload_in(space: &Space<'_>, plan: &Plan) -> Result<Workload> {
-    let script = Script::new(space, plan)?;
-    let mut of_exit: Vec<Option<Class>> = vec![None; space.scenario.exits.len()];
-    for sample in 0..space.scenario.samples() {
+    let (scenario, script) = (space.scenario, Script::new(space, plan)?);
+    if scenario.shares_a_core() {
+        return Err(Error::failed(
+            "queues are simulated for nodes with a core each, and these share one; leave --arrival out, or give them two",
+        ));
+    }
+    let nodes = bases(scenario, &script);
+    let mut of_exit: Vec<Option<Class>> = vec![None; scenario.exits.len()];
+    for sample in 0..scenario.samples() {
         let way = script.follow(sample)?;
         let class = of_exit[way.exit].get_or_insert_with(|| Class {
             samples: 0,
-            service_us: way.service[..way.stages].to_vec(),
-            delay_us: way.travel,
+            service_us: busy(&nodes, &way.service[..way.stages]),
+            // In a stream no message is faster than the link's own time for it.
+            delay_us: way.travel.max(Micros::ZERO),
         });
         class.samples += 1;
     }
@@ -86,6 +129,40 @@ fn accuracy(scenario: &Scenario, plan: &Plan, right: usize) -> Share {
     let more_uncut = right_uncut(&scenario.uncut_outcomes, &plan.exits);
     let tally = Tally::of(scenario);
     tally.accuracy(tally.count(right, uncut, more_uncut))
+}
+
+/// What the nodes' times rest on. They keep each other busy only where something crosses.
+fn bases(scenario: &Scenario, script: &Script<'_>) -> Vec<NodeBasis> {
+    let crosses = script.message_bytes.iter().any(Option::is_some);
+    let basis = |node: &Node| NodeBasis {
+        whole_us: node.whole_us,
+        busy_factor: if crosses { node.busy_factor } else { 1.0 },
+        pause_factor: node.pause_factor,
+    };
+    scenario.nodes.iter().map(basis).collect()
+}
+
+/// What each stage takes in a full pipeline.
+fn busy(nodes: &[NodeBasis], stages: &[Micros]) -> Vec<Micros> {
+    let factor = |stage: usize| if stage % 2 == 0 { nodes[stage / 2].busy_factor } else { 1.0 };
+    stages.iter().enumerate().map(|(stage, &time)| time * factor(stage)).collect()
+}
+
+/// What the stages make of the latency of a task alone in the pipeline.
+fn alone(nodes: &[NodeBasis], stages: &[Micros]) -> Micros {
+    let factor = |stage: usize| if stage % 2 == 0 { nodes[stage / 2].pause_factor } else { 1.0 };
+    stages.iter().enumerate().map(|(stage, &time)| time * factor(stage)).sum()
+}
+
+/// The interval, and the stage that sets it: on a tie the earlier one. Nodes with one core between them take turns, so that what
+/// either takes, the other waits for; of them the one is named that takes longer.
+pub(super) fn slowest(stages: &[Stage], one_core: bool) -> (Micros, usize) {
+    let nodes: Micros = stages.iter().step_by(2).map(|node| node.time_us).sum();
+    let occupied = |index: usize| if one_core && index % 2 == 0 { nodes } else { stages[index].time_us };
+    let order = |index: &usize| [occupied(*index).0, stages[*index].time_us.0];
+    let compare = |a: &usize, b: &usize| order(a).partial_cmp(&order(b)).unwrap_or(Ordering::Equal);
+    let slowest = (0..stages.len()).rev().max_by(compare).unwrap_or(0);
+    (occupied(slowest), slowest)
 }
 
 pub(super) fn predict_in(space: &Space<'_>, plan: &Plan) -> Result<Prediction> {
@@ -106,27 +183,28 @@ pub(super) fn predict_in(space: &Space<'_>, plan: &Plan) -> Result<Prediction> {
     }
     let samples = scenario.samples();
     let mean = |sum: Micros| sum * (1.0 / samples as f64);
-    let stages: Vec<Stage> = (0..stages)
-        .map(|stage| Stage {
-            name: scenario.stage_name(stage),
-            time_us: mean(times[stage]),
-            share: Share::of(reached[stage], samples),
-        })
-        .collect();
-    // On a tie the earlier stage is named.
-    let slowest =
-        stages.iter().rev().max_by(|a, b| a.time_us.0.total_cmp(&b.time_us.0)).unwrap_or(&stages[0]);
-    let interval_us = slowest.time_us;
+    let stage = |(stage, time)| Stage {
+        name: scenario.stage_name(stage),
+        time_us: mean(time),
+        share: Share::of(reached[stage], samples),
+    };
+    let nodes = bases(scenario, &script);
+    let stages: Vec<Stage> = busy(&nodes, &times).into_iter().enumerate().map(stage).collect();
+    let one_core = scenario.shares_a_core();
+    let (interval_us, slowest) = slowest(&stages, one_core);
     let crossed = script.message_bytes.iter().enumerate();
     Ok(Prediction {
         rate_per_s: interval_us.rate_per_s(),
         interval_us,
-        latency_us: mean(times.iter().copied().sum::<Micros>() + travel),
+        latency_us: mean(alone(&nodes, &times) + travel),
         accuracy: accuracy(scenario, plan, right),
         bytes_per_task: crossed.map(|(k, bytes)| bytes.unwrap_or(0.0) * stages[2 * k + 1].share.0).sum(),
-        bottleneck: slowest.name.clone(),
+        bottleneck: stages[slowest].name.clone(),
         exit_shares: left.iter().map(|&left| Share::of(left, samples)).collect(),
         memory_bytes: script.memory_bytes,
         stages,
+        nodes,
+        one_core,
+        interval95: None,
     })
 }

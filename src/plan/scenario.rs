@@ -103,7 +103,7 @@ pub struct Range {
 }
 
 /// What a node needs for each part of the network, and what it can hold.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node {
     /// `device`, `edge`, or another tier.
     pub name: String,
@@ -124,6 +124,73 @@ pub struct Node {
     /// Layers that it may not run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub may_not_run: Vec<String>,
+    /// What a task costs it beside layers, exits and codecs: taking it on and handing it over. Left out: 0.
+    #[serde(default)]
+    pub task_us: Micros,
+    /// How many times as long its work takes while the others on its host work, too, as in a full pipeline. It counts in full,
+    /// however little the others have to do, wherever tasks cross a link at all.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub busy_factor: f64,
+    /// How many times as long its work takes after a pause, as for a task that is alone in the pipeline.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub pause_factor: f64,
+    /// The core that it computes on, under any name. Nodes of one name take turns instead of working at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub core: Option<String>,
+    /// What its whole trunk took in one call when it was measured: tells later how far its speed has moved since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole_us: Option<Micros>,
+    /// Whether its times did not settle when they were measured: others had its core, or its layers and its whole trunk did not fit
+    /// together.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unsettled: bool,
+    /// Whole trunks one after another while it was measured, each over their mean: how its speed moved meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub speeds: Vec<f64>,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            emulated_slowdown: None,
+            layers_us: Vec::new(),
+            exits_us: Vec::new(),
+            ranges: Vec::new(),
+            memory_bytes: None,
+            may_not_run: Vec::new(),
+            task_us: Micros::ZERO,
+            busy_factor: 1.0,
+            pause_factor: 1.0,
+            core: None,
+            whole_us: None,
+            unsettled: false,
+            speeds: Vec::new(),
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_one(factor: &f64) -> bool {
+    *factor == 1.0
+}
+
+/// What a lone message of a size takes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoneMessage {
+    /// Its size, as [`EncodedFrontier::bytes`] counts it.
+    pub bytes: f64,
+    /// From end to end, without the propagation delay.
+    pub time_us: Micros,
 }
 
 /// A link between two neighbouring nodes.
@@ -143,9 +210,40 @@ pub struct Link {
     /// Time that an answer needs on its way back, its delay included. Left out: the delay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_us: Option<Micros>,
+    /// What hand-overs between threads on both sides add to a message's latency, beside the link itself. Left out: 0.
+    #[serde(default)]
+    pub handover_us: Micros,
+    /// What a lone message takes after a pause, by rising size, where that is not what it takes in a stream: a token bucket has
+    /// filled up meanwhile, or a radio has gone to sleep. Sizes between are interpolated. Left out: as in a stream.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lone: Vec<LoneMessage>,
+    /// Measured times of streams over what the line above says of them: how well it is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spread: Vec<f64>,
 }
 
 impl Link {
+    /// What a message of this size occupies in a stream.
+    pub fn stream_time(&self, bytes: f64) -> Micros {
+        self.overhead_us + self.bits_per_second.time_for(bytes)
+    }
+
+    /// What a lone message of this size takes from end to end, without the propagation delay.
+    pub fn lone_time(&self, bytes: f64) -> Micros {
+        let Some(last) = self.lone.last() else { return self.stream_time(bytes) };
+        let after = self.lone.partition_point(|point| point.bytes < bytes);
+        match (after.checked_sub(1).map(|before| self.lone[before]), self.lone.get(after)) {
+            (Some(from), Some(to)) => {
+                let share = (bytes - from.bytes) / (to.bytes - from.bytes);
+                from.time_us + (to.time_us - from.time_us) * share
+            }
+            // Smaller than any that was measured: no message takes less than the least.
+            (None, _) => self.lone[0].time_us,
+            // Larger: the rest goes as in a stream.
+            (Some(_), None) => last.time_us + self.bits_per_second.time_for(bytes - last.bytes),
+        }
+    }
+
     /// The answer's way back.
     pub fn reply(&self) -> Micros {
         self.reply_us.unwrap_or(self.delay_us)
@@ -153,7 +251,7 @@ impl Link {
 
     /// What a message adds to latency without occupying the link.
     pub fn transit(&self) -> Micros {
-        self.delay_us + self.reply()
+        self.delay_us + self.reply() + self.handover_us
     }
 }
 
@@ -396,7 +494,16 @@ impl Scenario {
         Trunk::new(&self.layers).map(|_| ())
     }
 
+    /// Whether its two nodes have one core between them.
+    pub fn shares_a_core(&self) -> bool {
+        let cores: Vec<&String> = self.nodes.iter().filter_map(|node| node.core.as_ref()).collect();
+        (1..cores.len()).any(|later| cores[..later].contains(&cores[later]))
+    }
+
     fn check_nodes(&self) -> Result<(), String> {
+        if self.nodes.len() > 2 && self.shares_a_core() {
+            return Err("nodes that share a core can be planned where there are two, not more".into());
+        }
         for node in &self.nodes {
             if node.layers_us.len() != self.layers.len() || node.exits_us.len() != self.exits.len() {
                 return Err(format!(
@@ -408,7 +515,13 @@ impl Scenario {
                     node.exits_us.len()
                 ));
             }
-            let ranges = node.ranges.iter().map(|range| &range.time_us);
+            if !(node.busy_factor.is_finite() && node.busy_factor >= 1.0) {
+                return Err(format!("the busy_factor of node '{}' must be at least 1", node.name));
+            }
+            if !node.speeds.iter().copied().chain([node.pause_factor]).all(is_factor) {
+                return Err(format!("pause_factor and speeds of node '{}' must be positive numbers", node.name));
+            }
+            let ranges = node.ranges.iter().map(|range| &range.time_us).chain([&node.task_us]);
             if !node.layers_us.iter().chain(&node.exits_us).chain(ranges).all(|time| is_span(*time)) {
                 return Err(format!("every time of node '{}' must be zero or more", node.name));
             }
@@ -426,9 +539,14 @@ impl Scenario {
             let rate = link.bits_per_second.0;
             if !(rate.is_finite()
                 && rate > 0.0
-                && [link.overhead_us, link.delay_us, link.reply()].into_iter().all(is_span))
+                && [link.overhead_us, link.delay_us, link.reply(), link.handover_us].into_iter().all(is_span))
             {
                 return Err("a link needs a positive bits_per_second and times of zero or more".into());
+            }
+            let rises = link.lone.is_sorted_by(|a, b| a.bytes < b.bytes && a.time_us <= b.time_us);
+            let sane = link.lone.iter().all(|point| is_span(point.time_us) && is_span(Micros(point.bytes)));
+            if !rises || !sane || !link.spread.iter().copied().all(is_factor) {
+                return Err("a link's `lone` messages need rising sizes and times, its `spread` positive numbers".into());
             }
         }
         let nodes = self.nodes.len();
@@ -486,4 +604,8 @@ impl Scenario {
 
 fn is_span(time: Micros) -> bool {
     time.0.is_finite() && time.0 >= 0.0
+}
+
+fn is_factor(factor: f64) -> bool {
+    factor.is_finite() && factor > 0.0
 }

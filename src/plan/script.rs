@@ -14,7 +14,7 @@ use crate::units::Micros;
 pub(super) enum Step<'a> {
     /// A stage works on it.
     Work { stage: usize, time: Micros },
-    /// It travels without occupying a stage.
+    /// It travels without occupying a stage; less than no time where a message that is alone takes less than in a stream.
     Travel(Micros),
     /// Its sample leaves here if the exit is sure enough.
     Try { exit: usize, threshold: Threshold, outcomes: &'a Outcomes },
@@ -156,6 +156,7 @@ impl<'a> Writer<'_, 'a> {
     /// Writes what a node does; whether every sample has left after it.
     fn node(&mut self, node: usize, received: f64) -> Result<bool> {
         let space = self.space;
+        self.work(2 * node, space.scenario.nodes[node].task_us);
         let end = space.cut(&self.plan.nodes[node].cut)?;
         let mut at = self.from.clone();
         let mut over = false;
@@ -227,9 +228,10 @@ impl<'a> Writer<'_, 'a> {
             ));
         }
         let row = &space.scenario.encodings[row];
+        let (stream, lone) = (Micros(space.link_time(node, row)), Micros(space.lone_time(node, row)));
         self.work(2 * node, row.encode_us[node]);
-        self.work(2 * node + 1, Micros(space.link_time(node, row)));
-        self.script.steps.push(Step::Travel(space.scenario.links[node].transit()));
+        self.work(2 * node + 1, stream);
+        self.script.steps.push(Step::Travel(space.scenario.links[node].transit() + (lone - stream)));
         self.work(2 * node + 2, row.decode_us[node + 1]);
         self.script.message_bytes[node] = Some(row.bytes);
         self.from = resume;

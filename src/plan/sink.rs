@@ -13,13 +13,14 @@ pub(super) struct Config {
 }
 
 /// How a configuration's figures move with one of the scenario's quantities, `y`, of which the present value is 1: the time
-/// that bytes take on a link, or the device's times. The interval is `max(others, fixed + slope * y)`, the latency
-/// `latency + slope * (y - 1)`. Microseconds.
+/// that bytes (and whole lone messages, where they take another) take on a link, or the device's times. The interval is
+/// `max(others, fixed + slope * y)`, the latency `latency + latency_slope * (y - 1)`. Microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Motion {
     pub others: f64,
     pub fixed: f64,
     pub slope: f64,
+    pub latency_slope: f64,
 }
 
 /// The quantity that [`Motion`] is about.

@@ -261,8 +261,24 @@ impl<'a> Space<'a> {
 
     /// Time in microseconds that one message under this row occupies a link.
     pub fn link_time(&self, link: usize, row: &EncodedFrontier) -> f64 {
-        let link = &self.scenario.links[link];
-        (link.overhead_us + link.bits_per_second.time_for(row.bytes)).0
+        self.scenario.links[link].stream_time(row.bytes).0
+    }
+
+    /// Time in microseconds that one message under this row takes when it is alone.
+    pub fn lone_time(&self, link: usize, row: &EncodedFrontier) -> f64 {
+        self.scenario.links[link].lone_time(row.bytes).0
+    }
+
+    /// What work of this node takes in a full pipeline.
+    #[inline]
+    pub fn busy(&self, node: usize, time: f64) -> f64 {
+        time * self.scenario.nodes[node].busy_factor
+    }
+
+    /// What work of this node takes for a task that is alone in the pipeline.
+    #[inline]
+    pub fn alone(&self, node: usize, time: f64) -> f64 {
+        time * self.scenario.nodes[node].pause_factor
     }
 
     /// The rows of a path but `excluded` that no other one beats or equals in encoding, size and decoding on a link.

@@ -99,9 +99,14 @@ fn walk(space: &Space<'_>, grids: &Grids, window: &mut Window) {
 fn scaled(scenario: &Scenario, varied: Varied, y: f64) -> Scenario {
     let mut scenario = scenario.clone();
     match varied {
-        Varied::Link(link) => scenario.links[link].bits_per_second.0 /= y,
+        Varied::Link(link) => {
+            let link = &mut scenario.links[link];
+            link.bits_per_second.0 /= y;
+            link.lone.iter_mut().for_each(|message| message.time_us.0 *= y);
+        }
         Varied::Device => {
             let node = &mut scenario.nodes[0];
+            node.task_us.0 *= y;
             let own = node.layers_us.iter_mut().chain(&mut node.exits_us);
             let ranges = node.ranges.iter_mut().map(|range| &mut range.time_us);
             let codecs =
@@ -120,6 +125,7 @@ struct Course {
     fixed: f64,
     unvaried: f64,
     slope: f64,
+    latency_slope: f64,
     right: u32,
 }
 
@@ -128,27 +134,41 @@ impl Course {
     fn of_plan(space: &Space<'_>, best: &Predicted, right: u32, varied: Varied) -> Result<Self> {
         let script = Script::new(space, &best.plan)?;
         let stages = &best.prediction.stages;
-        let (stage, slope) = match varied {
-            Varied::Device => (0, stages[0].time_us.0),
+        let (stage, slope, latency_slope) = match varied {
+            Varied::Device => {
+                let (own, basis) = (stages[0].time_us.0, &best.prediction.nodes[0]);
+                (0, own, own / basis.busy_factor * basis.pause_factor)
+            }
             Varied::Link(link) => {
-                let rate = space.scenario.links[link].bits_per_second;
-                let bytes = script.message_bytes[link].unwrap_or(0.0);
-                (2 * link + 1, rate.time_for(bytes).0 * stages[2 * link + 1].share.0)
+                let spec = &space.scenario.links[link];
+                let share = stages[2 * link + 1].share.0;
+                let bytes = script.message_bytes[link];
+                let slope = bytes.map_or(0.0, |bytes| spec.bits_per_second.time_for(bytes).0 * share);
+                let lone = bytes.map_or(0.0, |bytes| spec.lone_time(bytes).0 * share);
+                (2 * link + 1, slope, if spec.lone.is_empty() { slope } else { lone })
             }
         };
-        let others = stages.iter().enumerate().filter(|(index, _)| *index != stage);
+        let mut times: Vec<f64> = stages.iter().map(|stage| stage.time_us.0).collect();
+        let mut fixed = times[stage] - slope;
+        if space.scenario.shares_a_core() {
+            // Both nodes make one stage: the edge's work is a fixed part of it, or both stand beside the link.
+            let edge = std::mem::take(&mut times[2]);
+            *if stage == 0 { &mut fixed } else { &mut times[0] } += edge;
+        }
+        let others = times.iter().enumerate().filter(|(index, _)| *index != stage);
         Ok(Self {
-            others: others.map(|(_, stage)| stage.time_us.0).fold(0.0, f64::max),
-            fixed: stages[stage].time_us.0 - slope,
-            unvaried: best.prediction.latency_us.0 - slope,
+            others: others.map(|(_, time)| *time).fold(0.0, f64::max),
+            fixed,
+            unvaried: best.prediction.latency_us.0 - latency_slope,
             slope,
+            latency_slope,
             right,
         })
     }
 
     /// The same for a sweep that goes this way.
     fn towards(self, sign: f64) -> Self {
-        Self { slope: sign * self.slope, ..self }
+        Self { slope: sign * self.slope, latency_slope: sign * self.latency_slope, ..self }
     }
 
     /// Of a configuration that was weighed at `y = at`.
@@ -156,8 +176,9 @@ impl Course {
         Self {
             others: motion.others,
             fixed: motion.fixed,
-            unvaried: point.latency - motion.slope,
+            unvaried: point.latency - motion.latency_slope,
             slope: sign * motion.slope / at,
+            latency_slope: sign * motion.latency_slope / at,
             right: point.right,
         }
     }
@@ -167,7 +188,7 @@ impl Course {
     }
 
     fn latency(&self, t: f64) -> f64 {
-        self.unvaried + self.slope * t
+        self.unvaried + self.latency_slope * t
     }
 
     fn figures(&self, wish: &Wish, t: f64) -> [f64; 3] {

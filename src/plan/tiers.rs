@@ -15,6 +15,7 @@ use super::answers::{Answers, Block, Grids, MAX_EXITS};
 use super::memory::Memory;
 use super::pareto::Point;
 use super::plan::{Plan, Threshold};
+use super::scenario::EncodedFrontier;
 use super::sink::{Config, Motion, Sink, Varied};
 use super::space::{CutId, EMPTY, Space};
 
@@ -61,6 +62,7 @@ impl Way {
             && self.motion.others <= other.motion.others
             && self.motion.fixed <= other.motion.fixed
             && self.motion.slope <= other.motion.slope
+            && self.motion.latency_slope <= other.motion.latency_slope
     }
 }
 
@@ -268,7 +270,9 @@ impl<'s, 'a> Tiers<'s, 'a> {
         let space = self.space;
         let resume = from.resume.map(|resume| &space.resumes[resume]);
         let begin = resume.map_or(EMPTY, super::space::Resume::cut);
-        let (mut at, mut time, mut heads) = (begin, 0.0, 0);
+        // Every sample comes to the first node; what those cost that come to a later one stands with their reading.
+        let arrivals = if node == 0 { space.scenario.samples() as f64 } else { 0.0 };
+        let (mut at, mut time, mut heads) = (begin, arrivals * space.scenario.nodes[node].task_us.0, 0);
         for tried in from.tried..wanted.exits.len() {
             if node + 1 < self.nodes {
                 let leg = Leg { node, from: Meeting { tried, ..from }, begin, at, time, heads };
@@ -310,8 +314,8 @@ impl<'s, 'a> Tiers<'s, 'a> {
             if !self.wanted_part(node, None) || !self.memory.fits(node, run, None, heads, way.message) {
                 continue;
             }
-            let interval = way.interval.max(way.reading + time) / samples;
-            let latency = (way.latency + time) / samples;
+            let interval = way.interval.max(self.busy(node, way.reading + time, way.row)) / samples;
+            let latency = (way.latency + self.space.alone(node, time)) / samples;
             if !sink.hopeless(interval, latency, wanted.right) {
                 self.finished.push(self.trace(index, wanted));
                 let config = Config { place: self.finished.len() as u32 - 1, ..wanted.config };
@@ -320,6 +324,7 @@ impl<'s, 'a> Tiers<'s, 'a> {
                     others: motion.others / samples,
                     fixed: motion.fixed / samples,
                     slope: motion.slope / samples,
+                    latency_slope: motion.latency_slope / samples,
                 };
                 sink.take(Point { interval, latency, right: wanted.right, config }, mean);
             }
@@ -384,8 +389,8 @@ impl<'s, 'a> Tiers<'s, 'a> {
             let row = &space.scenario.encodings[row_id];
             let stage = crossing.time + reach * row.encode_us[node].0;
             let link = reach * space.link_time(node, row);
-            let reading = reach * row.decode_us[node + 1].0;
-            let travel = reach * space.scenario.links[node].transit().0;
+            let reading = reach * (row.decode_us[node + 1] + space.scenario.nodes[node + 1].task_us).0;
+            let travel = reach * (space.lone_time(node, row) + space.scenario.links[node].transit().0);
             let sends = Some(space.resumes[crossing.to].cut());
             let room = self.memory.room(node, [leg.begin, crossing.cut], sends);
             if !self.memory.holds(room, leg.heads, row.bytes) || !self.wanted_part(node, Some(row_id)) {
@@ -397,8 +402,11 @@ impl<'s, 'a> Tiers<'s, 'a> {
                     continue;
                 }
                 let way = Way {
-                    interval: before.interval.max(before.reading + stage).max(link),
-                    latency: before.latency + stage + link + travel + reading,
+                    interval: before.interval.max(space.busy(node, before.reading + stage)).max(link),
+                    latency: before.latency
+                        + space.alone(node, stage)
+                        + travel
+                        + space.alone(node + 1, reading),
                     reading,
                     message: if self.limited { row.bytes } else { 0.0 },
                     before: Some(index),
@@ -408,10 +416,11 @@ impl<'s, 'a> Tiers<'s, 'a> {
                         &before,
                         node,
                         before.reading + stage,
-                        Some((link, reach * row.bytes)),
+                        Some((link, reach, row)),
                     ),
                 };
-                if sink.hopeless(way.interval.max(reading) / samples, way.latency / samples, wanted.right) {
+                let interval = way.interval.max(space.busy(node + 1, reading));
+                if sink.hopeless(interval / samples, way.latency / samples, wanted.right) {
                     continue;
                 }
                 self.keep(way, &mut there[slot]);
@@ -419,21 +428,39 @@ impl<'s, 'a> Tiers<'s, 'a> {
         }
     }
 
-    /// How a way's interval moves after a node's stage, and after the link behind it with its time and bytes.
-    fn motion(&self, before: &Way, node: usize, stage: f64, link: Option<(f64, f64)>) -> Motion {
+    /// What a node's stage takes in a full pipeline: longer, where a task that came to it has crossed anything.
+    fn busy(&self, node: usize, stage: f64, received: Option<usize>) -> f64 {
+        if received.is_some() { self.space.busy(node, stage) } else { stage }
+    }
+
+    /// How a way's figures move after a node's stage, and after the link behind it: the time there, the samples that cross, and
+    /// what crosses.
+    fn motion(
+        &self,
+        before: &Way,
+        node: usize,
+        stage: f64,
+        link: Option<(f64, f64, &EncodedFrontier)>,
+    ) -> Motion {
         let mut motion = before.motion;
         let Some(varied) = self.varied else { return motion };
         if varied == Varied::Device && node == 0 {
-            motion.slope = stage;
+            motion.slope = if link.is_some() { self.space.busy(0, stage) } else { stage };
+            motion.latency_slope = self.space.alone(0, stage);
         } else {
-            motion.others = motion.others.max(stage);
+            let crosses = link.is_some() || before.row.is_some();
+            motion.others =
+                motion.others.max(if crosses { self.space.busy(node, stage) } else { stage });
         }
         match link {
-            Some((time, bytes)) if varied == Varied::Link(node) => {
-                motion.slope = self.space.scenario.links[node].bits_per_second.time_for(bytes).0;
+            Some((time, reach, row)) if varied == Varied::Link(node) => {
+                let spec = &self.space.scenario.links[node];
+                motion.slope = reach * spec.bits_per_second.time_for(row.bytes).0;
                 motion.fixed = time - motion.slope;
+                let lone = reach * spec.lone_time(row.bytes).0;
+                motion.latency_slope = if spec.lone.is_empty() { motion.slope } else { lone };
             }
-            Some((time, _)) => motion.others = motion.others.max(time),
+            Some((time, ..)) => motion.others = motion.others.max(time),
             None => (),
         }
         motion

@@ -56,13 +56,16 @@ impl Affine {
     }
 }
 
-/// The stages' times under one block and place. Link and travel are in messages until a row is chosen.
+/// The stages' times under one block and place.
 #[derive(Clone, Copy, Debug, Default)]
 struct Stages {
     device: Affine,
     link: Affine,
     edge: Affine,
+    /// What crossing adds to latency: messages that are alone, and the ways there and back.
     travel: Affine,
+    /// The part of `travel` that the link's speed decides.
+    lone: Affine,
     /// The part of the link's time that its bytes take.
     bytes: Affine,
 }
@@ -86,6 +89,7 @@ pub(super) struct TwoNodes<'s, 'a> {
     /// Per path the rows that no other row of it is at least as good as, in all three times.
     rows: Vec<Vec<usize>>,
     memory: Memory<'s, 'a>,
+    one_core: bool,
     /// A row that may not be used, or nothing that may not be left uncrossed: see [`TwoNodes::without`].
     excluded: Option<Option<usize>>,
     wish: Wish,
@@ -108,6 +112,7 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
             side: space.scenario.exits.len() - 1,
             rows: space.paths.iter().map(|path| space.useful_rows(0, path, None)).collect(),
             memory: Memory::new(space),
+            one_core: space.scenario.shares_a_core(),
             excluded: None,
             wish: Wish::of(space.scenario),
             possible: vec![f64::INFINITY; space.paths.len() * space.needs.len()],
@@ -206,6 +211,7 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
         device = device.plus(messages, self.space.run_time(0, end, cut));
         end = cut;
         let (edge, edge_end, edge_heads) = self.run(block, on, 1, edge_from..self.side + 1, Some(path))?;
+        let edge = edge.plus(messages, self.space.scenario.nodes[1].task_us.0);
         Some(Crossing { device, edge, messages, cuts: [end, edge_end], heads: [device_heads, edge_heads] })
     }
 
@@ -222,7 +228,10 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
         let space = self.space;
         let resume = path.map(|path| &space.resumes[space.paths[path].resume]);
         let mut at = resume.map_or(EMPTY, Resume::cut);
-        let (mut time, mut heads) = (Affine::default(), 0);
+        // Every task comes to the device; those that come to the edge are counted by its caller.
+        let tasks = if node == 0 { f64::from(block.alive[0]) } else { 0.0 };
+        let mut time = Affine { base: tasks * space.scenario.nodes[node].task_us.0, per_last: 0.0 };
+        let mut heads = 0;
         for exit in exits.filter(|&exit| on[exit]) {
             let next = resume.map_or(space.needs[exit], |resume| resume.with[exit + 1]);
             let known = path.is_none_or(|path| space.paths[path].outcomes(space.scenario, exit).is_some());
@@ -273,19 +282,24 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
                 continue;
             }
             let (none, messages) = (Affine::default(), crossing.messages);
+            let link = &space.scenario.links[0];
+            let bytes = link.bits_per_second.time_for(row.bytes).0;
+            let lone = space.lone_time(0, row);
             let stages = Stages {
                 device: crossing.device.plus(messages, row.encode_us[0].0),
                 link: none.plus(messages, space.link_time(0, row)),
                 edge: crossing.edge.plus(messages, row.decode_us[1].0),
-                travel: none.plus(messages, space.scenario.links[0].transit().0),
-                bytes: none.plus(messages, space.scenario.links[0].bits_per_second.time_for(row.bytes).0),
+                travel: none.plus(messages, lone + link.transit().0),
+                lone: none.plus(messages, if link.lone.is_empty() { bytes } else { lone }),
+                bytes: none.plus(messages, bytes),
             };
             self.weigh(block, last, Place { row: Some(row_id), edge_from }, &stages, sink);
         }
     }
 
     fn weigh(&mut self, block: &Block<'_>, last: Last, place: Place, stages: &Stages, sink: &mut impl Sink) {
-        let weigh = Weigh { samples: self.space.scenario.samples() as f64, place: self.pack(place), stages };
+        let (space, one_core, crosses) = (self.space, self.one_core, place.row.is_some());
+        let weigh = Weigh { space, one_core, crosses, place: self.pack(place), stages };
         let mut setting = block.setting;
         let (at, reach) = match last {
             Last::Steps => return self.weigh_steps(block, &weigh, sink),
@@ -301,7 +315,7 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
         weigh.one(setting, reach, right, sink);
     }
 
-    fn weigh_steps(&mut self, block: &Block<'_>, weigh: &Weigh<'_>, sink: &mut impl Sink) {
+    fn weigh_steps(&mut self, block: &Block<'_>, weigh: &Weigh<'_, '_>, sink: &mut impl Sink) {
         let always = block.last_alive.len() - 1;
         let mut setting = block.setting;
         for (chunk, &most_right) in block.chunk_right.iter().enumerate() {
@@ -385,21 +399,34 @@ fn settings(block: &Block<'_>, last: Last) -> u64 {
 }
 
 /// Weighs the settings of one block at one place.
-struct Weigh<'w> {
-    samples: f64,
+struct Weigh<'w, 'a> {
+    space: &'w Space<'a>,
+    /// Both nodes have one core between them.
+    one_core: bool,
+    crosses: bool,
     place: u32,
     stages: &'w Stages,
 }
 
-impl Weigh<'_> {
+impl Weigh<'_, '_> {
     /// Interval and latency when so many samples reach the final exit.
     #[inline]
     fn figures(&self, last: u32) -> (f64, f64) {
-        let last = f64::from(last);
-        let [device, link, edge] =
-            [self.stages.device, self.stages.link, self.stages.edge].map(|s| s.at(last));
-        let travel = self.stages.travel.at(last);
-        (device.max(link).max(edge) / self.samples, (device + link + edge + travel) / self.samples)
+        let (last, samples) = (f64::from(last), self.space.scenario.samples() as f64);
+        let [device, edge] = [self.stages.device, self.stages.edge].map(|s| s.at(last));
+        let [link, travel] = [self.stages.link, self.stages.travel].map(|s| s.at(last));
+        let latency = self.space.alone(0, device) + self.space.alone(1, edge) + travel;
+        (self.nodes(device, edge).max(link) / samples, latency / samples)
+    }
+
+    /// What the slower node needs, or both of them where they take turns.
+    #[inline]
+    fn nodes(&self, device: f64, edge: f64) -> f64 {
+        if !self.crosses {
+            return device;
+        }
+        let (device, edge) = (self.space.busy(0, device), self.space.busy(1, edge));
+        if self.one_core { device + edge } else { device.max(edge) }
     }
 
     #[inline]
@@ -413,13 +440,21 @@ impl Weigh<'_> {
     }
 
     fn motion(&self, varied: Varied, last: u32) -> Motion {
-        let last = f64::from(last);
-        let [device, link, edge, bytes] =
-            [self.stages.device, self.stages.link, self.stages.edge, self.stages.bytes]
-                .map(|stage| stage.at(last) / self.samples);
+        let (last, samples) = (f64::from(last), self.space.scenario.samples() as f64);
+        let at = |stage: Affine| stage.at(last) / samples;
+        let (device, edge, link) = (at(self.stages.device), at(self.stages.edge), at(self.stages.link));
         match varied {
-            Varied::Device => Motion { others: link.max(edge), fixed: 0.0, slope: device },
-            Varied::Link(_) => Motion { others: device.max(edge), fixed: link - bytes, slope: bytes },
+            Varied::Device => {
+                let busy = |node, time| if self.crosses { self.space.busy(node, time) } else { time };
+                let (own, edge) = (busy(0, device), busy(1, edge));
+                let (others, fixed) = if self.one_core { (link, edge) } else { (link.max(edge), 0.0) };
+                Motion { others, fixed, slope: own, latency_slope: self.space.alone(0, device) }
+            }
+            Varied::Link(_) => {
+                let bytes = at(self.stages.bytes);
+                let others = self.nodes(device, edge);
+                Motion { others, fixed: link - bytes, slope: bytes, latency_slope: at(self.stages.lone) }
+            }
         }
     }
 }

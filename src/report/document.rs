@@ -87,6 +87,13 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// How long ago that was; `None` where the time makes no sense.
+    pub fn age(&self) -> Option<Duration> {
+        let created = humantime::parse_rfc3339(&self.created).ok()?;
+        let age = SystemTime::now().duration_since(created).ok()?;
+        Some(Duration::from_secs(age.as_secs()))
+    }
+
     /// The envelope of a result that was worked out here and now from what this one is about.
     #[must_use]
     pub fn renewed(&self, kind: &str) -> Self {

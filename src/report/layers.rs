@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::document::Envelope;
 use super::table::{bar, new_table};
-use crate::measure::Summary;
+use crate::measure::{Disturbance, Summary};
 use crate::model::{Graph, LayerId, Shape};
 use crate::units::{Micros, Share};
 
@@ -94,10 +94,22 @@ pub struct LayersDocument {
     pub exits: Vec<ExitRow>,
     /// The trunk in one call.
     pub whole_model_us: Timing,
+    /// Bringing the input in.
+    #[serde(default)]
+    pub input_us: Option<Timing>,
     /// The sum of the trunk layers' medians.
     pub layer_sum_us: Micros,
     /// The sum over the whole: 1 when timing layers alone costs nothing.
     pub layer_sum_over_whole: f64,
+    /// How many timings were taken, and set aside since others had the core meanwhile.
+    #[serde(default)]
+    pub disturbance: Disturbance,
+    /// How often the layers were measured until they were settled, or given up.
+    #[serde(default)]
+    pub attempts: usize,
+    /// Whether they can be relied on: their sum is within a tenth of the whole model, and most timings were undisturbed.
+    #[serde(default)]
+    pub settled: bool,
 }
 
 /// The table of `coprof layers`.

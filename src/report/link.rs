@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::document::Envelope;
 use super::table::{bar, new_table};
 use crate::measure::{Direction, LinkProfile, RoundTrips};
+use crate::units::Micros;
 
 /// The document of `coprof link`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,7 +43,20 @@ pub fn link_view(document: &LinkDocument) -> String {
     if let Some(loaded) = &profile.rtt_loaded_us {
         trips.add_row(trip_cells("under load", loaded));
     }
-    format!("link to {}\n{figures}\n\n{trips}\n\n{}", document.peer, sizes_plot(&profile.uplink))
+    let bursts = [("uplink", &profile.uplink), ("downlink", &profile.downlink)];
+    let bursts: String = bursts.into_iter().filter_map(|(name, direction)| burst_line(name, direction)).collect();
+    format!("link to {}\n{figures}\n{bursts}\n{trips}\n\n{}", document.peer, sizes_plot(profile))
+}
+
+/// What a bursting link does.
+fn burst_line(name: &str, direction: &Direction) -> Option<String> {
+    let burst = direction.burst?;
+    Some(format!(
+        "the {name} bursts: about {} KiB pass at {}, then {} lasts\n",
+        burst.bytes.div_ceil(1024),
+        burst.bits_per_second,
+        direction.bits_per_second
+    ))
 }
 
 fn trip_cells(name: &str, trips: &RoundTrips) -> [String; 5] {
@@ -56,14 +70,18 @@ fn trip_cells(name: &str, trips: &RoundTrips) -> [String; 5] {
     ]
 }
 
-/// Time against size on the uplink, a bar per size.
-fn sizes_plot(direction: &Direction) -> String {
-    let longest = direction.frame_times.iter().map(|point| point.time_us.0).fold(f64::MIN_POSITIVE, f64::max);
-    let mut table = new_table(["message", "time", "uplink, time against size"]);
-    for point in &direction.frame_times {
-        let size = point.frame_bytes;
+/// Time against size on the uplink, a bar per size: in a stream, and alone after a pause.
+fn sizes_plot(profile: &LinkProfile) -> String {
+    let streams = profile.uplink.frame_times.iter().map(|point| (point.frame_bytes, point.time_us));
+    let lone = profile.lone.iter().map(|message| (message.bytes as usize, message.time_us));
+    let mut points: Vec<(usize, &str, Micros)> = streams.map(|(size, time)| (size, "in a stream", time)).collect();
+    points.extend(lone.map(|(size, time)| (size, "alone", time)));
+    points.sort_by_key(|(size, how, _)| (*how, *size));
+    let longest = points.iter().map(|(.., time)| time.0).fold(f64::MIN_POSITIVE, f64::max);
+    let mut table = new_table(["message", "uplink", "time", "time against size"]);
+    for (size, how, time) in points {
         let size = if size < 1024 { format!("{size} B") } else { format!("{} KiB", size / 1024) };
-        table.add_row([size, point.time_us.to_string(), bar(point.time_us.0 / longest, 50)]);
+        table.add_row([size, how.into(), time.to_string(), bar(time.0 / longest, 40)]);
     }
     table.to_string()
 }

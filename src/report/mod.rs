@@ -26,6 +26,8 @@ pub use optimize::{
     Arrivals, LoadedPlan, OptimizeDocument, PlanDocument, PolicyChoice, SearchFacts, optimize_view,
 };
 pub use plans::{Latency, Measured, PlanRow, crossing, plan_table};
-pub use replay::{Agreement, ErrorShares, ReplayDocument, replay_view};
+pub use replay::{
+    Agreement, Drift, Drifted, Drifted95, ErrorShares, Inside95, NodeDrift, ReplayDocument, replay_view,
+};
 pub use store::Store;
 pub use table::{bar, new_table};

@@ -89,6 +89,9 @@ pub struct OptimizeDocument {
     pub accuracy_floor: Share,
     /// The uncut model's accuracy on all samples.
     pub uncut_accuracy: Share,
+    /// Nodes whose times did not settle when they were measured: plans rest on doubtful figures.
+    #[serde(default)]
+    pub unsettled: Vec<String>,
     /// How many validation samples accuracies are counts of.
     pub samples: usize,
     /// Where more are known uncut than behind encodings: how many, `samples` being the fewer.
@@ -245,8 +248,9 @@ fn why(document: &OptimizeDocument) -> String {
         .stability
         .as_ref()
         .map_or_else(String::new, |stability| format!("{}\n", stays_best(stability)));
+    let known = notes(document);
     format!(
-        "{table}\n{next}\n{range}Searched {} configurations over {} cuts exactly in {}.{}",
+        "{table}\n{known}{next}\n{range}Searched {} configurations over {} cuts exactly in {}.{}",
         search.configurations,
         search.cuts,
         search.time_us,
@@ -256,6 +260,30 @@ fn why(document: &OptimizeDocument) -> String {
             "\nThe graph has more cuts than were listed: the best of those listed was found."
         }
     )
+}
+
+/// How well the figures are known, and what they rest on.
+fn notes(document: &OptimizeDocument) -> String {
+    let prediction = &document.best.prediction;
+    let mut notes = String::new();
+    if let Some(interval) = &prediction.interval95 {
+        let ([low, high], [soon, late]) = (interval.rate_per_s, interval.latency_us);
+        let [least, most] = interval.accuracy;
+        notes.push_str(&format!(
+            "With 95 % probability the rate is {low:.1} to {high:.1}/s, the latency {soon} to {late}, the {} {least} to {most}.\n",
+            share_name(document)
+        ));
+    }
+    if prediction.one_core {
+        notes.push_str("The nodes have one core between them: they take turns, and the rate is that of both together.\n");
+    }
+    if !document.unsettled.is_empty() {
+        notes.push_str(&format!(
+            "Doubtful: the times of {} did not settle when they were measured.\n",
+            document.unsettled.join(" and ")
+        ));
+    }
+    notes
 }
 
 /// What accuracies are called.

@@ -20,6 +20,9 @@ pub struct Measured {
     pub stages: Vec<Stage>,
     /// The stage that set the rate.
     pub bottleneck: String,
+    /// Tasks during which others had a node's core: they count for the rate, but for no stage and no latency.
+    #[serde(default)]
+    pub disturbed_tasks: usize,
 }
 
 /// Latencies of a run.

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::document::Envelope;
 use super::plans::{Measured, PlanRow, plan_table};
 use crate::pipeline::Trace;
-use crate::plan::{AccuracyBasis, Plan, Prediction};
+use crate::plan::{AccuracyBasis, Interval95, Plan, Prediction};
+use crate::units::Micros;
 
 /// By how much the measurement lies off the prediction, as signed shares of the prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +26,106 @@ impl ErrorShares {
             rate: measured.rate_per_s / predicted.rate_per_s - 1.0,
             latency: measured.latency_us.mean / predicted.latency_us - 1.0,
             accuracy_points: measured.accuracy.map(|accuracy| 100.0 * (accuracy.0 - predicted.accuracy.0)),
+        }
+    }
+}
+
+/// How the nodes' speeds have moved since they were profiled, and what that leaves of the error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Drift {
+    /// Device and, where tasks crossed, edge.
+    pub nodes: Vec<NodeDrift>,
+    /// The prediction with each node at the speed that it had meanwhile.
+    pub predicted: Drifted,
+    /// Measured against that.
+    pub error: ErrorShares,
+    /// Where the figures should lie then, with a probability of 95 %.
+    pub interval95: Option<Drifted95>,
+    /// Whether they do.
+    pub inside95: Option<Inside95>,
+}
+
+/// One node's speed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeDrift {
+    /// Its name.
+    pub name: String,
+    /// How many times as long as in its profile the whole model took.
+    pub slower: f64,
+}
+
+/// A prediction's figures at other speeds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Drifted {
+    /// Tasks per second.
+    pub rate_per_s: f64,
+    /// Mean time of a task alone.
+    pub latency_us: Micros,
+}
+
+/// A prediction's intervals at other speeds: as wide in proportion.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Drifted95 {
+    /// Of the rate.
+    pub rate_per_s: [f64; 2],
+    /// Of the latency.
+    pub latency_us: [Micros; 2],
+}
+
+/// Whether what was measured lies in the prediction's 95 % intervals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inside95 {
+    /// The rate.
+    pub rate: bool,
+    /// The mean latency.
+    pub latency: bool,
+    /// The accuracy; `null` where it was not measured.
+    pub accuracy: Option<bool>,
+}
+
+impl Inside95 {
+    /// `None` without intervals.
+    pub fn of(interval: Option<&Interval95>, measured: &Measured) -> Option<Self> {
+        let interval = interval?;
+        let [low, high] = interval.accuracy;
+        Some(Self {
+            rate: within(measured.rate_per_s, interval.rate_per_s),
+            latency: within(measured.latency_us.mean.0, interval.latency_us.map(|us| us.0)),
+            accuracy: measured.accuracy.map(|accuracy| within(accuracy.0, [low.0, high.0])),
+        })
+    }
+}
+
+fn within(figure: f64, [low, high]: [f64; 2]) -> bool {
+    (low..=high).contains(&figure)
+}
+
+impl Drift {
+    /// With the factors by which the nodes were slower, and the figures predicted with these.
+    pub fn new(
+        predicted: &Prediction,
+        measured: &Measured,
+        slower: Vec<f64>,
+        rate_per_s: f64,
+        latency_us: Micros,
+    ) -> Self {
+        let names = predicted.stages.iter().step_by(2).map(|stage| stage.name.clone());
+        let moved = Prediction { rate_per_s, latency_us, ..predicted.clone() };
+        let interval95 = predicted.interval95.as_ref().map(|interval| Drifted95 {
+            rate_per_s: interval.rate_per_s.map(|rate| rate * (rate_per_s / predicted.rate_per_s)),
+            latency_us: interval.latency_us.map(|us| us * (latency_us / predicted.latency_us)),
+        });
+        let inside95 = interval95.map(|interval| Inside95 {
+            rate: within(measured.rate_per_s, interval.rate_per_s),
+            latency: within(measured.latency_us.mean.0, interval.latency_us.map(|us| us.0)),
+            accuracy: None,
+        });
+        Self {
+            nodes: names.zip(slower).map(|(name, slower)| NodeDrift { name, slower }).collect(),
+            predicted: Drifted { rate_per_s, latency_us },
+            error: ErrorShares { accuracy_points: None, ..ErrorShares::of(&moved, measured) },
+            interval95,
+            inside95,
         }
     }
 }
@@ -56,6 +157,12 @@ pub struct ReplayDocument {
     pub measured: Measured,
     /// How far apart the two are.
     pub error: ErrorShares,
+    /// The same, without what the nodes' speeds have moved since they were profiled; `null` where their profiles do not tell.
+    #[serde(default)]
+    pub drift: Option<Drift>,
+    /// Whether the figures lie in the prediction's intervals; `null` where it has none.
+    #[serde(default)]
+    pub inside95: Option<Inside95>,
     /// The measured rate over the bottleneck stage's own.
     pub efficiency: f64,
     /// Answers against those of the same plan in one process.
@@ -110,6 +217,36 @@ pub fn replay_view(documents: &[&ReplayDocument]) -> String {
             document.agreement.same,
             document.agreement.tasks,
         ));
+        text.extend(document.drift.as_ref().map(drift_line));
+        text.extend(inside_line(document));
     }
     text
+}
+
+fn drift_line(drift: &Drift) -> String {
+    let node = |node: &NodeDrift| format!("{} {:+.1} %", node.name, 100.0 * (node.slower - 1.0));
+    let nodes: Vec<String> = drift.nodes.iter().map(node).collect();
+    format!(
+        "\n  since the profile the whole model's time has moved: {}; with that taken out, rate {:+.1} %, latency {:+.1} %",
+        nodes.join(", "),
+        100.0 * drift.error.rate,
+        100.0 * drift.error.latency
+    )
+}
+
+/// Which figures lie in their intervals, and how many tasks were disturbed.
+fn inside_line(document: &ReplayDocument) -> Option<String> {
+    let (interval, inside) = (document.predicted.interval95.as_ref()?, document.inside95?);
+    let place = |inside: bool| if inside { "inside" } else { "outside" };
+    let [low, high] = interval.rate_per_s;
+    let [soon, late] = interval.latency_us;
+    let disturbed = match document.measured.disturbed_tasks {
+        0 => String::new(),
+        tasks => format!("; others had a node's core during {tasks} tasks"),
+    };
+    Some(format!(
+        "\n  95 % intervals: rate {low:.1} to {high:.1}/s ({}), latency {soon} to {late} ({}){disturbed}",
+        place(inside.rate),
+        place(inside.latency)
+    ))
 }

@@ -3,19 +3,40 @@
 //! libtorch and oneDNN ask for memory dozens of times for each layer, and give it back. mimalloc is linked in place of the C
 //! library's allocator, in which small networks spend a notable part of their time.
 
+use std::marker::PhantomData;
 use std::sync::Once;
 
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::error::{Error, Result};
 
-/// Limits libtorch on the calling thread to `threads` threads and pins the thread to a core where one is given.
-/// Returns whether it is pinned.
-pub fn prepare_thread(threads: usize, core: Option<usize>) -> bool {
-    keep_memory();
-    // OpenMP keeps the number per calling thread, so every thread that runs layers must say it.
-    tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
-    core.is_some_and(|id| core_affinity::set_for_current(core_affinity::CoreId { id }))
+/// The calling thread, readied for layers. It cannot be sent to another thread, so who holds it runs on the thread that was
+/// readied: models are loaded with it, since oneDNN settles at loading how many threads each of its primitives will start.
+#[derive(Debug)]
+pub struct ComputeThread {
+    is_pinned: bool,
+    stays_here: PhantomData<*const ()>,
+}
+
+impl ComputeThread {
+    /// Limits libtorch on the calling thread to `threads` threads and pins the thread to a core where one is given.
+    pub fn prepare(threads: usize, core: Option<usize>) -> Self {
+        keep_memory();
+        // OpenMP keeps the number per calling thread, so every thread that runs layers must say it.
+        tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
+        let is_pinned = core.is_some_and(|id| core_affinity::set_for_current(core_affinity::CoreId { id }));
+        Self { is_pinned, stays_here: PhantomData }
+    }
+
+    /// Whether it is pinned to a core.
+    pub fn is_pinned(&self) -> bool {
+        self.is_pinned
+    }
+}
+
+/// How many threads libtorch starts for work of the calling thread, and the cores that the thread may run on.
+pub fn thread_state() -> (usize, Vec<usize>) {
+    (usize::try_from(tch::get_num_threads()).unwrap_or(0), cores())
 }
 
 /// The cores that the calling thread may run on, of which `taskset` or a container may leave only some; empty where

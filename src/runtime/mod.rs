@@ -9,7 +9,7 @@ mod torch_tests;
 mod trial;
 
 pub use fake::FakeBackend;
-pub use host::{DenseSolver, cores, prepare_thread};
+pub use host::{ComputeThread, DenseSolver, cores, thread_state};
 pub use torch::{TorchBackend, TorchDevice};
 
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tch::{Device, TchError, Tensor};
 
-use super::Backend;
+use super::{Backend, ComputeThread};
 use super::kernel::{Kernel, Layout};
 use super::trial::{Race, fastest};
 use crate::error::{Error, Result};
@@ -60,8 +60,9 @@ pub struct TorchBackend {
 }
 
 impl TorchBackend {
-    /// Puts the model's weights on `device` and picks the faster of the layouts there by running both.
-    pub fn load(graph: Arc<Graph>, device: TorchDevice) -> Result<Self> {
+    /// Puts the model's weights on `device` and picks the faster of the layouts there by running both on the calling thread,
+    /// which must be the one that `_thread` stands for.
+    pub fn load(graph: Arc<Graph>, device: TorchDevice, _thread: &ComputeThread) -> Result<Self> {
         const TRIAL: Duration = Duration::from_secs(2);
         let plain = Self::with_layout(graph.clone(), device, Layout::Plain)?;
         if device != TorchDevice::CPU {

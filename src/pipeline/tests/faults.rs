@@ -173,8 +173,7 @@ fn a_stop_ends_a_run_that_waits() {
         |peer| {
             let plan = edge_only(&graph);
             let route = Route::new(&graph, &plan).unwrap();
-            let options =
-                ReplayOptions { tasks: 60, in_flight: 2, pace: Pace::default(), pin: None, stop: &stop };
+            let options = options(2, &stop);
             let (mut backend, frames) = (fake(Arc::clone(&graph)), frames_for(&graph));
             let run =
                 replay(peer.ok().as_mut(), &mut *backend, &route, &plan, &frames, &options, &mut |_| {});

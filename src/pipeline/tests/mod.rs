@@ -6,11 +6,11 @@ mod requests;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use super::*;
-use crate::clock::ManualClock;
+use crate::clock::{Clock, ManualClock, WallClock};
 use crate::error::{Error, Kind, Result};
 use crate::model::{ExitId, Graph, ModelHash, samples};
 use crate::plan::{ExitPlan, LinkPlan, NodePlan, Plan, Route, Threshold};
@@ -82,6 +82,9 @@ impl Services for FakeServices {
         serde_json::json!({ "cpu": "fake" })
     }
     fn pin(&self) {}
+    fn clock(&self) -> Box<dyn Clock> {
+        Box::new(WallClock::default())
+    }
 }
 
 struct Edge {
@@ -184,10 +187,16 @@ fn resuming_plan(graph: &Graph) -> Plan {
     plan(graph, &["pool1"], &[], "pixels+deflate", &[(HALF, 0), (ALWAYS, 1)])
 }
 
+/// Sixty tasks, on a clock that says nothing of threads.
+fn options(in_flight: usize, stop: &AtomicBool) -> ReplayOptions<'_> {
+    static CLOCK: LazyLock<WallClock> = LazyLock::new(WallClock::default);
+    let (pause, pace) = (Duration::ZERO, Pace::default());
+    ReplayOptions { tasks: 60, first_frame: 0, in_flight, pause, pace, clock: &*CLOCK, pin: None, stop }
+}
+
 fn run_over(peer: Option<&mut Peer>, graph: &Arc<Graph>, plan: &Plan, frames: &Frames) -> Result<Trace> {
     static NEVER_STOPPED: AtomicBool = AtomicBool::new(false);
-    let options =
-        ReplayOptions { tasks: 60, in_flight: 4, pace: Pace::default(), pin: None, stop: &NEVER_STOPPED };
+    let options = options(4, &NEVER_STOPPED);
     let route = Route::new(graph, plan).unwrap();
     replay(peer, &mut *fake(Arc::clone(graph)), &route, plan, frames, &options, &mut |_| {})
 }

@@ -126,6 +126,9 @@ pub(super) fn random_scenario(seed: u64, extras: Extras) -> Scenario {
             bits_per_second: BitRate(f64::from(rng.random_range(1u32..40)) * 1e6),
             delay_us: time(rng, cost),
             reply_us: None,
+            handover_us: Micros::ZERO,
+            lone: Vec::new(),
+            spread: Vec::new(),
         }],
         outcomes: exits.iter().map(|_| outcomes(rng, samples)).collect(),
         uncut_outcomes: if more > 0 {

@@ -1,0 +1,184 @@
+//! What coprof's own threads and sockets cost a task: a network that does next to nothing runs through the real pipeline.
+
+use std::time::Duration;
+
+use super::args;
+use super::device::Device;
+use super::edge::Route as EdgeRoute;
+use super::gauge::ask;
+use super::model::Model;
+use super::profile::{ProfileRequest, profile_node};
+use super::scenario::link_of;
+use super::stop;
+use crate::codec::{Element, Encoding};
+use crate::error::{Error, Result};
+use crate::measure::{LayerProfile, LinkProfile, Samples};
+use crate::model::{Cut, ExitId, Graph};
+use crate::pipeline::{FrameSource, Peer, ReplayOptions, Trace, frame_bytes, replay, task_bytes};
+use crate::plan::{ExitPlan, LinkPlan, NodePlan, Plan, Route, Threshold};
+use crate::report::Emulation;
+use crate::runtime::Backend;
+use crate::units::Micros;
+
+/// Tasks of a run: no more than may be under way, so that none waits for room.
+const TASKS: usize = 64;
+const ROUNDS: usize = 4;
+/// Between tasks that run alone.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// What the pipeline adds to the parts that are measured by themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Overheads {
+    /// To the device's work on each task.
+    pub device_us: Micros,
+    /// To the edge's work on each task.
+    pub edge_us: Micros,
+    /// To the latency of each task that crosses: hand-overs between threads.
+    pub handover_us: Micros,
+}
+
+/// Runs the null network through the pipeline that plans run in.
+pub fn measure(
+    device: &Device,
+    route: &EdgeRoute,
+    emulation: &Emulation,
+    link: &LinkProfile,
+) -> Result<Overheads> {
+    let model = Model::null()?;
+    let mut backend = device.on_thread(|thread| device.load(&model.graph, thread))?;
+    let mut peer = route.connect_with(&model)?;
+    let request = ProfileRequest { layers: true, ..ProfileRequest::default() };
+    let here = device.on_thread(|_| {
+        profile_node(&mut backend, &request, &*device.clock(), &mut |_| (), &stop::asked)
+    })?;
+    let there = ask(&mut peer, &request, &mut |_| ())?;
+    let mut null = Null { device, emulation, model: &model, backend: &mut backend, peer: &mut peer };
+    let mut full = Vec::new();
+    for _ in 0..ROUNDS {
+        full.push(null.run(TASKS, Duration::ZERO)?);
+    }
+    let single = null.run(1, PAUSE)?;
+    let parts = Parts::new(&here.layers, &there.layers, emulation.slowdown)?;
+    overheads(&full, &single, &parts, link)
+}
+
+struct Null<'a> {
+    device: &'a Device,
+    emulation: &'a Emulation,
+    model: &'a Model,
+    backend: &'a mut dyn Backend,
+    peer: &'a mut Peer,
+}
+
+impl Null<'_> {
+    fn run(&mut self, in_flight: usize, pause: Duration) -> Result<Trace> {
+        let plan = plan(&self.model.graph)?;
+        let route = Route::new(&self.model.graph, &plan)?;
+        let (prepare, stop) = (|| drop(self.device.prepare_thread()), stop::flag());
+        let clock = self.device.clock();
+        let options = ReplayOptions {
+            tasks: TASKS,
+            first_frame: 0,
+            in_flight,
+            pause,
+            pace: args::pace(self.emulation)?,
+            clock: &*clock,
+            pin: Some(&prepare),
+            stop: &stop,
+        };
+        replay(Some(self.peer), self.backend, &route, &plan, &Nothing, &options, &mut |_| ())
+    }
+}
+
+/// The first layer runs on the device, the other on the edge.
+fn plan(graph: &Graph) -> Result<Plan> {
+    let whole = Cut::needed_by(graph, graph.final_exit()).tip_names(graph);
+    let first = graph.trunk().first().map(|&id| graph.layer(id).name.clone());
+    let first = vec![first.ok_or_else(|| Error::failed("the null network has no layers"))?];
+    Ok(Plan {
+        model: graph.hash.clone(),
+        nodes: vec![NodePlan { cut: first.clone() }, NodePlan { cut: whole }],
+        links: vec![Some(LinkPlan {
+            resume: first,
+            encoding: Encoding::plain(Element::F32),
+            calibration: None,
+        })],
+        exits: vec![ExitPlan {
+            name: graph.exits[graph.final_exit().0].name.clone(),
+            threshold: Threshold::Always,
+            node: 1,
+        }],
+    })
+}
+
+/// Inputs of the null network.
+struct Nothing;
+
+impl FrameSource for Nothing {
+    fn len(&self) -> usize {
+        1
+    }
+
+    fn pixels(&self, _: usize, into: &mut Vec<f32>) {
+        into.clear();
+        into.resize(2, 0.0);
+    }
+
+    fn forced_exit(&self, _: usize) -> Option<ExitId> {
+        None
+    }
+}
+
+/// What the null network's own parts take on each node.
+struct Parts {
+    device: Micros,
+    edge: Micros,
+}
+
+impl Parts {
+    fn new(here: &Option<LayerProfile>, there: &Option<LayerProfile>, slowdown: f64) -> Result<Self> {
+        let (Some(here), Some(there)) = (here, there) else {
+            return Err(Error::failed("the null network was not profiled"));
+        };
+        let input = here.input.as_ref().map_or(Micros::ZERO, Samples::mean);
+        let layers = |profile: &LayerProfile, from: usize, to: usize| -> Micros {
+            profile.layers[from..to].iter().map(Samples::mean).sum()
+        };
+        let head = there.exits.last().map_or(Micros::ZERO, Samples::mean);
+        Ok(Self {
+            device: (input + layers(here, 0, 1)) * slowdown,
+            edge: layers(there, 1, there.layers.len()) + head,
+        })
+    }
+}
+
+fn overheads(full: &[Trace], single: &Trace, parts: &Parts, link: &LinkProfile) -> Result<Overheads> {
+    let over = |times: Vec<Micros>, own: Micros| {
+        Samples::new(times).map_or(Micros::ZERO, |times| (times.median() - own).max(Micros::ZERO))
+    };
+    let crossed = |trace: &Trace| -> Vec<_> {
+        trace.tasks.iter().filter_map(|task| Some((*task, task.crossed?))).collect()
+    };
+    let pairs = |trace: &Trace| -> Vec<_> {
+        let tasks = crossed(trace);
+        tasks.iter().copied().zip(tasks.iter().copied().skip(1)).collect()
+    };
+    // From start to start: none of them waits for room.
+    let device = full.iter().flat_map(pairs).map(|((task, _), (next, _))| next.started_us - task.started_us);
+    // From start to start, of those that had arrived before the one before was done.
+    let queued = full.iter().flat_map(pairs).filter(|((_, this), (_, next))| next.arrived_us <= this.edge_finished_us);
+    let edge = queued.map(|((_, this), (_, next))| next.edge_started_us - this.edge_started_us);
+    let message = (task_bytes(8) - frame_bytes(0)) as f64;
+    let link = link_of(link);
+    let travel = link.lone_time(message) + link.transit();
+    let handover = crossed(single).into_iter().map(|(task, crossed)| {
+        let device = crossed.encoded_us - task.started_us;
+        let edge = crossed.edge_finished_us - crossed.edge_started_us;
+        task.finished_us - task.started_us - device - edge - travel
+    });
+    Ok(Overheads {
+        device_us: over(device.collect(), parts.device),
+        edge_us: over(edge.collect(), parts.edge),
+        handover_us: over(handover.collect(), Micros::ZERO),
+    })
+}
