@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Deadlines, dial};
 use super::messages::{
-    Fields, Hello, ModelOffer, Progress, Refusal, RunRequest, StreamRequest, Welcome, parse, parse_greeting,
-    printable,
+    Fields, Hello, ModelOffer, Progress, Refusal, RunRequest, StreamRequest, Waiting, Welcome, parse,
+    parse_greeting, printable,
 };
 use super::wire::{FrameKind, MAGIC, MAX_FILLER_BYTES, MODEL_CHUNK_BYTES, frame_bytes, set_filler};
 use crate::clock::Clock;
@@ -44,6 +44,7 @@ pub struct Peer {
     host: serde_json::Value,
     payload: Vec<u8>,
     filler: Vec<u8>,
+    has_turn: bool,
     stop: Arc<AtomicBool>,
 }
 
@@ -54,7 +55,8 @@ impl Peer {
         let connection = Connection::new(stream, options.deadlines)?;
         let stop = Arc::clone(&options.stop);
         let host = serde_json::Value::Null;
-        let mut peer = Self { connection, address, host, payload: Vec::new(), filler: Vec::new(), stop };
+        let (payload, filler) = (Vec::new(), Vec::new());
+        let mut peer = Self { connection, address, host, payload, filler, has_turn: false, stop };
         peer.connection.send_json(FrameKind::Hello, &MAGIC, &Hello::ours())?;
         let asked = Arc::clone(&peer.stop);
         let stop = || asked.load(Ordering::Relaxed);
@@ -107,8 +109,29 @@ impl Peer {
         self.connection.send(kind, head, body).map_err(|error| self.named(error))
     }
 
+    /// Waits until nobody else measures on the edge; from then on nobody does until this connection ends. `waiting` is told
+    /// about twice a second how many come before. All that disturbs others or is disturbed by them begins with it: whoever
+    /// wants to hear of the wait calls it before. On a connection that has its turn it does nothing.
+    pub fn take_turn(&mut self, waiting: &mut dyn FnMut(usize)) -> Result<()> {
+        if self.has_turn {
+            return Ok(());
+        }
+        self.send(FrameKind::TakeTurn, &[], &[])?;
+        loop {
+            match self.receive()? {
+                Some(FrameKind::Waiting) => waiting(parse::<Waiting>(&self.payload)?.before),
+                other => {
+                    self.check(other, FrameKind::Turn)?;
+                    self.has_turn = true;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
     /// Makes the model the one that the next requests are about; sends `file` if the edge lacks it.
     pub fn offer_model(&mut self, name: &str, hash: &ModelHash, file: &[u8]) -> Result<()> {
+        self.take_turn(&mut |_| ())?;
         let offer = ModelOffer { name: printable(name), hash: hash.clone(), bytes: file.len() };
         self.connection.send_json(FrameKind::OfferModel, &[], &offer)?;
         match self.receive()? {
@@ -129,6 +152,7 @@ impl Peer {
         request: &serde_json::Value,
         progress: &mut dyn FnMut(f64),
     ) -> Result<serde_json::Value> {
+        self.take_turn(&mut |_| ())?;
         self.connection.send_json(FrameKind::Profile, &[], request)?;
         loop {
             match self.receive()? {
@@ -175,6 +199,7 @@ impl Peer {
     pub fn stream_up(&mut self, payload_bytes: usize, frames: usize) -> Result<StreamReport> {
         self.check_filler(payload_bytes)?;
         let request = StreamRequest { frames, payload_bytes };
+        self.take_turn(&mut |_| ())?;
         self.connection.send_json(FrameKind::StreamUp, &[], &request)?;
         set_filler(&mut self.filler, payload_bytes);
         for _ in 0..frames {
@@ -190,6 +215,7 @@ impl Peer {
     /// Has the edge send `frames` frames of `payload_bytes`; what we saw.
     pub fn stream_down(&mut self, payload_bytes: usize, frames: usize) -> Result<StreamReport> {
         let request = StreamRequest { frames, payload_bytes };
+        self.take_turn(&mut |_| ())?;
         self.connection.send_json(FrameKind::StreamDown, &[], &request)?;
         let (mut bytes, mut first) = (0, Instant::now());
         for index in 0..frames {
@@ -204,6 +230,7 @@ impl Peer {
 
     /// Has the edge take part in a run.
     pub(super) fn start_run(&mut self, request: &RunRequest) -> Result<()> {
+        self.take_turn(&mut |_| ())?;
         self.connection.send_json(FrameKind::Run, &[], request)?;
         self.expect(FrameKind::RunReady)
     }

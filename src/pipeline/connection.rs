@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::wire::{FrameKind, Wait, read_frame, write_frame};
+use super::wire::{FrameKind, Wait, broken, is_pause, read_frame, write_frame};
 use crate::error::{Error, Result};
 
 /// How often a blocked read looks up, to see whether it should go on.
@@ -44,7 +44,7 @@ impl Connection {
             stream.set_read_timeout(Some(POLL))?;
             stream.set_write_timeout(Some(deadlines.write.max(POLL)))
         };
-        set_up().map_err(|error: std::io::Error| Error::peer(format!("the connection broke: {error}")))?;
+        set_up().map_err(|error: std::io::Error| broken(error))?;
         Ok(Self { stream, deadlines })
     }
 
@@ -78,6 +78,18 @@ impl Connection {
         let limit = self.deadlines.handshake;
         let wait = Wait { idle: limit, until: Some(Instant::now() + limit), stop };
         read_frame(&mut &self.stream, &wait, 0, payload)
+    }
+
+    /// Lets a moment pass in which the peer has nothing to say, and finds out when it has gone.
+    pub fn pause(&self) -> Result<()> {
+        match self.stream.peek(&mut [0]) {
+            Ok(0) => Err(Error::peer("the peer closed the connection while it waited for its turn")),
+            Ok(_) => {
+                Err(Error::peer("the peer was to wait for its turn, but sent something; update both sides"))
+            }
+            Err(error) if is_pause(error.kind()) => Ok(()),
+            Err(error) => Err(broken(error)),
+        }
     }
 
     /// Ends both directions; whoever reads or writes returns.

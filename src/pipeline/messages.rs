@@ -70,6 +70,13 @@ pub(super) struct Progress {
     pub share: f64,
 }
 
+/// What stands between a client and its turn.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Waiting {
+    /// How many come before it, the one that measures included.
+    pub before: usize,
+}
+
 /// Asks node `node` of `plan` to take tasks.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct RunRequest {

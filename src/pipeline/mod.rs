@@ -16,6 +16,7 @@ mod stage_runner;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod turns;
 mod wire;
 
 pub use client::{ClockMap, ConnectOptions, Peer, StreamReport};

@@ -81,6 +81,7 @@ pub fn replay(
         (Some(_), None) => return Err(Error::usage("this plan crosses the link; name the edge with --peer")),
         (Some(_), Some(peer)) => {
             let request = RunRequest { plan: plan.clone(), node: 1, in_flight: options.in_flight };
+            peer.take_turn(&mut |_| ())?;
             let map = peer.map_clock(&clock)?;
             peer.start_run(&request)?;
             Some((&peer.connection, map, peer.addr()))

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::connection::Deadlines;
 use super::session::{self, Admission};
+use super::turns::Turns;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::model::ModelHash;
@@ -79,6 +80,7 @@ pub struct Server {
 pub(super) struct Shared {
     pub services: Arc<dyn Services>,
     pub deadlines: Deadlines,
+    pub turns: Turns,
     models: Mutex<VecDeque<KeptModel>>,
 }
 
@@ -135,7 +137,8 @@ impl Server {
         let listener = TcpListener::bind(wanted).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let shared = Shared { services, deadlines: options.deadlines, models: Mutex::default() };
+        let (deadlines, turns) = (options.deadlines, Turns::default());
+        let shared = Shared { services, deadlines, turns, models: Mutex::default() };
         Ok(Self { listener, address, shared, on_event: Arc::clone(&options.on_event) })
     }
 

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use super::connection::Connection;
 use super::edge;
 use super::messages::{
-    Fields, Hello, ModelOffer, Progress, Refusal, StreamReport, StreamRequest, Welcome, parse,
+    Fields, Hello, ModelOffer, Progress, Refusal, StreamReport, StreamRequest, Waiting, Welcome, parse,
     parse_greeting, printable,
 };
 use super::serve::{MAX_MODEL_BYTES, Shared};
+use super::turns::Place;
 use super::wire::{FrameKind, MAGIC, MAX_FILLER_BYTES, PROTOCOL, frame_bytes, set_filler};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Kind, Result};
@@ -24,6 +25,9 @@ const MAX_STREAM_BYTES: usize = 1 << 30;
 
 /// A measurement that has nothing new to say says at least this often that it goes on.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// Who waits for its turn hears so often that it does. Not at once: the client's own last connection may be about to end.
+const WAITING_EVERY: Duration = Duration::from_millis(500);
 
 /// Progress is not told more often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
@@ -45,9 +49,17 @@ pub(super) fn serve(
 ) -> Result<()> {
     let connection = Connection::new(stream, shared.deadlines)?;
     let clock = SystemClock::default();
-    let mut session = Session { connection, clock, shared, stop, model: None, payload: Vec::new() };
+    let mut session =
+        Session { connection, clock, shared, stop, model: None, turn: None, payload: Vec::new() };
     let served = match session.greet(admission) {
-        Ok(()) => session.serve_requests().map_err(|error| session.report(error)),
+        Ok(()) => {
+            let served = session.serve_requests();
+            // In this order: others may measure only when nothing is left to tear down. They need not wait while this peer is
+            // told why it ends, though, which takes long if it does not listen.
+            session.model = None;
+            session.turn = None;
+            served.map_err(|error| session.report(error))
+        }
         // The other side may be anything: nothing is said to it but what `greet` says.
         Err(error) => Err(error),
     };
@@ -64,6 +76,8 @@ struct Session<'a> {
     shared: &'a Shared,
     stop: &'a AtomicBool,
     model: Option<(ModelHash, Box<dyn Backend>)>,
+    /// Present once it is this connection's turn.
+    turn: Option<Place<'a>>,
     /// The last frame's.
     payload: Vec<u8>,
 }
@@ -120,8 +134,14 @@ impl Session<'_> {
 
     fn serve_requests(&mut self) -> Result<()> {
         while let Some(kind) = self.receive()? {
+            if kind.needs_turn() && self.turn.is_none() {
+                return Err(Error::peer(format!(
+                    "a {kind:?} frame came without its turn; update both sides"
+                )));
+            }
             match kind {
                 FrameKind::Ping => self.pong()?,
+                FrameKind::TakeTurn => self.take_turn()?,
                 FrameKind::StreamUp => self.take_stream()?,
                 FrameKind::StreamDown => self.give_stream()?,
                 FrameKind::OfferModel => self.take_model()?,
@@ -131,6 +151,30 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Waits until nobody else measures here.
+    fn take_turn(&mut self) -> Result<()> {
+        let shared = self.shared;
+        let place = self.turn.take().unwrap_or_else(|| shared.turns.queue());
+        let mut told = Instant::now();
+        loop {
+            let before = place.before();
+            // In this order: a stop ends the turns of others, too.
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::interrupted());
+            }
+            if before == 0 {
+                break;
+            }
+            if told.elapsed() >= WAITING_EVERY {
+                told = Instant::now();
+                self.connection.send_json(FrameKind::Waiting, &[], &Waiting { before })?;
+            }
+            self.connection.pause()?;
+        }
+        self.turn = Some(place);
+        self.connection.send(FrameKind::Turn, &[], &[])
     }
 
     fn pong(&mut self) -> Result<()> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 
 /// The version of everything in this room that two sides must agree on.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Opens the first frame of either side. The line end catches tools that translate line ends.
 pub(super) const MAGIC: [u8; 8] = *b"coprof\r\n";
@@ -121,6 +121,20 @@ frame_kinds! {
     Answer = 21, 64;
     /// Either: no more tasks, no more answers.
     Done = 22, 0;
+    /// Client: wants to measure, alone.
+    TakeTurn = 23, 0;
+    /// Server: others measure before; also says that it is alive. [`super::messages::Waiting`].
+    Waiting = 24, KIB;
+    /// Server: nobody else measures here until this connection ends.
+    Turn = 25, 0;
+}
+
+impl FrameKind {
+    /// Whether a client may ask for it only while nobody else measures. Pings are free: those under load come over another
+    /// connection than the load.
+    pub fn needs_turn(self) -> bool {
+        matches!(self, Self::StreamUp | Self::StreamDown | Self::OfferModel | Self::Profile | Self::Run)
+    }
 }
 
 /// How long a reader waits.
@@ -215,11 +229,11 @@ fn fill(source: &mut impl Read, wait: &Wait<'_>, bytes: &mut [u8]) -> Result<usi
     Ok(got)
 }
 
-fn is_pause(kind: ErrorKind) -> bool {
+pub(super) fn is_pause(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-fn broken(error: impl fmt::Display) -> Error {
+pub(super) fn broken(error: impl fmt::Display) -> Error {
     Error::peer(format!("the connection broke: {error}"))
 }
 

@@ -103,6 +103,8 @@ fn expect(stream: &mut TcpStream, wanted: FrameKind) {
 
 /// Goes along up to the first task.
 fn go_along(stream: &mut TcpStream) {
+    expect(stream, FrameKind::TakeTurn);
+    write_frame(stream, FrameKind::Turn, &[], &[]).unwrap();
     for _ in 0..10 {
         expect(stream, FrameKind::Ping);
         write_frame(stream, FrameKind::Pong, &[], &[0; 8]).unwrap();

@@ -3,6 +3,7 @@
 mod agreement;
 mod faults;
 mod requests;
+mod turns;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -107,12 +108,17 @@ impl Edge {
 
 /// An edge on a free port for as long as `test` takes.
 fn with_edge(services: FakeServices, test: impl FnOnce(&Edge)) {
+    with_edge_within(Deadlines::default(), services, test);
+}
+
+/// The same with deadlines of its own.
+fn with_edge_within(deadlines: Deadlines, services: FakeServices, test: impl FnOnce(&Edge)) {
     let (log, logged) = std::sync::mpsc::channel::<String>();
     let log = Mutex::new(log);
     let options = ServeOptions {
         listen: ([127, 0, 0, 1], 0).into(),
         insecure: false,
-        deadlines: Deadlines::default(),
+        deadlines,
         on_event: Arc::new(move |event| drop(log.lock().unwrap().send(event.into()))),
     };
     let server = Server::bind(&options, Arc::new(services)).unwrap();
