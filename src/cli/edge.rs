@@ -1,8 +1,8 @@
 //! The edge: what a server needs from the other rooms, and how commands reach one.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use super::args::{self, PeerArgs, RuntimeArgs};
@@ -21,14 +21,12 @@ use crate::runtime::Backend;
 /// What a server needs: loads and measures models on this machine.
 pub struct EdgeServices {
     device: Device,
-    /// Measuring is only right when nothing else is measured at the same time.
-    measuring: Mutex<()>,
 }
 
 impl EdgeServices {
     /// Serves with this machine's cores as `device` says.
     pub fn new(device: Device) -> Self {
-        Self { device, measuring: Mutex::new(()) }
+        Self { device }
     }
 }
 
@@ -50,7 +48,6 @@ impl Services for EdgeServices {
     ) -> Result<serde_json::Value> {
         let request: ProfileRequest = serde_json::from_value(request)
             .map_err(|error| Error::failed(format!("a profile request was expected ({error})")))?;
-        let _alone = self.measuring.lock().unwrap_or_else(PoisonError::into_inner);
         let profile = profile_node(backend, &request, &*self.device.clock(), progress, &stop::asked)?;
         serde_json::to_value(profile)
             .map_err(|error| Error::failed(format!("cannot send the profile: {error}")))
@@ -111,6 +108,7 @@ pub struct Route {
     _local: Option<LocalEdge>,
     address: SocketAddr,
     peer_name: String,
+    output: Output,
 }
 
 impl Route {
@@ -133,7 +131,7 @@ impl Route {
         let relay = args::link_shape(emulation).map(|shape| Relay::start(edge, shape)).transpose()?;
         let address = relay.as_ref().map_or(edge, Relay::addr);
         let peer_name = named.map_or_else(|| "loopback".into(), |address| address.to_string());
-        Ok(Self { _relay: relay, _local: local, address, peer_name })
+        Ok(Self { _relay: relay, _local: local, address, peer_name, output })
     }
 
     /// The peer as documents name it: its address, or `loopback` for an edge in this process.
@@ -147,9 +145,23 @@ impl Route {
         Peer::connect(self.address, &options)
     }
 
-    /// Opens a connection over which the edge has the model.
-    pub fn connect_with(&self, model: &Model) -> Result<Peer> {
+    /// Opens a connection for measuring: waits, and says so, while another measures on the edge.
+    pub fn connect_alone(&self) -> Result<Peer> {
         let mut peer = self.connect()?;
+        let mut said = false;
+        peer.take_turn(&mut |before| {
+            if !std::mem::replace(&mut said, true) {
+                let others = if before > 1 { format!(", {before} come before") } else { String::new() };
+                let busy = "the edge is busy with another measurement: waiting for our turn";
+                self.output.say(format!("{busy}{others}"));
+            }
+        })?;
+        Ok(peer)
+    }
+
+    /// Opens a connection for measuring over which the edge has the model.
+    pub fn connect_with(&self, model: &Model) -> Result<Peer> {
+        let mut peer = self.connect_alone()?;
         peer.offer_model(&model.graph.name, &model.graph.hash, &model.file)?;
         Ok(peer)
     }

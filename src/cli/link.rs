@@ -68,8 +68,10 @@ pub fn measure(
     time: Duration,
     output: Output,
 ) -> Result<(LinkDocument, PathBuf)> {
+    // One after the other: a second connection that idles while the first waits for its turn would be cut off.
+    let mut first = Probe(route.connect_alone()?);
+    let mut second = Probe(route.connect()?);
     let bar = output.progress("link");
-    let (mut first, mut second) = (Probe(route.connect()?), Probe(route.connect()?));
     let mut progress = |share: f64| bar.set(share);
     let mut watch = Watch::new(&mut progress, &stop::asked);
     let clock = SystemClock::default();

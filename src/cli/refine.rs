@@ -61,15 +61,17 @@ fn measure(node: usize, stretches: Vec<Stretch>, nodes: &Nodes<'_>) -> Result<No
         .map(|stretch| Range { from: stretch.from, to: stretch.to, time_us: Micros::ZERO })
         .collect();
     let request = ProfileRequest { ranges, ..ProfileRequest::default() };
-    let place = if node == 0 { "the device" } else { "the edge" };
-    let bar = nodes.output.progress(&format!("stages of the best plan on {place}"));
+    let bar = |place: &str| nodes.output.progress(&format!("stages of the best plan on {place}"));
     let profile = if node == 0 {
+        let bar = bar("the device");
         nodes.device.run(&nodes.model.graph, |backend| {
             profile_node(backend, &request, &*nodes.device.clock(), &mut |share| bar.set(share), &stop::asked)
         })?
     } else {
         let request = serde_json::json!(request);
-        let answer = nodes.route.connect_with(nodes.model)?.profile(&request, &mut |share| bar.set(share))?;
+        let mut peer = nodes.route.connect_with(nodes.model)?;
+        let bar = bar("the edge");
+        let answer = peer.profile(&request, &mut |share| bar.set(share))?;
         serde_json::from_value(answer).map_err(|error| {
             Error::peer(format!("the edge's profile makes no sense ({error}); is it the same coprof?"))
         })?

@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Stdio;
 use std::thread;
 
+use coprof::pipeline::{ConnectOptions, Peer};
 use serde_json::{Value, json};
 
 use crate::program::{Serving, Workplace, signal};
@@ -107,6 +108,27 @@ fn a_peer_killed_in_the_middle_of_a_run(workplace: &Workplace, edge: &Serving, p
 
 fn assert_serves(workplace: &Workplace, edge: &Serving) {
     workplace.succeed(&["link", "--time", "1s", "--peer", &edge.address]);
+}
+
+#[test]
+fn whoever_measures_does_so_alone() {
+    let workplace = Workplace::new();
+    let edge = Serving::start(&workplace);
+    let link = ["link", "--time", "1s", "--peer", &edge.address];
+    let mut other = Peer::connect(edge.address.parse().unwrap(), &ConnectOptions::default()).unwrap();
+    other.take_turn(&mut |_| panic!("nobody measures")).unwrap();
+    let (mut first, mut second) = (workplace.start(&link), workplace.start(&link));
+    for running in [&mut first, &mut second] {
+        running.says("the edge is busy with another measurement: waiting for our turn");
+    }
+    // Whoever gives up is out of the way.
+    signal("INT", first.id());
+    first.fail(130, &["interrupted"]);
+    drop(other);
+    let ran = second.end();
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(ran.stderr.matches("waiting").count(), 1, "{ran:?}");
+    edge.interrupt();
 }
 
 #[test]

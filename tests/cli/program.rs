@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -122,28 +122,49 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 pub struct Running {
     child: Child,
     stdout: Receiver<String>,
+    /// Line by line.
     stderr: Receiver<String>,
+    /// What it has said so far.
+    said: String,
 }
 
 impl Running {
     fn new(mut child: Child) -> Self {
         let stdout = read_all(child.stdout.take().unwrap());
-        let stderr = read_all(child.stderr.take().unwrap());
-        Self { child, stdout, stderr }
+        let stderr = read_lines(child.stderr.take().unwrap());
+        Self { child, stdout, stderr, said: String::new() }
     }
 
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
+    /// Waits until it has said so on stderr.
+    pub fn says(&mut self, words: &str) {
+        while !self.said.contains(words) {
+            match self.stderr.recv_timeout(DEADLINE) {
+                Ok(line) => self.said.push_str(&line),
+                Err(_) => panic!("'{words}' is not in: {}", self.said),
+            }
+        }
+    }
+
     /// Waits for its end, and kills it when that does not come.
     pub fn end(mut self) -> Ran {
-        let read = |stream: &Receiver<String>| stream.recv_timeout(DEADLINE).ok();
-        let (Some(stdout), Some(stderr)) = (read(&self.stdout), read(&self.stderr)) else {
-            self.child.kill().unwrap();
-            panic!("hangs: nothing ended it within {DEADLINE:?}");
-        };
-        Ran { code: self.child.wait().unwrap().code(), stdout, stderr }
+        let stdout = self.stdout.recv_timeout(DEADLINE).unwrap_or_else(|_| self.hangs());
+        loop {
+            match self.stderr.recv_timeout(DEADLINE) {
+                Ok(line) => self.said.push_str(&line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => self.hangs(),
+            }
+        }
+        Ran { code: self.child.wait().unwrap().code(), stdout, stderr: self.said }
+    }
+
+    fn hangs(&mut self) -> ! {
+        self.child.kill().unwrap();
+        panic!("hangs: nothing ended it within {DEADLINE:?}; it said: {}", self.said);
     }
 
     /// Waits for a failure: the exit code, nothing on stdout, and a few lines that say what is to be said.
@@ -165,6 +186,18 @@ fn read_all(mut stream: impl Read + Send + 'static) -> Receiver<String> {
         let mut text = String::new();
         let _ = stream.read_to_string(&mut text);
         let _ = tell.send(text);
+    });
+    told
+}
+
+fn read_lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (tell, told) = channel();
+    std::thread::spawn(move || {
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        while stream.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+            let _ = tell.send(std::mem::take(&mut line));
+        }
     });
     told
 }
