@@ -45,10 +45,11 @@ impl Services for EdgeServices {
         backend: &mut dyn Backend,
         request: serde_json::Value,
         progress: &mut dyn FnMut(f64),
+        over: &dyn Fn() -> bool,
     ) -> Result<serde_json::Value> {
         let request: ProfileRequest = serde_json::from_value(request)
             .map_err(|error| Error::failed(format!("a profile request was expected ({error})")))?;
-        let profile = profile_node(backend, &request, &*self.device.clock(), progress, &stop::asked)?;
+        let profile = profile_node(backend, &request, &*self.device.clock(), progress, over)?;
         serde_json::to_value(profile)
             .map_err(|error| Error::failed(format!("cannot send the profile: {error}")))
     }

@@ -41,12 +41,14 @@ pub trait Services: Send + Sync {
     fn backend(&self, name: &str, file: &[u8]) -> Result<Box<dyn Backend>>;
     /// A model that needs no sending: its name and file.
     fn bundled(&self, hash: &ModelHash) -> Option<(String, Arc<[u8]>)>;
-    /// Measures the backend as `request` asks, telling `progress` the share that is done.
+    /// Measures the backend as `request` asks, telling `progress` the share that is done, until `over` says that nobody waits
+    /// for it any more.
     fn profile(
         &self,
         backend: &mut dyn Backend,
         request: serde_json::Value,
         progress: &mut dyn FnMut(f64),
+        over: &dyn Fn() -> bool,
     ) -> Result<serde_json::Value>;
     /// Facts about this host.
     fn host(&self) -> serde_json::Value;

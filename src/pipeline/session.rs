@@ -277,18 +277,23 @@ impl Session<'_> {
         let (_, backend) = self.model.as_mut().ok_or_else(no_model)?;
         let services = &self.shared.services;
         let (tell, told) = mpsc::channel();
+        let gone = AtomicBool::new(false);
+        let over = || gone.load(Ordering::Relaxed) || self.stop.load(Ordering::Relaxed);
         let result = std::thread::scope(|scope| {
+            let over = &over;
             let worker = scope.spawn(move || {
                 services.pin();
-                services.profile(&mut **backend, request, &mut |share| {
-                    // The listener outlives this thread.
-                    let _ = tell.send(share);
-                })
+                // The listener outlives this thread.
+                let mut progress = |share| _ = tell.send(share);
+                services.profile(&mut **backend, request, &mut progress, over)
             });
-            tell_progress(&self.connection, &told);
+            tell_progress(&self.connection, &told, &gone);
             worker.join().unwrap_or_else(|_| Err(Error::failed("the measurement panicked on the edge")))
-        })?;
-        self.connection.send_json(FrameKind::Profiled, &[], &result)
+        });
+        if gone.load(Ordering::Relaxed) {
+            return Err(Error::peer("the peer closed the connection in the middle of a measurement"));
+        }
+        self.connection.send_json(FrameKind::Profiled, &[], &result?)
     }
 
     fn run(&mut self) -> Result<()> {
@@ -304,11 +309,11 @@ fn no_model() -> Error {
     Error::peer("no model was offered on this connection; update both sides")
 }
 
-/// Passes progress on until the measurement is over. The measuring thread never waits for the network.
-fn tell_progress(connection: &Connection, told: &mpsc::Receiver<f64>) {
+/// Passes progress on until the measurement is over, and finds out when the peer is `gone`. The measuring thread never waits
+/// for the network.
+fn tell_progress(connection: &Connection, told: &mpsc::Receiver<f64>, gone: &AtomicBool) {
     let mut share = 0.0;
     let mut last = Instant::now();
-    let mut listening = true;
     loop {
         match told.recv_timeout(KEEP_ALIVE) {
             Ok(next) => {
@@ -321,6 +326,9 @@ fn tell_progress(connection: &Connection, told: &mpsc::Receiver<f64>) {
             Err(RecvTimeoutError::Disconnected) => return,
         }
         last = Instant::now();
-        listening = listening && connection.send_json(FrameKind::Progress, &[], &Progress { share }).is_ok();
+        if connection.send_json(FrameKind::Progress, &[], &Progress { share }).is_err() {
+            gone.store(true, Ordering::Relaxed);
+            return;
+        }
     }
 }

@@ -72,10 +72,18 @@ impl Services for FakeServices {
         backend: &mut dyn Backend,
         request: serde_json::Value,
         progress: &mut dyn FnMut(f64),
+        over: &dyn Fn() -> bool,
     ) -> Result<serde_json::Value> {
         progress(0.5);
         if request["panic"] == true {
             panic!("as asked");
+        }
+        if request["endless"] == true {
+            while !over() {
+                progress(0.5);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            return Err(Error::interrupted());
         }
         Ok(serde_json::json!({ "asked": request, "layers": backend.graph().layers.len() }))
     }

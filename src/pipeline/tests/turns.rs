@@ -152,6 +152,23 @@ fn a_holder_that_dies_in_the_middle_of_a_stream_ends_its_turn() {
 }
 
 #[test]
+fn a_holder_that_dies_while_it_is_measured_ends_its_turn() {
+    with_edge(FakeServices { bundled: true, ..FakeServices::default() }, |edge| {
+        let mut first = holder(edge);
+        std::thread::scope(|scope| {
+            let second = Waiter::start(scope, edge.address, || ());
+            second.hears(1);
+            let graph = samples::chain();
+            first.offer_model(&graph.name, &graph.hash, b"").unwrap();
+            let endless = serde_json::json!({ "endless": true });
+            first.connection.send_json(FrameKind::Profile, &[], &endless).unwrap();
+            drop(first);
+            second.ended().unwrap();
+        });
+    });
+}
+
+#[test]
 fn a_silent_holder_is_cut_off_and_the_next_has_its_turn() {
     let deadlines = Deadlines { idle: Duration::from_millis(1100), ..Deadlines::default() };
     with_edge_within(deadlines, FakeServices::default(), |edge| {
