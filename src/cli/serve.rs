@@ -18,6 +18,7 @@ pub const EXAMPLE: &str = "Examples:
   coprof serve                                       # for this machine only
   coprof serve --listen 0.0.0.0 --insecure           # for everyone who reaches port 7411
 Nothing is encrypted and nobody is asked for a key: use --insecure on networks that you trust.
+One peer measures at a time, others wait for their turn.
 Each model runs on one thread, pinned to the last core; --threads and --device change that.";
 
 #[derive(ClapArgs)]
