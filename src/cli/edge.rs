@@ -170,6 +170,7 @@ impl Route {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
     use std::time::Duration;
 
     use super::*;
@@ -206,8 +207,9 @@ mod tests {
             backend: &mut dyn Backend,
             request: serde_json::Value,
             progress: &mut dyn FnMut(f64),
+            over: &dyn Fn() -> bool,
         ) -> Result<serde_json::Value> {
-            self.inner.profile(backend, request, progress)
+            self.inner.profile(backend, request, progress, over)
         }
         fn host(&self) -> serde_json::Value {
             self.inner.host()
@@ -298,6 +300,7 @@ mod tests {
             scope.spawn(|| server.run(&stop));
             let _stop = StopOnDrop(&stop);
             let mut peer = Peer::connect(server.addr(), &ConnectOptions::default()).unwrap();
+            peer.take_turn(&mut |_| ()).unwrap();
             peer.offer_model(&model.graph.name, &model.graph.hash, &model.file).unwrap();
             let request = serde_json::json!(ProfileRequest { layers: true, ..ProfileRequest::default() });
             peer.profile(&request, &mut |_| ()).unwrap();

@@ -101,7 +101,7 @@ pub fn saved_or_measured(
         document.peer == route.peer_name() && envelope.host_id == device.id() && envelope.emulated == emulated
     };
     if let Some((path, document)) = store().newest("link", fits) {
-        let mut probe = Probe(route.connect()?);
+        let mut probe = Probe(route.connect_alone()?);
         let mut ignore = |_| ();
         let mut watch = Watch::new(&mut ignore, &stop::asked);
         if link_holds(&mut probe, &document.profile, &mut watch)? {

@@ -94,7 +94,7 @@ pub struct Wishes {
     min_accuracy: Option<Share>,
     /// Latency ceiling, as 30ms
     #[arg(long, value_name = "SPAN", value_parser = args::span)]
-    max_latency: Option<std::time::Duration>,
+    max_latency: Option<Duration>,
     /// Rate floor, in tasks per second
     #[arg(long, value_name = "PER_S", value_parser = rate)]
     min_rate: Option<f64>,
@@ -103,7 +103,7 @@ pub struct Wishes {
     arrival: Option<Arrival>,
     /// Ceiling of the 99th percentile of latency under --arrival, as 50ms
     #[arg(long, value_name = "SPAN", value_parser = args::span)]
-    p99_below: Option<std::time::Duration>,
+    p99_below: Option<Duration>,
 }
 
 fn arrival(text: &str) -> Result<Arrival, String> {
