@@ -14,7 +14,6 @@ const SEED: u64 = 2021;
 const PICTURES: usize = 2;
 
 fn main() {
-    let thread = coprof::runtime::ComputeThread::prepare(1, None);
     for file in std::env::args().skip(1) {
         let answer = answers(&file).unwrap_or_else(|error| json!({ "error": error.to_string() }));
         println!("{answer}");
@@ -23,6 +22,7 @@ fn main() {
 
 fn answers(file: &str) -> coprof::error::Result<Value> {
     let graph = Model::load(file)?.graph;
+    let thread = coprof::runtime::ComputeThread::prepare(1, None);
     let mut backend = TorchBackend::load(Arc::clone(&graph), TorchDevice::CPU, &thread)?;
     let mut state = SEED;
     let mut pixel = || {

@@ -109,6 +109,11 @@ impl Device {
         })
     }
 
+    /// Whether layers run on the processor, whose peak is known.
+    pub fn is_processor(&self) -> bool {
+        self.torch == TorchDevice::CPU
+    }
+
     /// What tells results of this machine from those of another.
     pub fn id(&self) -> String {
         format!("{}, {}", self.facts.peak_key(), self.torch)

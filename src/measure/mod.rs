@@ -32,7 +32,7 @@ pub use host::HostFacts;
 pub use ladder::{Ladder, LadderPart};
 pub use layers::{LayerProfile, profile_layers};
 pub use link::{LinkOptions, LinkProbe, LinkProfile, RoundTrips, Stream, measure_link};
-pub use peak::{HostPeak, PeakCache, PeakOptions, measure_peak};
+pub use peak::{Exercises, HostPeak, PeakCache, PeakOptions, measure_peak};
 pub use ranges::{profile_ranges, profile_whole};
 pub use sampler::{Disturbance, Sampler};
 pub use stats::{Samples, Summary, enough_samples, wilson95};

@@ -182,6 +182,22 @@ impl Graph {
         self.ancestors(self.exits[exit.0].logits).into_iter().map(|id| self.layer(id).macs).sum()
     }
 
+    /// Multiply-accumulate operations for one sample without those in the padding of convolutions, which kernels may leave out.
+    pub fn macs_inside(&self, id: LayerId) -> f64 {
+        let layer = self.layer(id);
+        let read = layer.inputs.first().map_or(&[][..], |&input| &self.shape(input).0);
+        let inside = match (&layer.op, read, layer.output.0.as_slice()) {
+            // What was written in another shape is read as if it lay inside.
+            (Op::Conv { window, weight, groups, .. }, &[channels, height, width], &[_, rows, columns])
+                if weight.shape.get(1).is_some_and(|depth| depth * groups == channels) =>
+            {
+                window.share_inside([height, width], [rows, columns])
+            }
+            _ => 1.0,
+        };
+        layer.macs as f64 * inside
+    }
+
     /// The tensors that `layers` read; one that several read stands there as often.
     pub fn read_by<'a>(
         &'a self,
@@ -224,6 +240,16 @@ mod tests {
         assert_eq!(graph.trunk(), ids(&[0, 1, 3, 4, 5]));
         assert_eq!(graph.head(ExitId(0)), ids(&[2]));
         assert_eq!(graph.head(graph.final_exit()), ids(&[]));
+    }
+
+    #[test]
+    fn what_lies_in_the_padding_need_not_be_computed() {
+        let graph = samples::chain();
+        // A window of 3×3 over 8×8: 22 of 24 taps along each side lie inside.
+        let (conv, fc) = (LayerId(0), LayerId(5));
+        let inside = graph.layer(conv).macs as f64 * (22.0 / 24.0) * (22.0 / 24.0);
+        assert!((graph.macs_inside(conv) - inside).abs() < 1e-6);
+        assert_eq!(graph.macs_inside(fc), graph.layer(fc).macs as f64);
     }
 
     #[test]

@@ -49,6 +49,20 @@ impl Window {
         }
         Some(places)
     }
+
+    /// The share of what it sees, over so many places, that lies in the plane and not in its padding.
+    pub fn share_inside(&self, plane: [usize; 2], places: [usize; 2]) -> f64 {
+        let along = |axis: usize| {
+            let seen = (0..places[axis]).flat_map(|place| {
+                let start = place * self.stride[axis];
+                (0..self.kernel[axis]).map(move |tap| start + tap * self.dilation[axis])
+            });
+            let (before, all) = (self.padding[axis], places[axis] * self.kernel[axis]);
+            let inside = seen.filter(|at| (before..before + plane[axis]).contains(at)).count();
+            inside as f64 / all.max(1) as f64
+        };
+        along(0) * along(1)
+    }
 }
 
 /// How tensors are combined, value by value.
@@ -222,6 +236,24 @@ mod tests {
         let constants = vec![(0, weights(5))];
         assert_eq!(Op::Concat { axis: 0, constants }.learned_values(), 5);
         assert_eq!(Op::Reshape.learned_values(), 0);
+    }
+
+    #[test]
+    fn padding_is_what_a_window_sees_outside() {
+        let window = |stride, padding, dilation| Window {
+            kernel: [3, 3],
+            stride: [stride; 2],
+            padding: [padding; 4],
+            dilation: [dilation; 2],
+        };
+        let share = |window: Window| {
+            let places = window.places([2, 9], false).unwrap();
+            window.share_inside([2, 9], places)
+        };
+        assert_eq!(share(window(1, 1, 1)), 4.0 / 6.0 * 25.0 / 27.0);
+        // One place along the short side, of which one tap lies outside; five along the other, the outer two with one each.
+        assert_eq!(share(window(2, 1, 1)), 2.0 / 3.0 * 13.0 / 15.0);
+        assert_eq!(share(window(1, 2, 2)), 2.0 / 6.0 * 23.0 / 27.0);
     }
 
     #[test]

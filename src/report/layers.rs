@@ -90,6 +90,9 @@ pub struct LayersDocument {
     pub envelope: Envelope,
     /// Every layer.
     pub layers: Vec<LayerRow>,
+    /// The layers that are faster than the host's peak, which is a bug.
+    #[serde(default)]
+    pub above_peak: Vec<String>,
     /// Every exit.
     pub exits: Vec<ExitRow>,
     /// The trunk in one call.
@@ -159,16 +162,21 @@ pub fn layers_view(document: &LayersDocument) -> String {
 }
 
 fn closing(document: &LayersDocument) -> String {
-    let peak = document.envelope.host.get("peak_gflops").and_then(serde_json::Value::as_f64);
-    let peak = peak.map_or_else(|| "not measured".into(), |gflops| format!("{gflops:.1} GFLOP/s (LINPACK)"));
-    let above = document.layers.iter().any(|row| row.peak_share.is_some_and(|share| share.0 > 1.0));
-    let above = if above { "; above 100 %: that layer's kernel beats the solver's" } else { "" };
+    let gflops = |name: &str| {
+        let figure = document.envelope.host.get(name).and_then(serde_json::Value::as_f64);
+        figure.map_or_else(|| "not measured".into(), |gflops| format!("{gflops:.1} GFLOP/s"))
+    };
+    let above = document.above_peak.join(", ");
+    let above = if above.is_empty() { above } else { format!("; above it, which is a bug: {above}") };
     format!(
-        "whole model {} (median of {}); sum of its layers {}: {:.3} × the whole\nhost peak {peak}, {} thread(s){above}",
+        "whole model {} (median of {}); sum of its layers {}: {:.3} × the whole\n\
+         host peak {} (multiply-adds in registers); LINPACK solve {}; {} thread(s){above}",
         document.whole_model_us.summary.median,
         document.whole_model_us.summary.runs,
         document.layer_sum_us,
         document.layer_sum_over_whole,
+        gflops("peak_gflops"),
+        gflops("solve_gflops"),
         document.envelope.threads,
     )
 }

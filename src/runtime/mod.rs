@@ -1,6 +1,7 @@
 //! Executes layers. The only room that names tch; the others see [`Backend`].
 
 mod fake;
+mod fma;
 mod host;
 mod kernel;
 mod torch;
@@ -9,6 +10,7 @@ mod torch_tests;
 mod trial;
 
 pub use fake::FakeBackend;
+pub use fma::{Burst, multiply_add};
 pub use host::{ComputeThread, DenseSolver, cores, thread_state};
 pub use torch::{TorchBackend, TorchDevice};
 

@@ -12,7 +12,7 @@ const EMULATED: [&str; 6] = ["--slowdown", "8", "--link-rate", "20mbit", "--link
 const LABEL: &str = "emulated: device 8× slower than this host; link 20.0 Mbit/s, 1.00 ms one way";
 
 /// The keys that others rely on.
-const LAYERS: [&str; 17] = [
+const LAYERS: [&str; 19] = [
     "layers[].index",
     "layers[].name",
     "layers[].op",
@@ -30,6 +30,8 @@ const LAYERS: [&str; 17] = [
     "whole_model_us.median",
     "layer_sum_us",
     "host.peak_gflops",
+    "host.solve_gflops",
+    "above_peak",
 ];
 const LINK: [&str; 7] = [
     "uplink.bits_per_second",
