@@ -28,7 +28,7 @@ pub struct ModelArgs {
 /// How layers run here.
 #[derive(Args, Clone, Debug)]
 pub struct RuntimeArgs {
-    /// Threads per layer; 1 also pins the thread
+    /// Threads per layer, at most as many as there are cores; 1 also pins the thread
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: u16,
     /// The core to pin to [default: the first for the device, the last for the edge]

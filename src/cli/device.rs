@@ -43,6 +43,12 @@ impl Device {
             let allowed = allowed.join(", ");
             return Err(Error::usage(format!("--core {asked}: coprof may run on these cores: {allowed}")));
         }
+        if let Some(most) = most_threads().filter(|&most| threads > most) {
+            return Err(Error::usage(format!(
+                "--threads {threads}: coprof may use {most} core(s) here, and more threads than that only wait for each other; \
+                 at most {most} were expected"
+            )));
+        }
         let core = args.core.or(core.copied().filter(|_| threads == 1));
         Ok(Self {
             facts: HostFacts::gather(threads, &core.into_iter().collect::<Vec<_>>()),
@@ -141,9 +147,29 @@ impl Device {
     }
 }
 
+/// How many threads can run at once: as many as there are cores that the process may use, and fewer where a quota, as of a
+/// container, grants less of their time. `None` where the system tells neither.
+fn most_threads() -> Option<usize> {
+    let granted = std::thread::available_parallelism().ok().map(NonZero::get);
+    let allowed = Some(cores().len()).filter(|&allowed| allowed > 0);
+    granted.into_iter().chain(allowed).min()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_threads_than_cores_are_refused() {
+        let args = |threads| RuntimeArgs { threads, core: None, device: TorchDevice::CPU };
+        let most = u16::try_from(most_threads().unwrap()).unwrap();
+        assert_eq!(Device::new(&args(most)).unwrap().threads, usize::from(most));
+        for refused in [Device::new(&args(most + 1)), Device::as_edge(&args(most + 1))] {
+            let error = refused.unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(&format!("may use {most} core(s)")), "{error}");
+        }
+    }
 
     #[test]
     fn only_cores_that_the_process_may_use_are_pinned_to() {

@@ -1,6 +1,6 @@
 //! Help and usage.
 
-use crate::program::Workplace;
+use crate::program::{Workplace, repository};
 
 #[test]
 fn the_help_of_every_command_has_an_example() {
@@ -39,4 +39,26 @@ fn a_wrong_command_line_is_a_usage_error() {
         workplace.fail(&[args, &["--json"]].concat(), 2, &[]);
     }
     workplace.fail(&["serve", "--listen", "0.0.0.0:0"], 2, &["--insecure", "127.0.0.1"]);
+}
+
+#[test]
+fn more_threads_than_cores_are_a_usage_error() {
+    let workplace = Workplace::new();
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let scenario = repository("tests/data/scenario.json");
+    for command in [
+        &["layers"][..],
+        &["link"],
+        &["exits"],
+        &["encodings"],
+        &["optimize"],
+        &["optimize", "--scenario", scenario.to_str().unwrap()],
+        &["replay"],
+        &["demo"],
+        &["serve"],
+    ] {
+        let threads = (cores + 1).to_string();
+        let says = [&*format!("--threads {threads}"), &*format!("may use {cores} core")];
+        workplace.fail(&[command, &["--threads", &threads]].concat(), 2, &says);
+    }
 }
