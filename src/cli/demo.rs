@@ -10,11 +10,11 @@ use super::device::Device;
 use super::edge::Route;
 use super::evidence::Evidence;
 use super::model::Model;
-use super::optimize::{self, Wishes};
+use super::optimize::{self, Problem, Wishes};
 use super::output::Output;
 use super::refine::Nodes;
 use super::replay::{Job, Stage};
-use super::{exits, layers, link, store};
+use super::{exits, layers, link, provenance, store};
 use crate::error::Result;
 use crate::plan::Policy;
 use crate::report::{
@@ -91,11 +91,14 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
     let link_only = crate::report::Emulation { slowdown: 1.0, ..emulation };
     let (link, _) = link::measure(&route, &device, link_only, LINK_TIME, output)?;
     show(&format!("link, {}", link_only.describe().unwrap_or_default()), &|| link_view(&link))?;
+    let other = provenance::of_frames(&model, &args.data, output);
     let exits = exits::document(&model, &device, &model.exit_record()?)?;
+    let exits = ExitsDocument { records_of_other_images: other, ..exits };
     show("exits, from the committed record of CIFAR-10", &|| exits_view(&exits))?;
     let evidence = Evidence::gather(&model, &device, None, output)?;
     let nodes = Nodes { model: &model, device: &device, route: &route, output };
     let problem = optimize::measure_scenario(&nodes, &evidence, emulation, &Wishes::default(), 0)?;
+    let problem = Problem { records_of_other_images: other, ..problem };
     let optimized = optimize::optimize(&problem, None, output)?;
     show(&format!("optimize, {described}"), &|| optimize_view(&optimized))?;
 
@@ -105,6 +108,7 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
         edge: Some(&route),
         emulation,
         data: &args.data,
+        records_of_other_images: other,
         tasks: TASKS,
         output,
     };

@@ -9,7 +9,7 @@ use super::args::{DataArgs, ModelArgs, RuntimeArgs};
 use super::device::Device;
 use super::model::Model;
 use super::output::Output;
-use super::{rows, stop, store};
+use super::{provenance, rows, stop, store};
 use crate::data::{ExitRecord, Split, fingerprint, locate};
 use crate::error::{Error, Result};
 use crate::measure::{SweepTable, Watch, choose, expected_macs, record_exits, settings, sweep};
@@ -44,9 +44,17 @@ pub struct Args {
 pub fn run(args: &Args, output: Output) -> Result<()> {
     let model = Model::load(&args.model.model)?;
     let device = Device::new(&args.runtime)?;
+    if let Some(place) = &args.data.data {
+        locate(Some(place))?;
+    }
     let record =
         if args.record { make_record(&model, &device, &args.data, output)? } else { model.exit_record()? };
-    let document = document(&model, &device, &record)?;
+    let mut document = document(&model, &device, &record)?;
+    document.records_of_other_images = if args.record {
+        Some(false)
+    } else {
+        provenance::records_of_other_images(&model, args.data.data.as_deref(), output)
+    };
     if let Some(csv) = &args.csv {
         rows::write_csv(csv, &csv_rows(&document))?;
     }
@@ -135,6 +143,7 @@ pub fn document(model: &Model, device: &Device, record: &ExitRecord) -> Result<E
     Ok(ExitsDocument {
         envelope: device.envelope("exits", Some(graph), &Emulation::NONE),
         data_sha256: record.data.clone(),
+        records_of_other_images: None,
         samples: test.samples(),
         validation_samples: validation.samples(),
         exits: (0..graph.exits.len()).map(alone).collect(),

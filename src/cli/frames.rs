@@ -125,8 +125,13 @@ impl Frames {
     }
 }
 
+/// Whether a model takes CIFAR-10's pictures.
+pub fn takes_cifar10(graph: &Graph) -> bool {
+    graph.input == Shape(CIFAR_SHAPE.to_vec())
+}
+
 fn test_images(data: &FrameArgs, graph: &Graph) -> Result<Option<Images>> {
-    if graph.input != Shape(CIFAR_SHAPE.to_vec()) {
+    if !takes_cifar10(graph) {
         return Ok(None);
     }
     locate(data.data.as_deref())?.map(|found| found.load(Split::Test)).transpose()

@@ -22,6 +22,7 @@ mod optimize;
 mod output;
 mod peak;
 mod profile;
+mod provenance;
 mod refine;
 mod replay;
 mod rows;

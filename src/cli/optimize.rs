@@ -20,7 +20,7 @@ use super::profile::{CodecTimes, NodeProfile, ProfileRequest, profile_node};
 use super::refine::{Nodes, refine};
 use super::saved::{say_outdated, say_picked_up};
 use super::scenario::{Circumstances, Measured, ScenarioDocument, emulation_of};
-use super::{rows, stop, store};
+use super::{provenance, rows, stop, store};
 use crate::codec::Encoding;
 use crate::error::{Error, Result};
 use crate::measure::{HostFacts, holds};
@@ -153,8 +153,14 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
             let model = Model::load(&args.model.model)?;
             let route = Route::open(&args.peer, &args.runtime, &emulation, output)?;
             let evidence = Evidence::gather(&model, &device, args.data.as_deref(), output)?;
+            let other = match &evidence {
+                Evidence::Records { .. } => provenance::records_of_other_images(&model, None, output),
+                _ => None,
+            };
             let nodes = Nodes { model: &model, device: &device, route: &route, output };
-            measure_scenario(&nodes, &evidence, emulation, &args.wishes, usize::from(args.refine))?
+            let problem =
+                measure_scenario(&nodes, &evidence, emulation, &args.wishes, usize::from(args.refine))?;
+            Problem { records_of_other_images: other, ..problem }
         }
     };
     let document = optimize(&problem, args.policy, output)?;
@@ -174,6 +180,8 @@ pub struct Problem {
     pub path: PathBuf,
     pub peer: String,
     pub envelope: Envelope,
+    /// Whether its accuracies come from records of other images than those at hand.
+    pub records_of_other_images: Option<bool>,
 }
 
 fn read_scenario(path: &Path, wishes: &Wishes, device: &Device) -> Result<Problem> {
@@ -192,7 +200,8 @@ fn read_scenario(path: &Path, wishes: &Wishes, device: &Device) -> Result<Proble
             ..device.envelope("scenario", None, &emulation_of(&scenario))
         }
     });
-    Ok(Problem { scenario, path: path.into(), peer: "scenario".into(), envelope })
+    let peer = "scenario".into();
+    Ok(Problem { scenario, path: path.into(), peer, envelope, records_of_other_images: None })
 }
 
 /// The whole model runs for so long to tell whether saved layers still hold.
@@ -234,7 +243,8 @@ pub fn measure_scenario(
     let envelope = device.envelope("scenario", Some(&model.graph), &emulation);
     let path = store().save("scenario", &ScenarioDocument::new(&scenario, &envelope))?;
     output.say(format!("saved {}", path.display()));
-    Ok(Problem { scenario, path, peer: route.peer_name().into(), envelope })
+    let peer = route.peer_name().into();
+    Ok(Problem { scenario, path, peer, envelope, records_of_other_images: None })
 }
 
 /// This device's layers and codecs, from the newest saved results that still hold or measured now.
@@ -379,6 +389,7 @@ pub fn optimize(problem: &Problem, policy: Option<Policy>, output: Output) -> Re
         pareto: found.front,
         search: facts,
         accuracy_basis: scenario.accuracy_basis,
+        records_of_other_images: problem.records_of_other_images,
         stability,
         arrivals,
     };

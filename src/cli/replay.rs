@@ -13,7 +13,7 @@ use super::frames::Frames;
 use super::gauge::{Gauge, Speeds};
 use super::model::Model;
 use super::output::Output;
-use super::{rows, stop, store};
+use super::{provenance, rows, stop, store};
 use crate::error::{Error, Result};
 use crate::measure::{Samples, Watch, enough_samples};
 use crate::pipeline::{Answer, FrameSource, Peer, ReplayOptions, Trace, replay, run_in_process};
@@ -79,6 +79,8 @@ pub struct Stage<'a> {
     pub edge: Option<&'a EdgeRoute>,
     pub emulation: Emulation,
     pub data: &'a FrameArgs,
+    /// Whether the model's records are of other images than `data` gives.
+    pub records_of_other_images: Option<bool>,
     pub tasks: usize,
     pub output: Output,
 }
@@ -95,12 +97,16 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
     let crosses = route.nodes.iter().any(|node| node.send.is_some());
     let edge =
         if crosses { Some(EdgeRoute::open(&args.peer, &args.runtime, &emulation, output)?) } else { None };
+    // Predictions that come from elsewhere than from records are no matter of theirs.
+    let from_records = plan.accuracy_basis == AccuracyBasis::Samples;
+    let other = || provenance::of_frames(&model, &args.data, output);
     let stage = Stage {
         model: &model,
         device: &device,
         edge: edge.as_ref(),
         emulation,
         data: &args.data,
+        records_of_other_images: from_records.then(other).flatten(),
         tasks: args.tasks as usize,
         output,
     };
@@ -224,6 +230,7 @@ impl Stage<'_> {
             efficiency: full.efficiency().ok_or_else(too_few)?,
             agreement: agreement(&full, &expected),
             accuracy_basis: job.accuracy_basis,
+            records_of_other_images: self.records_of_other_images,
             frames: frames.name().into(),
             full,
             single,

@@ -8,7 +8,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
-use sha2::{Digest, Sha256};
 
 use super::images::{Images, Split};
 use crate::error::{Error, Result};
@@ -82,24 +81,19 @@ fn find(place: &Path) -> Option<Cifar10> {
     Some(place.join(ARCHIVE)).filter(|archive| archive.is_file()).map(Cifar10::Archive)
 }
 
-/// The SHA-256, in hexadecimal, of the records that these splits were read from: says which data a result was made from.
-pub fn fingerprint(splits: &[&Images]) -> String {
-    let mut hash = Sha256::new();
-    for images in splits {
-        for i in 0..images.len() {
-            // As CIFAR-10's files have it: a byte for the label.
-            hash.update(images.label(i).map(|label| label as u8).as_slice());
-            hash.update(images.bytes(i));
-        }
-    }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl Cifar10 {
     /// The folder or archive.
     pub fn path(&self) -> &Path {
         match self {
             Self::Folder(path) | Self::Archive(path) => path,
+        }
+    }
+
+    /// The files that these splits are read from.
+    pub(super) fn files(&self, splits: &[Split]) -> Vec<PathBuf> {
+        match self {
+            Self::Folder(folder) => names(splits).into_iter().map(|name| folder.join(name)).collect(),
+            Self::Archive(archive) => vec![archive.clone()],
         }
     }
 
@@ -117,8 +111,7 @@ impl Cifar10 {
 
     /// The files that these splits need, by name.
     fn read(&self, splits: &[Split]) -> Result<Files> {
-        let wanted: BTreeSet<&str> =
-            splits.iter().flat_map(|&split| parts(split)).map(|part| part.0).collect();
+        let wanted = names(splits);
         match self {
             Self::Folder(folder) => read_folder(folder, &wanted),
             Self::Archive(archive) => read_archive(archive, &wanted),
@@ -144,6 +137,11 @@ impl Cifar10 {
         Images::new(PICTURE_BYTES, pixels, Some(labels))
             .ok_or_else(|| broken(self.path(), format!("the {split} split has no whole pictures")))
     }
+}
+
+/// The names of the files that these splits are made of.
+fn names(splits: &[Split]) -> BTreeSet<&'static str> {
+    splits.iter().flat_map(|&split| parts(split)).map(|part| part.0).collect()
 }
 
 /// The files of a split, and which of their records belong to it.
@@ -222,6 +220,9 @@ fn read_file(place: &Path, name: &str, size: u64, reader: impl Read) -> Result<V
 }
 
 #[cfg(test)]
+pub(super) use tests::copy_of_cifar10;
+
+#[cfg(test)]
 mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
@@ -246,6 +247,11 @@ mod tests {
             std::fs::write(inner.join(name), bytes).unwrap();
         }
         dir
+    }
+
+    /// The splits that records are made on, with pictures that the number tells from those of other copies.
+    pub fn copy_of_cifar10(number: u8) -> tempfile::TempDir {
+        folder_of(&[(TEST_FILE, &batch(number)), (LAST_TRAIN_FILE, &batch(0))])
     }
 
     fn archive_of(files: &[(&str, &[u8])]) -> Vec<u8> {
@@ -273,14 +279,6 @@ mod tests {
         assert_eq!((validation.len(), test.len()), (5_000, 10_000));
         assert_eq!(validation.bytes(0)[..2], [5, (5_000 % 251) as u8]);
         assert_eq!((validation.label(7), test.bytes(9_999)[0]), (Some(7), 6));
-    }
-
-    #[test]
-    fn the_fingerprint_is_that_of_the_records() {
-        let pixels = [[1; PICTURE_BYTES], [2; PICTURE_BYTES]].concat();
-        let images = Images::new(PICTURE_BYTES, pixels, Some(vec![7, 8])).unwrap();
-        let records = [&[7][..], &[1; PICTURE_BYTES], &[8], &[2; PICTURE_BYTES]].concat();
-        assert_eq!(fingerprint(&[&images]), crate::model::ModelHash::of(&records).0);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Files that appear whole or not at all, and gzip that always writes the same bytes and never reads without a bound.
 
+use std::env;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -10,6 +11,14 @@ use flate2::write::GzEncoder;
 use tempfile::{Builder, NamedTempFile};
 
 use crate::error::{Error, Result};
+
+/// Where what this user can always make again is kept: `$XDG_CACHE_HOME/coprof`, else `~/.cache/coprof`; `None` where there
+/// is no home.
+pub fn user_cache() -> Option<PathBuf> {
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
+    Some(cache.join("coprof"))
+}
 
 /// Writes a file whole or not at all, making its folder where needed.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {

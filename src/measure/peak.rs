@@ -2,7 +2,6 @@
 //! loop. A layer's speed reads as a share of the first, which no layer beats.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
 use std::path::PathBuf;
 use std::thread;
@@ -13,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::stats::Samples;
 use super::watch::Watch;
 use crate::clock::Clock;
-use crate::data::write_whole;
+use crate::data::{user_cache, write_whole};
 use crate::error::{Error, Result};
 use crate::runtime::Burst;
 use crate::units::Micros;
@@ -183,11 +182,9 @@ impl PeakCache {
         Self { path }
     }
 
-    /// In `$XDG_CACHE_HOME/coprof`, else `~/.cache/coprof`; `None` where there is no home.
+    /// In the user's cache; `None` where there is no home.
     pub fn of_user() -> Option<Self> {
-        let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
-        Some(Self::at(cache.join("coprof/host.json")))
+        Some(Self::at(user_cache()?.join("host.json")))
     }
 
     /// The peak that was kept under `key` ([`HostFacts::peak_key`](super::HostFacts::peak_key)).

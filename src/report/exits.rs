@@ -44,6 +44,9 @@ pub struct ExitsDocument {
     pub envelope: Envelope,
     /// The fingerprint of the images.
     pub data_sha256: String,
+    /// Whether the images at hand are others; `null` where there are none, or nobody knows.
+    #[serde(default)]
+    pub records_of_other_images: Option<bool>,
     /// Samples of the test split, on which `exits` and `sweep` are counted.
     pub samples: usize,
     /// Samples of the validation split, on which `chosen` was chosen.

@@ -109,6 +109,10 @@ pub struct OptimizeDocument {
     pub search: SearchFacts,
     /// Where accuracies come from.
     pub accuracy_basis: AccuracyBasis,
+    /// Whether the records that accuracies come from are of other images than those at hand; `null` where they come from
+    /// elsewhere, where there are no images, or where nobody knows.
+    #[serde(default)]
+    pub records_of_other_images: Option<bool>,
     /// Where the best plan stays the best; `null` where a simulation decided otherwise than the search.
     pub stability: Option<Stability>,
     /// Plans under arrivals, where the constraints name some.

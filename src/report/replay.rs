@@ -169,6 +169,10 @@ pub struct ReplayDocument {
     pub agreement: Agreement,
     /// What accuracies are, predicted and measured.
     pub accuracy_basis: AccuracyBasis,
+    /// Whether the model's records, from which the accuracy was predicted, are of other images than `frames`; `null` where there
+    /// are none, or nobody knows.
+    #[serde(default)]
+    pub records_of_other_images: Option<bool>,
     /// `cifar10-test`, `made-up`, or `inputs`: those that were given, whose right class nobody told.
     pub frames: String,
     /// The run with the pipeline full, task by task: rate and stages come from it.
@@ -204,9 +208,12 @@ pub fn replay_view(documents: &[&ReplayDocument]) -> String {
             "made-up" => "the frames are made up",
             _ => "nobody told what is right of the inputs",
         };
-        let accuracy = error
-            .accuracy_points
-            .map_or_else(|| format!("no {name}: {unknown}"), |points| format!("{name} {points:+.2} points"));
+        let other =
+            if document.records_of_other_images == Some(true) { ", predicted on other images" } else { "" };
+        let accuracy = error.accuracy_points.map_or_else(
+            || format!("no {name}: {unknown}"),
+            |points| format!("{name} {points:+.2} points{other}"),
+        );
         text.push_str(&format!(
             "\n{}: rate {:+.1} %, latency {:+.1} % off the prediction, {accuracy}\n  {:.1} % of the bottleneck's own \
              rate; {} of {} answers as in one process",

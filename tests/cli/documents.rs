@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::any_model::inputs;
+use crate::images::copy_of_cifar10;
 use crate::program::{Workplace, repository};
 use crate::schemas::{check, has_keys};
 
@@ -116,6 +117,9 @@ fn a_session_from_layers_to_replay() {
     assert_eq!((&replay["plan"], &replay["predicted"]), (&plan["plan"], &plan["prediction"]));
     // There is no CIFAR-10 here.
     assert_eq!((&replay["frames"], &replay["measured"]["accuracy"]), (&json!("made-up"), &Value::Null));
+    for document in [&exits, &optimized, &replay] {
+        assert_eq!(document["records_of_other_images"], Value::Null);
+    }
 
     check_emulation([&layers, &link, &optimized, &scenario, &plan, &replay]);
     check_tables(&workplace);
@@ -200,6 +204,16 @@ fn check_tables(workplace: &Workplace) {
         (&replayed["measured"]["accuracy"], &replayed["error"]["accuracy_points"]),
         (&Value::Null, &Value::Null)
     );
+    // The records of the bundled models are of no made-up pictures.
+    let data = copy_of_cifar10(workplace, "made-up", 7);
+    let with_images = ["replay", "--tasks", "20", "--data", &data];
+    let (replayed, messages) = workplace.document(&[&with_images, &EMULATED[..]].concat());
+    check("replay", &replayed);
+    assert_eq!(
+        (&replayed["frames"], &replayed["records_of_other_images"]),
+        (&json!("cifar10-test"), &json!(true))
+    );
+    assert!(messages.contains("alexnet's records were made on other images"), "{messages}");
     // Real circumstances are not those of the saved plan.
     workplace.fail(&["replay", "--tasks", "20"], 1, &["coprof optimize", "emulated"]);
 }

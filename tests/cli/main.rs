@@ -5,6 +5,7 @@ mod any_model;
 mod documents;
 mod errors;
 mod help;
+mod images;
 mod peers;
 mod program;
 mod schemas;
