@@ -68,9 +68,8 @@ pub fn measure(
     time: Duration,
     output: Output,
 ) -> Result<(LinkDocument, PathBuf)> {
-    // One after the other: a second connection that idles while the first waits for its turn would be cut off.
     let mut first = Probe(route.connect_alone()?);
-    let mut second = Probe(route.connect()?);
+    let mut second = Second { route, opened: None };
     let bar = output.progress("link");
     let mut progress = |share: f64| bar.set(share);
     let mut watch = Watch::new(&mut progress, &stop::asked);
@@ -131,6 +130,36 @@ impl LinkProbe for Probe {
 
     fn stream_down(&mut self, frame_bytes: usize, frames: usize) -> Result<Stream> {
         self.0.stream_down(frame_bytes, frames).map(stream)
+    }
+}
+
+/// The connection for round trips under load, opened when it is first asked: the edge cuts off one that idles.
+struct Second<'a> {
+    route: &'a Route,
+    opened: Option<Probe>,
+}
+
+impl Second<'_> {
+    fn probe(&mut self) -> Result<&mut Probe> {
+        let probe = match self.opened.take() {
+            Some(probe) => probe,
+            None => Probe(self.route.connect()?),
+        };
+        Ok(self.opened.insert(probe))
+    }
+}
+
+impl LinkProbe for Second<'_> {
+    fn ping(&mut self, send: usize, reply: usize) -> Result<Duration> {
+        self.probe()?.ping(send, reply)
+    }
+
+    fn stream_up(&mut self, frame_bytes: usize, frames: usize) -> Result<Stream> {
+        self.probe()?.stream_up(frame_bytes, frames)
+    }
+
+    fn stream_down(&mut self, frame_bytes: usize, frames: usize) -> Result<Stream> {
+        self.probe()?.stream_down(frame_bytes, frames)
     }
 }
 

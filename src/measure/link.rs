@@ -144,6 +144,8 @@ pub fn measure_link(
         Some(second) => {
             watch.step(done + DOWN_SHARE)?;
             let each = time.mul_f64(LOADED_SHARE);
+            // It may connect only now, which would take long under load.
+            second.ping(PING_BYTES, PING_BYTES)?;
             let mut samples = under_load(second, &mut || fill(&up.0, each, |n, b| probe.stream_up(n, b)))?;
             samples.extend(under_load(second, &mut || fill(&down.0, each, |n, b| probe.stream_down(n, b)))?);
             Some(RoundTrips::new(samples)?)
@@ -225,6 +227,8 @@ fn under_load(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -349,6 +353,37 @@ mod tests {
         let profile = measure_link(&mut first, Some(&mut second), &options, &clock, &mut watch).unwrap();
         let loaded = profile.rtt_loaded_us.unwrap();
         assert!(loaded.median.0 > 1400.0 && profile.rtt_us.median.0 < 300.0, "{loaded:?}");
+    }
+
+    /// Notes what it is asked for: its own letter for a round trip, `s` for a stream.
+    struct Noted<'a>(FakeLink, char, &'a Mutex<String>);
+
+    impl LinkProbe for Noted<'_> {
+        fn ping(&mut self, send: usize, reply: usize) -> Result<Duration> {
+            self.2.lock().unwrap().push(self.1);
+            self.0.ping(send, reply)
+        }
+        fn stream_up(&mut self, frame_bytes: usize, frames: usize) -> Result<Stream> {
+            self.2.lock().unwrap().push('s');
+            self.0.stream_up(frame_bytes, frames)
+        }
+        fn stream_down(&mut self, frame_bytes: usize, frames: usize) -> Result<Stream> {
+            self.2.lock().unwrap().push('s');
+            self.0.stream_down(frame_bytes, frames)
+        }
+    }
+
+    #[test]
+    fn the_second_connection_answers_first_right_before_the_load() {
+        let (link, asked) = (FakeLink::new(10.0, 1e8, 100.0, 0.0), Mutex::default());
+        let (mut first, mut second) = (Noted(link.clone(), '1', &asked), Noted(link.clone(), '2', &asked));
+        let mut ignore = |_| ();
+        let mut watch = Watch::new(&mut ignore, &|| false);
+        let options = LinkOptions::default();
+        measure_link(&mut first, Some(&mut second), &options, &link.clock, &mut watch).unwrap();
+        let asked = asked.into_inner().unwrap();
+        let (_, then) = asked.split_once('2').unwrap();
+        assert_eq!(then.replace('2', ""), "ss", "one stream each way");
     }
 
     #[test]
