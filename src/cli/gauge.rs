@@ -8,7 +8,8 @@ use super::profile::{NodeProfile, ProfileRequest, WholeRequest};
 use super::stop;
 use crate::error::{Error, Result};
 use crate::measure::{Budget, Samples, Watch, profile_whole};
-use crate::pipeline::Peer;
+use crate::model::Source;
+use crate::pipeline::{Pace, Peer};
 use crate::runtime::Backend;
 use crate::units::Micros;
 
@@ -19,6 +20,9 @@ pub struct Gauge<'a> {
     /// `None` where no task crosses the link.
     pub peer: Option<&'a mut Peer>,
 }
+
+/// So often an emulated device runs the whole model in a round.
+const PACED_RUNS: usize = 4;
 
 /// What the whole model takes on each node, on average.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,18 +58,38 @@ impl Gauge<'_> {
         })
     }
 
-    fn device(&mut self, pause: Duration) -> Result<Samples> {
-        on_device(self.device, self.backend, WINDOW, pause)
+    /// The device after pauses, at its own pace: an emulated one is warm again after the first of its repetitions.
+    fn device_paused(&mut self, pace: Pace) -> Result<Vec<Micros>> {
+        if !pace.is_emulated() {
+            return Ok(on_device(self.device, self.backend, WINDOW, PAUSE)?.raw().to_vec());
+        }
+        let (device, backend) = (self.device, &mut *self.backend);
+        let input = timing_inputs(backend.graph()).swap_remove(0);
+        let trunk = backend.graph().trunk();
+        device.on_thread(|_| {
+            let clock = device.clock();
+            let mut times = Vec::with_capacity(PACED_RUNS);
+            for _ in 0..PACED_RUNS {
+                clock.sleep_until(clock.now() + PAUSE);
+                let ((), time) = pace.stretch(&*clock, || {
+                    backend.clear();
+                    backend.put(Source::Input, &input)?;
+                    backend.run_keeping(&trunk, &[])
+                })?;
+                times.push(Micros::from(time.span) * (1.0 / pace.slowdown()));
+            }
+            Ok(times)
+        })
     }
 
-    /// The factors of device and edge, which is measured only beside a device on the same host.
-    pub fn factors(&mut self, same_host: bool) -> Result<[Factors; 2]> {
+    /// The factors of device and edge. Where they are on the same host, each is measured beside the other, too.
+    pub fn factors(&mut self, same_host: bool, pace: Pace) -> Result<[Factors; 2]> {
         let mut alone = [const { Vec::new() }; 2];
         let mut together = [const { Vec::new() }; 2];
         let mut paused = [const { Vec::new() }; 2];
         for _ in 0..ROUNDS {
-            alone[0].extend(self.device(Duration::ZERO)?.raw());
-            paused[0].extend(self.device(PAUSE)?.raw());
+            alone[0].extend(on_device(self.device, self.backend, WINDOW, Duration::ZERO)?.raw());
+            paused[0].extend(self.device_paused(pace)?);
             if let Some(peer) = self.peer.as_deref_mut() {
                 alone[1].extend(on_edge(peer, WINDOW, Duration::ZERO)?.raw());
                 paused[1].extend(on_edge(peer, WINDOW, PAUSE)?.raw());

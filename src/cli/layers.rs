@@ -184,6 +184,9 @@ mod tests {
             layers: vec![all(1000.0); graph.layers.len()],
             whole: all(5000.0),
             exits: vec![all(10.0); graph.exits.len()],
+            input: None,
+            disturbance: Disturbance::default(),
+            attempts: 1,
         };
         let peak = HostPeak {
             peak_gflops: 1.0,

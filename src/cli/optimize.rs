@@ -323,7 +323,7 @@ fn profile_edge(
     let mut backend = device.on_thread(|thread| device.load(&model.graph, thread))?;
     let factors = {
         let mut gauge = Gauge { device, backend: &mut backend, peer: Some(&mut peer) };
-        gauge.factors(cores.as_ref().is_some_and(|[here, there]| here != there))?
+        gauge.factors(cores.as_ref().is_some_and(|[here, there]| here != there), args::pace(&emulation)?)?
     };
     drop(peer);
     let overheads = null::measure(device, route, &emulation, &link.profile)?;

@@ -192,8 +192,9 @@ fn newest_plan(
 /// A run is cut into so many rounds at most: between them both nodes run the whole model for a moment, which tells how far their
 /// speed has moved since they were profiled.
 const ROUNDS: usize = 10;
-/// A round has so many pipelines full at least, so that most of its tasks find it full.
-const PIPELINES_A_ROUND: usize = 4;
+/// A round has so many tasks at least: with fewer, stages that are about as slow as the bottleneck now and then have more to do
+/// than it, by the chance of who leaves early.
+const TASKS_A_ROUND: usize = 150;
 const GAUGE: Duration = Duration::from_millis(40);
 
 /// What ran, and the nodes' speeds before, between and after the rounds.
@@ -242,7 +243,7 @@ impl Stage<'_> {
         let crosses = route.nodes.iter().any(|node| node.send.is_some());
         let mut peer = self.edge.filter(|_| crosses).map(|edge| edge.connect_with(self.model)).transpose()?;
         let in_flight = in_flight(job.predicted);
-        let rounds = (self.tasks / (PIPELINES_A_ROUND * in_flight)).clamp(1, ROUNDS);
+        let rounds = (self.tasks / TASKS_A_ROUND).clamp(1, ROUNDS);
         let bar = self.output.progress(job.name);
         let mut ran = Ran { full: Trace::default(), single: Trace::default(), speeds: Vec::new() };
         let gauge = |backend: &mut dyn Backend, peer: Option<&mut Peer>| {

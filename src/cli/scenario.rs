@@ -134,8 +134,7 @@ impl Measured<'_> {
         Ok(Node {
             task_us: node.task_us + overhead,
             busy_factor: factors[index].busy,
-            // An emulated node repeats its work while it is warm, whatever came before.
-            pause_factor: if slowdown == 1.0 { factors[index].pause } else { 1.0 },
+            pause_factor: factors[index].pause,
             core: cores.as_ref().map(|cores| cores[index].clone()),
             ..node
         })
