@@ -13,7 +13,8 @@ fn layers(criterion: &mut Criterion) {
     let graph = Arc::new(
         Graph::from_onnx("alexnet", include_bytes!("../models/alexnet.onnx")).expect("bundled model"),
     );
-    let mut backend = TorchBackend::load(Arc::clone(&graph), TorchDevice::CPU, &thread).expect("bundled model");
+    let mut backend =
+        TorchBackend::load(Arc::clone(&graph), TorchDevice::CPU, &thread).expect("bundled model");
     let pixels = vec![127.0f32; graph.input.elements()];
     let trunk = graph.trunk();
     let logits = Source::Layer(graph.exits[graph.final_exit().0].logits);

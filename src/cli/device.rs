@@ -103,10 +103,7 @@ impl Device {
     }
 
     /// Runs `work` on a thread of its own that is readied for layers.
-    pub fn on_thread<T: Send>(
-        &self,
-        work: impl FnOnce(&ComputeThread) -> Result<T> + Send,
-    ) -> Result<T> {
+    pub fn on_thread<T: Send>(&self, work: impl FnOnce(&ComputeThread) -> Result<T> + Send) -> Result<T> {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| work(&self.prepare_thread()));
             thread

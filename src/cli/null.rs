@@ -48,9 +48,8 @@ pub fn measure(
     let mut backend = device.on_thread(|thread| device.load(&model.graph, thread))?;
     let mut peer = route.connect_with(&model)?;
     let request = ProfileRequest { layers: true, ..ProfileRequest::default() };
-    let here = device.on_thread(|_| {
-        profile_node(&mut backend, &request, &*device.clock(), &mut |_| (), &stop::asked)
-    })?;
+    let here = device
+        .on_thread(|_| profile_node(&mut backend, &request, &*device.clock(), &mut |_| (), &stop::asked))?;
     let there = ask(&mut peer, &request, &mut |_| ())?;
     let mut null = Null { device, emulation, model: &model, backend: &mut backend, peer: &mut peer };
     let mut full = Vec::new();
@@ -166,7 +165,8 @@ fn overheads(full: &[Trace], single: &Trace, parts: &Parts, link: &LinkProfile) 
     // From start to start: none of them waits for room.
     let device = full.iter().flat_map(pairs).map(|((task, _), (next, _))| next.started_us - task.started_us);
     // From start to start, of those that had arrived before the one before was done.
-    let queued = full.iter().flat_map(pairs).filter(|((_, this), (_, next))| next.arrived_us <= this.edge_finished_us);
+    let queued =
+        full.iter().flat_map(pairs).filter(|((_, this), (_, next))| next.arrived_us <= this.edge_finished_us);
     let edge = queued.map(|((_, this), (_, next))| next.edge_started_us - this.edge_started_us);
     let message = (task_bytes(8) - frame_bytes(0)) as f64;
     let link = link_of(link);

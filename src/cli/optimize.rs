@@ -20,7 +20,7 @@ use super::profile::{CodecTimes, NodeProfile, ProfileRequest, profile_node};
 use super::refine::{Nodes, refine};
 use super::saved::{say_outdated, say_picked_up};
 use super::scenario::{Circumstances, Measured, ScenarioDocument, emulation_of};
-use super::{provenance, rows, stop, store};
+use super::{provenance, rows, stop, store, trial};
 use crate::codec::Encoding;
 use crate::error::{Error, Result};
 use crate::measure::{HostFacts, holds};
@@ -239,6 +239,7 @@ pub fn measure_scenario(
             node.name
         ));
     }
+    trial::calibrate(&mut scenario, nodes, &emulation)?;
     refine(&mut scenario, plans, nodes)?;
     let envelope = device.envelope("scenario", Some(&model.graph), &emulation);
     let path = store().save("scenario", &ScenarioDocument::new(&scenario, &envelope))?;
@@ -305,7 +306,7 @@ fn saved_codecs(
     Ok(None)
 }
 
-/// The edge's layers and codecs, and what both nodes do to each other.
+/// The edge's layers and codecs, and what both nodes have to do with each other.
 fn profile_edge(
     nodes: &Nodes<'_>,
     encodings: Vec<Encoding>,
@@ -318,16 +319,10 @@ fn profile_edge(
     let mut peer = route.connect_with(model)?;
     let edge = ask(&mut peer, &request, &mut |share| bar.set(share))?;
     drop(bar);
-    let _bar = output.progress("both nodes at once");
     let cores = cores_of(device, peer.host());
-    let mut backend = device.on_thread(|thread| device.load(&model.graph, thread))?;
-    let factors = {
-        let mut gauge = Gauge { device, backend: &mut backend, peer: Some(&mut peer) };
-        gauge.factors(cores.as_ref().is_some_and(|[here, there]| here != there), args::pace(&emulation)?)?
-    };
     drop(peer);
     let overheads = null::measure(device, route, &emulation, &link.profile)?;
-    Ok((edge, Circumstances { factors, overheads, cores }))
+    Ok((edge, Circumstances { overheads, cores }))
 }
 
 /// Names of the cores of device and edge where they are on one host: the same one where they get in each other's way.
@@ -380,7 +375,12 @@ pub fn optimize(problem: &Problem, policy: Option<Policy>, output: Output) -> Re
         constraints: scenario.constraints,
         accuracy_floor: scenario.accuracy_floor(),
         uncut_accuracy: scenario.uncut_accuracy(),
-        unsettled: scenario.nodes.iter().filter(|node| node.unsettled).map(|node| node.name.clone()).collect(),
+        unsettled: scenario
+            .nodes
+            .iter()
+            .filter(|node| node.unsettled)
+            .map(|node| node.name.clone())
+            .collect(),
         samples: scenario.samples(),
         uncut_samples: (!scenario.uncut_outcomes.is_empty()).then(|| scenario.uncut_samples()),
         best: found.best,

@@ -32,16 +32,7 @@ pub struct ProfileRequest {
     pub ranges: Vec<Range>,
     /// The whole trunk, over and over for so long.
     #[serde(default)]
-    pub whole: Option<WholeRequest>,
-}
-
-/// How to run the whole trunk.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WholeRequest {
-    /// For so long.
-    pub time_us: Micros,
-    /// With a pause before each run.
-    pub pause_us: Micros,
+    pub whole_for_us: Option<Micros>,
 }
 
 /// The mean times of one encoding at one cut on one node.
@@ -90,8 +81,8 @@ pub fn profile_node(
     let has_codecs = !request.encodings.is_empty();
     let parts = f64::from(u8::from(request.layers) + u8::from(has_codecs)).max(1.0);
     let mut profile = NodeProfile::default();
-    if let Some(whole) = request.whole {
-        profile.whole = Some(run_whole(backend, clock, whole, &inputs, &mut Watch::new(progress, stop))?);
+    if let Some(time) = request.whole_for_us {
+        profile.whole = Some(run_whole(backend, clock, time, &inputs, &mut Watch::new(progress, stop))?);
     }
     if !request.ranges.is_empty() {
         let mut watch = Watch::new(progress, stop);
@@ -117,18 +108,18 @@ pub fn profile_node(
     Ok(profile)
 }
 
-/// Runs the whole trunk as asked, at most a minute and a thousand times.
+/// Runs the whole trunk for so long, at most a minute and a thousand times.
 fn run_whole(
     backend: &mut dyn Backend,
     clock: &dyn Clock,
-    request: WholeRequest,
+    time: Micros,
     inputs: &[&[f32]],
     watch: &mut Watch<'_>,
 ) -> Result<Samples> {
     const MOST: Micros = Micros(60e6);
-    let span = |time: Micros| Micros(time.0.clamp(0.0, MOST.0)).to_duration();
-    let budget = Budget { min_runs: 3, min_time: span(request.time_us), max_runs: 1000 };
-    profile_whole(backend, clock, inputs, budget, span(request.pause_us), watch)
+    let time = Micros(time.0.clamp(0.0, MOST.0)).to_duration();
+    let budget = Budget { min_runs: 3, min_time: time, max_runs: 1000 };
+    profile_whole(backend, clock, inputs, budget, watch)
 }
 
 fn measure_codecs(

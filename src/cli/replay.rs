@@ -1,7 +1,7 @@
 //! `coprof replay`: the plan, end to end.
 
-use std::path::{Path, PathBuf};
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
@@ -195,7 +195,7 @@ const ROUNDS: usize = 10;
 /// A round has so many tasks at least: with fewer, stages that are about as slow as the bottleneck now and then have more to do
 /// than it, by the chance of who leaves early.
 const TASKS_A_ROUND: usize = 150;
-const GAUGE: Duration = Duration::from_millis(40);
+const GAUGE: Duration = Duration::from_millis(60);
 
 /// What ran, and the nodes' speeds before, between and after the rounds.
 struct Ran {
@@ -300,7 +300,9 @@ impl Stage<'_> {
             let mut progress = |share: f64| bar.set(share);
             let mut watch = Watch::new(&mut progress, &stop::asked);
             let mut step = |done: usize| watch.step(done as f64 / frames.len() as f64);
-            let load = |_| -> Result<Box<dyn Backend>> { Ok(Box::new(self.device.load(&self.model.graph, thread)?)) };
+            let load = |_| -> Result<Box<dyn Backend>> {
+                Ok(Box::new(self.device.load(&self.model.graph, thread)?))
+            };
             let mut backends = route.nodes.iter().map(load).collect::<Result<Vec<_>>>()?;
             run_in_process(route, &mut backends, frames, &mut step)
         })
@@ -320,10 +322,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// What is left of the error where each node's change of speed since its profile is taken out, round by round.
 fn drift(predicted: &Prediction, speeds: &[Speeds], measured: &Measured) -> Option<Drift> {
-    let profiled = |node: usize| {
-        let basis = predicted.nodes.get(node)?;
-        basis.whole_us.map(|whole| whole * basis.busy_factor)
-    };
+    let profiled = |node: usize| predicted.nodes.get(node)?.whole_us;
     let factors = |speeds: &Speeds| -> Option<Vec<f64>> {
         let edge = speeds.edge.map(|edge| Some(edge / profiled(1)?));
         std::iter::once(Some(speeds.device / profiled(0)?)).chain(edge).collect()
@@ -362,7 +361,7 @@ fn measured(full: &Trace, single: &Trace, frames: &Frames) -> Result<Measured> {
     Ok(Measured {
         rate_per_s: full.rate_per_s().ok_or_else(too_few)?,
         latency_us: Latency {
-            mean: latencies.mean(),
+            mean: single.mean_latency().ok_or_else(too_few)?,
             median: latencies.median(),
             p90: latencies.percentile(0.9),
             p99: latencies.percentile(0.99),

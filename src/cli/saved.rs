@@ -20,8 +20,7 @@ pub fn say_outdated(output: Output, what: &str, path: &Path, envelope: &Envelope
 }
 
 fn age(envelope: &Envelope) -> String {
-    envelope.age().map_or_else(
-        || envelope.created.clone(),
-        |age| format!("{} old", humantime::format_duration(age)),
-    )
+    envelope
+        .age()
+        .map_or_else(|| envelope.created.clone(), |age| format!("{} old", humantime::format_duration(age)))
 }

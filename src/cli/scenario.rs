@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use super::crossings::crossings;
 use super::evidence::Evidence;
-use super::gauge::Factors;
 use super::model::Model;
 use super::null::Overheads;
 use super::profile::{CodecTimes, NodeProfile};
@@ -77,8 +76,6 @@ pub struct Measured<'a> {
 
 /// What was measured of both nodes together.
 pub struct Circumstances {
-    /// Of device and edge, what company and pauses do to them.
-    pub factors: [Factors; 2],
     /// What the pipeline itself costs.
     pub overheads: Overheads,
     /// The cores that they compute on, where they are on one host.
@@ -128,13 +125,11 @@ impl Measured<'_> {
     }
 
     fn node(&self, index: usize, exits: &[ExitId], profile: &NodeProfile, slowdown: f64) -> Result<Node> {
-        let Circumstances { factors, overheads, cores } = self.circumstances;
+        let Circumstances { overheads, cores } = self.circumstances;
         let node = node(["device", "edge"][index], &self.model.graph, exits, profile, slowdown)?;
         let overhead = [overheads.device_us, overheads.edge_us][index];
         Ok(Node {
             task_us: node.task_us + overhead,
-            busy_factor: factors[index].busy,
-            pause_factor: factors[index].pause,
             core: cores.as_ref().map(|cores| cores[index].clone()),
             ..node
         })
@@ -342,7 +337,11 @@ fn node(name: &str, graph: &Graph, exits: &[ExitId], profile: &NodeProfile, slow
         emulated_slowdown: (slowdown != 1.0).then_some(slowdown),
         layers_us: graph.trunk().into_iter().map(|id| time(&layers.layers[id.0])).collect(),
         exits_us: exits.iter().map(|exit| time(&layers.exits[exit.0])).collect(),
-        task_us: if name == "device" { layers.input.as_ref().map_or(Micros::ZERO, time) } else { Micros::ZERO },
+        task_us: if name == "device" {
+            layers.input.as_ref().map_or(Micros::ZERO, time)
+        } else {
+            Micros::ZERO
+        },
         whole_us: Some(whole.mean()),
         unsettled: !layers.is_settled(graph) || profile.codec_disturbance.is_heavy(),
         speeds: speeds(whole),

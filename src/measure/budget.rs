@@ -32,7 +32,8 @@ impl Budget {
     /// never get them.
     pub fn is_exhausted(&self, runs: usize, spent: Duration) -> bool {
         const PATIENCE: u32 = 4;
-        runs >= self.max_runs || (runs >= PATIENCE as usize * self.min_runs && spent >= PATIENCE * self.min_time)
+        runs >= self.max_runs
+            || (runs >= PATIENCE as usize * self.min_runs && spent >= PATIENCE * self.min_time)
     }
 
     /// How far along `runs` that took `spent` are, 0 to 1.

@@ -131,9 +131,11 @@ pub fn measure_link(
     let time = options.time;
     let idle = idle_round_trips(probe, time.mul_f64(IDLE_SHARE), clock, watch)?;
     let rtt = idle.median.to_duration();
-    let direction = |stream: &mut dyn FnMut(usize, usize) -> Result<Stream>, watch: &mut Watch<'_>, done, share| {
-        DirectionProbe { stream, rtt, clock, watch, progress: (done, done + share) }.measure(time.mul_f64(share))
-    };
+    let direction =
+        |stream: &mut dyn FnMut(usize, usize) -> Result<Stream>, watch: &mut Watch<'_>, done, share| {
+            DirectionProbe { stream, rtt, clock, watch, progress: (done, done + share) }
+                .measure(time.mul_f64(share))
+        };
     let up = direction(&mut |bytes, frames| probe.stream_up(bytes, frames), watch, IDLE_SHARE, UP_SHARE)?;
     watch.step(IDLE_SHARE + UP_SHARE)?;
     let tiny = (PING_BYTES, idle.median);

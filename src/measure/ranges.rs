@@ -1,7 +1,5 @@
 //! Times of whole ranges of layers: what a node takes for a stretch of the trunk in one call.
 
-use std::time::Duration;
-
 use super::budget::Budget;
 use super::sampler::Sampler;
 use super::stats::Samples;
@@ -28,7 +26,8 @@ pub fn profile_ranges(
         return Err(no_inputs());
     }
     let graph = backend.graph().clone();
-    let mut stretches: Vec<Stretch> = ranges.iter().map(|(from, to)| Stretch::new(&graph, from, to)).collect();
+    let mut stretches: Vec<Stretch> =
+        ranges.iter().map(|(from, to)| Stretch::new(&graph, from, to)).collect();
     let mut start = clock.now();
     for pass in 0_usize.. {
         if pass == WARM_UP {
@@ -51,13 +50,12 @@ pub fn profile_ranges(
     stretches.into_iter().map(|stretch| stretch.times.finish().ok_or_else(none)).collect()
 }
 
-/// Times the whole trunk in one call, again and again, with a pause before each run. `budget` counts undisturbed runs and time.
+/// Times the whole trunk in one call, again and again. `budget` counts undisturbed runs and time.
 pub fn profile_whole(
     backend: &mut dyn Backend,
     clock: &dyn Clock,
     inputs: &[&[f32]],
     budget: Budget,
-    pause: Duration,
     watch: &mut Watch<'_>,
 ) -> Result<Samples> {
     let graph = backend.graph().clone();
@@ -71,9 +69,6 @@ pub fn profile_whole(
             break;
         }
         watch.step(budget.share(run, spent))?;
-        if !pause.is_zero() {
-            clock.sleep_until(clock.now() + pause);
-        }
         whole.pass(backend, clock, inputs[run % inputs.len()])?;
     }
     whole.times.finish().ok_or_else(|| Error::unmet("the budget allows no runs"))
@@ -113,6 +108,8 @@ impl Stretch {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::clock::ManualClock;
     use crate::model::samples::chain;

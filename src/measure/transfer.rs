@@ -148,7 +148,8 @@ fn burst(streams: &[Stream], lasting: BitRate) -> Option<Burst> {
     let lasting = lasting.0 / 8e6;
     let beyond = streams.iter().map(|seen| seen.bytes as f64 - lasting * Micros::from(seen.span).0);
     let bytes: f64 = beyond.filter(|bytes| *bytes > 0.0).sum();
-    let most = streams.iter().filter(|seen| seen.bytes as f64 >= LEAST_BYTES).map(rate_of).fold(0.0, f64::max);
+    let most =
+        streams.iter().filter(|seen| seen.bytes as f64 >= LEAST_BYTES).map(rate_of).fold(0.0, f64::max);
     (bytes >= LEAST_BYTES && most > 2.0 * lasting)
         .then_some(Burst { bytes: bytes as u64, bits_per_second: BitRate(8e6 * most) })
 }
@@ -213,7 +214,13 @@ impl DirectionProbe<'_, '_> {
             let frame = (bytes / 8).clamp(SMALLEST_FRAME * SIZE_STEP, LARGEST_FRAME);
             let seen = (self.stream)(frame, bytes / frame)?;
             let falls = streams.last().is_some_and(|before| rate_of(&seen) < STILL_FALLING * rate_of(before));
-            settled = if seen.span < long_enough { 0 } else if falls { 1 } else { settled + 1 };
+            settled = if seen.span < long_enough {
+                0
+            } else if falls {
+                1
+            } else {
+                settled + 1
+            };
             if seen.span < long_enough {
                 // Small steps, since a bucket that runs out in the middle of a stream makes it many times longer; but on a long way
                 // round trips cost more than that.

@@ -312,7 +312,16 @@ impl Parts {
                 }
             };
             let [started_us, computed_us, finished_us] = [started, computed, finished].map(Micros::from);
-            tasks.push(TaskTrace { seq, frame, answer, disturbed, started_us, computed_us, crossed, finished_us });
+            tasks.push(TaskTrace {
+                seq,
+                frame,
+                answer,
+                disturbed,
+                started_us,
+                computed_us,
+                crossed,
+                finished_us,
+            });
         }
         if tasks.len() < options.tasks {
             return Err(Error::peer(

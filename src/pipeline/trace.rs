@@ -1,8 +1,11 @@
 //! What happened in a run, task by task, and what follows from it: rate, latencies, stage times, bottleneck.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::stage_runner::Answer;
+use crate::model::ExitId;
 use crate::plan::Stage;
 use crate::units::{Micros, Share};
 
@@ -131,9 +134,18 @@ impl Trace {
 
     /// From the start of each steady task to its answer, the disturbed ones left out.
     pub fn latencies(&self) -> Vec<Micros> {
-        let all = self.is_disturbed_throughout();
-        let counted = self.steady().filter(|task| all || !task.disturbed);
+        let weights = self.weights();
+        let counted = self.steady().filter(|task| weights.of(task) > 0.0);
         counted.map(|task| task.finished_us - task.started_us).collect()
+    }
+
+    /// Their mean; `None` without any.
+    pub fn mean_latency(&self) -> Option<Micros> {
+        let weights = self.weights();
+        let weighed = self.steady().map(|task| (weights.of(task), task.finished_us - task.started_us));
+        let (weight, sum) = weighed
+            .fold((0.0, Micros::ZERO), |(weight, sum), (own, latency)| (weight + own, sum + latency * own));
+        (weight > 0.0).then(|| sum * (1.0 / weight))
     }
 
     /// How many of the steady tasks were disturbed.
@@ -141,9 +153,15 @@ impl Trace {
         self.steady().filter(|task| task.disturbed).count()
     }
 
-    /// Whether most were: then the others say no more.
-    fn is_disturbed_throughout(&self) -> bool {
-        2 * self.disturbed() > self.steady().count()
+    /// How much each task counts in a mean.
+    fn weights(&self) -> Weights {
+        let mut weights = Weights::default();
+        for task in self.steady() {
+            let (all, undisturbed) = weights.0.entry(task.answer.exit).or_default();
+            *all += 1;
+            *undisturbed += usize::from(!task.disturbed);
+        }
+        weights
     }
 
     /// Device, link and edge: mean busy time per steady and undisturbed task, those included that never reached the stage.
@@ -154,14 +172,13 @@ impl Trace {
     /// - edge: decoding, layers and exits.
     pub fn stages(&self) -> Vec<Stage> {
         let (mut sums, mut crossings, mut tasks) = ([Micros::ZERO; 3], 0, 0);
-        let all = self.is_disturbed_throughout();
+        let (weights, mut total) = (self.weights(), 0.0);
         let mut link_free = Micros(f64::NEG_INFINITY);
         let in_runs = self.each_run().flat_map(|run| {
             let warm_up = self.warm_up(run);
             run.iter().enumerate().map(move |(at, task)| (at >= warm_up, task))
         });
         for (is_steady, task) in in_runs {
-            let counts = is_steady && (all || !task.disturbed);
             let device_done = task.crossed.map_or(task.computed_us, |crossed| crossed.encoded_us);
             let mut busy = [device_done - task.started_us, Micros::ZERO, Micros::ZERO];
             if let Some(crossed) = task.crossed {
@@ -169,15 +186,16 @@ impl Trace {
                 busy[1] = Micros::ZERO.max(crossed.arrived_us - began);
                 busy[2] = crossed.edge_finished_us - crossed.edge_started_us;
                 link_free = crossed.arrived_us;
-                crossings += usize::from(counts);
+                crossings += usize::from(is_steady);
             }
-            if counts {
-                tasks += 1;
-                sums.iter_mut().zip(busy).for_each(|(sum, busy)| *sum += busy);
+            if is_steady {
+                let weight = weights.of(task);
+                (tasks, total) = (tasks + 1, total + weight);
+                sums.iter_mut().zip(busy).for_each(|(sum, busy)| *sum += busy * weight);
             }
         }
         let share = Share::of(crossings, tasks);
-        let mean = |sum: Micros| sum * (1.0 / tasks.max(1) as f64);
+        let mean = |sum: Micros| sum * (1.0 / f64::max(total, 1.0));
         let shares = [Share(1.0), share, share];
         let stages = STAGES.iter().zip(sums).zip(shares);
         stages.map(|((name, sum), share)| Stage { name: (*name).into(), time_us: mean(sum), share }).collect()
@@ -194,11 +212,26 @@ impl Trace {
     }
 }
 
+/// Per exit how many tasks left there, and how many of them undisturbed. The longer a task takes, the likelier it is disturbed:
+/// were the disturbed ones just left out, those that leave early would count too much. So the undisturbed ones of each exit stand
+/// for all of it.
+#[derive(Default)]
+struct Weights(BTreeMap<ExitId, (usize, usize)>);
+
+impl Weights {
+    fn of(&self, task: &TaskTrace) -> f64 {
+        match self.0.get(&task.answer.exit) {
+            // Where most were disturbed, the others say no more than all.
+            Some((all, undisturbed)) if 2 * undisturbed < *all => 1.0,
+            Some((all, undisturbed)) if !task.disturbed => *all as f64 / *undisturbed as f64,
+            _ => 0.0,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ExitId;
-
     const DELAY: f64 = 5.0;
 
     /// A pipeline with given times per stage, in which every `crossing`-th task crosses; computed step by step.
@@ -315,6 +348,15 @@ mod tests {
         assert_eq!(trace.disturbed(), trace.steady().count() / 5);
         close(busy(&trace)[0], 20.0, 1e-9);
         assert!(trace.latencies().iter().all(|latency| latency.0 < 100.0));
+        // Half of the tasks leave early: they are not counted more for the others' being disturbed.
+        for task in trace.tasks.iter_mut().step_by(2) {
+            (task.answer.exit, task.disturbed) = (ExitId(1), false);
+            task.finished_us = task.started_us + Micros(1.0);
+        }
+        let early = trace.steady().filter(|task| task.answer.exit == ExitId(1)).count() as f64;
+        let share = early / trace.steady().count() as f64;
+        let late = trace.latencies().into_iter().map(|latency| latency.0).fold(0.0, f64::max);
+        close(trace.mean_latency().unwrap().0, share + (1.0 - share) * late, 1e-9);
         trace.tasks.iter_mut().for_each(|task| task.disturbed = true);
         assert_eq!(trace.latencies().len(), trace.steady().count(), "all, where hardly one was undisturbed");
     }

@@ -52,7 +52,7 @@ fn random_node(rng: &mut StdRng, index: usize, trunk: &Trunk, cuts: &[LayerSet],
             .unwrap_or_default(),
         task_us: maybe(rng, 0.5, time).unwrap_or_default(),
         busy_factor: maybe(rng, 0.3, |rng| rng.random_range(1.0..2.0)).unwrap_or(1.0),
-        pause_factor: maybe(rng, 0.3, |rng| rng.random_range(0.9..2.0)).unwrap_or(1.0),
+        pause_us: maybe(rng, 0.3, time).unwrap_or_default(),
         ..Node::default()
     }
 }

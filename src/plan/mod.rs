@@ -38,8 +38,8 @@ pub use policy::Policy;
 pub use predict::{NodeBasis, Prediction, Stage, predict, workload};
 pub use route::{Crossing, NodeRoute, Route, Step};
 pub use scenario::{
-    AccuracyBasis, Constraints, EncodedFrontier, ExitSite, Link, LoneMessage, LossyOutcomes, Marginal, MarginalStep,
-    ModelId, Node, Range, SCHEMA, Scenario, TrunkLayer, in_flight, threshold_steps,
+    AccuracyBasis, Constraints, EncodedFrontier, ExitSite, Link, LoneMessage, LossyOutcomes, Marginal,
+    MarginalStep, ModelId, Node, Range, SCHEMA, Scenario, TrunkLayer, in_flight, threshold_steps,
 };
 pub use script::{Stretch, stretches};
 pub use search::{Found, FrontPlan, Predicted, search};

@@ -62,12 +62,10 @@ pub struct Prediction {
 /// What a node's times in a prediction rest on: see the fields of the same name of a scenario's node.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeBasis {
-    /// Its whole trunk when it was measured; `null` where the scenario does not tell.
+    /// Its whole trunk when it was measured, beside the other node's where tasks cross; `null` where the scenario does not tell.
     pub whole_us: Option<Micros>,
     /// By this its stage's time is longer than its parts by themselves.
     pub busy_factor: f64,
-    /// By this its part of the latency is longer.
-    pub pause_factor: f64,
 }
 
 impl Prediction {
@@ -82,8 +80,8 @@ impl Prediction {
         let mut stages = self.stages.clone();
         let mut latency = self.latency_us;
         for (node, stage) in stages.iter_mut().step_by(2).enumerate() {
-            let basis = self.nodes.get(node).map_or(1.0, |basis| basis.pause_factor / basis.busy_factor);
-            latency += stage.time_us * (basis * (factor(node) - 1.0));
+            let busy = self.nodes.get(node).map_or(1.0, |basis| basis.busy_factor);
+            latency += stage.time_us * ((factor(node) - 1.0) / busy);
             stage.time_us = stage.time_us * factor(node);
         }
         (slowest(&stages, self.one_core).0, latency)
@@ -135,9 +133,8 @@ fn accuracy(scenario: &Scenario, plan: &Plan, right: usize) -> Share {
 fn bases(scenario: &Scenario, script: &Script<'_>) -> Vec<NodeBasis> {
     let crosses = script.message_bytes.iter().any(Option::is_some);
     let basis = |node: &Node| NodeBasis {
-        whole_us: node.whole_us,
+        whole_us: node.whole_busy_us.filter(|_| crosses).or(node.whole_us),
         busy_factor: if crosses { node.busy_factor } else { 1.0 },
-        pause_factor: node.pause_factor,
     };
     scenario.nodes.iter().map(basis).collect()
 }
@@ -146,12 +143,6 @@ fn bases(scenario: &Scenario, script: &Script<'_>) -> Vec<NodeBasis> {
 fn busy(nodes: &[NodeBasis], stages: &[Micros]) -> Vec<Micros> {
     let factor = |stage: usize| if stage % 2 == 0 { nodes[stage / 2].busy_factor } else { 1.0 };
     stages.iter().enumerate().map(|(stage, &time)| time * factor(stage)).collect()
-}
-
-/// What the stages make of the latency of a task alone in the pipeline.
-fn alone(nodes: &[NodeBasis], stages: &[Micros]) -> Micros {
-    let factor = |stage: usize| if stage % 2 == 0 { nodes[stage / 2].pause_factor } else { 1.0 };
-    stages.iter().enumerate().map(|(stage, &time)| time * factor(stage)).sum()
 }
 
 /// The interval, and the stage that sets it: on a tie the earlier one. Nodes with one core between them take turns, so that what
@@ -196,7 +187,7 @@ pub(super) fn predict_in(space: &Space<'_>, plan: &Plan) -> Result<Prediction> {
     Ok(Prediction {
         rate_per_s: interval_us.rate_per_s(),
         interval_us,
-        latency_us: mean(alone(&nodes, &times) + travel),
+        latency_us: mean(times.iter().copied().sum::<Micros>() + travel),
         accuracy: accuracy(scenario, plan, right),
         bytes_per_task: crossed.map(|(k, bytes)| bytes.unwrap_or(0.0) * stages[2 * k + 1].share.0).sum(),
         bottleneck: stages[slowest].name.clone(),

@@ -127,19 +127,23 @@ pub struct Node {
     /// What a task costs it beside layers, exits and codecs: taking it on and handing it over. Left out: 0.
     #[serde(default)]
     pub task_us: Micros,
-    /// How many times as long its work takes while the others on its host work, too, as in a full pipeline. It counts in full,
-    /// however little the others have to do, wherever tasks cross a link at all.
+    /// How many times as long its work takes in a full pipeline, beside the others', as its parts do by themselves. It counts in
+    /// full, however little the others have to do, wherever tasks cross a link at all.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub busy_factor: f64,
-    /// How many times as long its work takes after a pause, as for a task that is alone in the pipeline.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    pub pause_factor: f64,
+    /// By how much its work on a task takes longer after a pause, as for a task that is alone in the pipeline: caches have gone
+    /// cold. Left out: 0.
+    #[serde(default)]
+    pub pause_us: Micros,
     /// The core that it computes on, under any name. Nodes of one name take turns instead of working at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub core: Option<String>,
     /// What its whole trunk took in one call when it was measured: tells later how far its speed has moved since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whole_us: Option<Micros>,
+    /// The same while the other node ran its own, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole_busy_us: Option<Micros>,
     /// Whether its times did not settle when they were measured: others had its core, or its layers and its whole trunk did not fit
     /// together.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -161,9 +165,10 @@ impl Default for Node {
             may_not_run: Vec::new(),
             task_us: Micros::ZERO,
             busy_factor: 1.0,
-            pause_factor: 1.0,
+            pause_us: Micros::ZERO,
             core: None,
             whole_us: None,
+            whole_busy_us: None,
             unsettled: false,
             speeds: Vec::new(),
         }
@@ -518,10 +523,11 @@ impl Scenario {
             if !(node.busy_factor.is_finite() && node.busy_factor >= 1.0) {
                 return Err(format!("the busy_factor of node '{}' must be at least 1", node.name));
             }
-            if !node.speeds.iter().copied().chain([node.pause_factor]).all(is_factor) {
-                return Err(format!("pause_factor and speeds of node '{}' must be positive numbers", node.name));
+            if !node.speeds.iter().copied().all(is_factor) {
+                return Err(format!("the speeds of node '{}' must be positive numbers", node.name));
             }
-            let ranges = node.ranges.iter().map(|range| &range.time_us).chain([&node.task_us]);
+            let ranges =
+                node.ranges.iter().map(|range| &range.time_us).chain([&node.task_us, &node.pause_us]);
             if !node.layers_us.iter().chain(&node.exits_us).chain(ranges).all(|time| is_span(*time)) {
                 return Err(format!("every time of node '{}' must be zero or more", node.name));
             }
@@ -546,7 +552,10 @@ impl Scenario {
             let rises = link.lone.is_sorted_by(|a, b| a.bytes < b.bytes && a.time_us <= b.time_us);
             let sane = link.lone.iter().all(|point| is_span(point.time_us) && is_span(Micros(point.bytes)));
             if !rises || !sane || !link.spread.iter().copied().all(is_factor) {
-                return Err("a link's `lone` messages need rising sizes and times, its `spread` positive numbers".into());
+                return Err(
+                    "a link's `lone` messages need rising sizes and times, its `spread` positive numbers"
+                        .into(),
+                );
             }
         }
         let nodes = self.nodes.len();

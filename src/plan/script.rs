@@ -156,7 +156,9 @@ impl<'a> Writer<'_, 'a> {
     /// Writes what a node does; whether every sample has left after it.
     fn node(&mut self, node: usize, received: f64) -> Result<bool> {
         let space = self.space;
-        self.work(2 * node, space.scenario.nodes[node].task_us);
+        let spec = &space.scenario.nodes[node];
+        self.work(2 * node, spec.task_us);
+        self.script.steps.push(Step::Travel(spec.pause_us));
         let end = space.cut(&self.plan.nodes[node].cut)?;
         let mut at = self.from.clone();
         let mut over = false;

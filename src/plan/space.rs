@@ -275,10 +275,10 @@ impl<'a> Space<'a> {
         time * self.scenario.nodes[node].busy_factor
     }
 
-    /// What work of this node takes for a task that is alone in the pipeline.
+    /// What a task that is alone finds slower at this node.
     #[inline]
-    pub fn alone(&self, node: usize, time: f64) -> f64 {
-        time * self.scenario.nodes[node].pause_factor
+    pub fn pause(&self, node: usize) -> f64 {
+        self.scenario.nodes[node].pause_us.0
     }
 
     /// The rows of a path but `excluded` that no other one beats or equals in encoding, size and decoding on a link.

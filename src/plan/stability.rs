@@ -136,8 +136,8 @@ impl Course {
         let stages = &best.prediction.stages;
         let (stage, slope, latency_slope) = match varied {
             Varied::Device => {
-                let (own, basis) = (stages[0].time_us.0, &best.prediction.nodes[0]);
-                (0, own, own / basis.busy_factor * basis.pause_factor)
+                let own = stages[0].time_us.0;
+                (0, own, own / best.prediction.nodes[0].busy_factor)
             }
             Varied::Link(link) => {
                 let spec = &space.scenario.links[link];

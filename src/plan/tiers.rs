@@ -224,7 +224,7 @@ impl<'s, 'a> Tiers<'s, 'a> {
         self.ways.clear();
         let start = Way {
             interval: 0.0,
-            latency: 0.0,
+            latency: self.space.scenario.samples() as f64 * self.space.pause(0),
             reading: 0.0,
             message: 0.0,
             before: None,
@@ -315,7 +315,7 @@ impl<'s, 'a> Tiers<'s, 'a> {
                 continue;
             }
             let interval = way.interval.max(self.busy(node, way.reading + time, way.row)) / samples;
-            let latency = (way.latency + self.space.alone(node, time)) / samples;
+            let latency = (way.latency + time) / samples;
             if !sink.hopeless(interval, latency, wanted.right) {
                 self.finished.push(self.trace(index, wanted));
                 let config = Config { place: self.finished.len() as u32 - 1, ..wanted.config };
@@ -390,7 +390,8 @@ impl<'s, 'a> Tiers<'s, 'a> {
             let stage = crossing.time + reach * row.encode_us[node].0;
             let link = reach * space.link_time(node, row);
             let reading = reach * (row.decode_us[node + 1] + space.scenario.nodes[node + 1].task_us).0;
-            let travel = reach * (space.lone_time(node, row) + space.scenario.links[node].transit().0);
+            let transit = space.scenario.links[node].transit().0;
+            let travel = reach * (space.lone_time(node, row) + transit + space.pause(node + 1));
             let sends = Some(space.resumes[crossing.to].cut());
             let room = self.memory.room(node, [leg.begin, crossing.cut], sends);
             if !self.memory.holds(room, leg.heads, row.bytes) || !self.wanted_part(node, Some(row_id)) {
@@ -403,21 +404,13 @@ impl<'s, 'a> Tiers<'s, 'a> {
                 }
                 let way = Way {
                     interval: before.interval.max(space.busy(node, before.reading + stage)).max(link),
-                    latency: before.latency
-                        + space.alone(node, stage)
-                        + travel
-                        + space.alone(node + 1, reading),
+                    latency: before.latency + stage + travel + reading,
                     reading,
                     message: if self.limited { row.bytes } else { 0.0 },
                     before: Some(index),
                     row: Some(row_id),
                     tried: leg.from.tried,
-                    motion: self.motion(
-                        &before,
-                        node,
-                        before.reading + stage,
-                        Some((link, reach, row)),
-                    ),
+                    motion: self.motion(&before, node, before.reading + stage, Some((link, reach, row))),
                 };
                 let interval = way.interval.max(space.busy(node + 1, reading));
                 if sink.hopeless(interval / samples, way.latency / samples, wanted.right) {
@@ -446,11 +439,10 @@ impl<'s, 'a> Tiers<'s, 'a> {
         let Some(varied) = self.varied else { return motion };
         if varied == Varied::Device && node == 0 {
             motion.slope = if link.is_some() { self.space.busy(0, stage) } else { stage };
-            motion.latency_slope = self.space.alone(0, stage);
+            motion.latency_slope = stage;
         } else {
             let crosses = link.is_some() || before.row.is_some();
-            motion.others =
-                motion.others.max(if crosses { self.space.busy(node, stage) } else { stage });
+            motion.others = motion.others.max(if crosses { self.space.busy(node, stage) } else { stage });
         }
         match link {
             Some((time, reach, row)) if varied == Varied::Link(node) => {

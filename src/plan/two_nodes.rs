@@ -62,7 +62,7 @@ struct Stages {
     device: Affine,
     link: Affine,
     edge: Affine,
-    /// What crossing adds to latency: messages that are alone, and the ways there and back.
+    /// What crossing adds to latency: messages that are alone, the ways there and back, and the edge's pause.
     travel: Affine,
     /// The part of `travel` that the link's speed decides.
     lone: Affine,
@@ -289,7 +289,7 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
                 device: crossing.device.plus(messages, row.encode_us[0].0),
                 link: none.plus(messages, space.link_time(0, row)),
                 edge: crossing.edge.plus(messages, row.decode_us[1].0),
-                travel: none.plus(messages, lone + link.transit().0),
+                travel: none.plus(messages, lone + link.transit().0 + space.pause(1)),
                 lone: none.plus(messages, if link.lone.is_empty() { bytes } else { lone }),
                 bytes: none.plus(messages, bytes),
             };
@@ -415,7 +415,7 @@ impl Weigh<'_, '_> {
         let (last, samples) = (f64::from(last), self.space.scenario.samples() as f64);
         let [device, edge] = [self.stages.device, self.stages.edge].map(|s| s.at(last));
         let [link, travel] = [self.stages.link, self.stages.travel].map(|s| s.at(last));
-        let latency = self.space.alone(0, device) + self.space.alone(1, edge) + travel;
+        let latency = device + edge + travel + samples * self.space.pause(0);
         (self.nodes(device, edge).max(link) / samples, latency / samples)
     }
 
@@ -448,7 +448,7 @@ impl Weigh<'_, '_> {
                 let busy = |node, time| if self.crosses { self.space.busy(node, time) } else { time };
                 let (own, edge) = (busy(0, device), busy(1, edge));
                 let (others, fixed) = if self.one_core { (link, edge) } else { (link.max(edge), 0.0) };
-                Motion { others, fixed, slope: own, latency_slope: self.space.alone(0, device) }
+                Motion { others, fixed, slope: own, latency_slope: device }
             }
             Varied::Link(_) => {
                 let bytes = at(self.stages.bytes);

@@ -1,10 +1,11 @@
 //! How well a prediction is known: 95 % intervals by the bootstrap (Efron and Tibshirani, "An Introduction to the Bootstrap",
 //! 1993, chapters 8 and 13), as percentiles of replicates. Every replicate draws anew
 //!
-//! - per node its speed: the mean of one stretch of its whole models, as long as a replay, over the mean of a moving-block
-//!   resample of all (Künsch, "The jackknife and the bootstrap for general stationary observations", 1989, section 2.3). Layers
-//!   that ran one after another are slow together, so that single timings must not be drawn independently;
-//! - per link the level of its time-against-size line: the median of a resample of the points over the line;
+//! - per node its speed: the mean of one stretch of its whole models, as long as a replay, over the mean of some short ones, as
+//!   those that its times rest on (moving blocks: Künsch, "The jackknife and the bootstrap for general stationary
+//!   observations", 1989, section 2.3). Layers that ran one after another are slow together, so that single timings must not be
+//!   drawn independently;
+//! - per link the level of its time-against-size line: one of the measured streams over the line, as a replay is one more stream;
 //! - the images, with their exits and answers.
 //!
 //! All draws come from one seed: the same scenario and plan give the same intervals.
@@ -26,6 +27,8 @@ const REPLICATES: usize = 400;
 const SEED: u64 = 0x636f_7072_6f66;
 /// The share of the time that a node was watched for that stands for a replay.
 const STRETCH: usize = 4;
+/// So many moments, each some whole models long, are what a node's times rest on.
+const WINDOWS: usize = 4;
 
 /// Where a plan's figures lie with a probability of 95 %.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,11 +82,10 @@ fn replicate(scenario: &Scenario, prediction: &Prediction, images: &Images, rand
     let mut moved = prediction.clone();
     let mut latency = drawn.travel;
     for (index, stage) in moved.stages.iter_mut().enumerate() {
-        let basis = &prediction.nodes[index / 2];
-        let (busy, pause) =
-            if index % 2 == 0 { (basis.busy_factor, basis.pause_factor) } else { (1.0, 1.0) };
-        stage.time_us = Micros(drawn.stages[index] * busy * factors[index]);
-        latency += drawn.stages[index] * pause * factors[index];
+        let busy = if index % 2 == 0 { prediction.nodes[index / 2].busy_factor } else { 1.0 };
+        let time = drawn.stages[index] * factors[index];
+        stage.time_us = Micros(time * busy);
+        latency += time;
     }
     Replicate {
         interval: moved.at_speeds(&[]).0.0,
@@ -121,7 +123,8 @@ impl Images {
             let changed = f64::from(u8::from(right)) - f64::from(u8::from(uncut(&scenario.outcomes, sample)));
             Ok((service.into_iter().map(|time| time.0).collect(), travel.0, changed))
         };
-        let more = if scenario.uncut_outcomes.is_empty() { &scenario.outcomes } else { &scenario.uncut_outcomes };
+        let more =
+            if scenario.uncut_outcomes.is_empty() { &scenario.outcomes } else { &scenario.uncut_outcomes };
         let samples = more.first().map_or(0, Outcomes::len);
         Ok(Self {
             ways: (0..scenario.samples()).map(way).collect::<Result<_>>()?,
@@ -166,20 +169,14 @@ fn speed(speeds: &[f64], random: &mut Pcg64) -> f64 {
         let start = below(n, random);
         (0..length).map(move |at| speeds[(start + at) % n])
     };
-    let length = (n as f64).cbrt().ceil() as usize;
-    let known = mean(&mut (0..n.div_ceil(length)).flat_map(|_| block(random, length)));
+    let known = mean(&mut (0..WINDOWS).flat_map(|_| block(random, 2)));
     let replayed = mean(&mut block(random, n.div_ceil(STRETCH)));
     replayed / known
 }
 
 /// How much slower than its line a link may be.
 fn level(spread: &[f64], random: &mut Pcg64) -> f64 {
-    if spread.is_empty() {
-        return 1.0;
-    }
-    let mut drawn: Vec<f64> = (0..spread.len()).map(|_| spread[below(spread.len(), random)]).collect();
-    drawn.sort_by(f64::total_cmp);
-    drawn[drawn.len() / 2]
+    if spread.is_empty() { 1.0 } else { spread[below(spread.len(), random)] }
 }
 
 /// The 2.5th and the 97.5th percentile.
@@ -211,8 +208,10 @@ mod tests {
     #[test]
     fn more_images_tell_accuracy_better() {
         let width = |samples: usize| {
-            let images =
-                Images { ways: vec![(vec![1.0], 0.0, 0.0); samples], uncut: (0..samples).map(|at| at % 5 > 0).collect() };
+            let images = Images {
+                ways: vec![(vec![1.0], 0.0, 0.0); samples],
+                uncut: (0..samples).map(|at| at % 5 > 0).collect(),
+            };
             let mut random = Pcg64::seed_from_u64(2);
             let [low, high] = middle95((0..400).map(|_| images.draw(&mut random).accuracy).collect());
             assert!(low < 0.8 && high > 0.8);

@@ -44,7 +44,8 @@ pub fn link_view(document: &LinkDocument) -> String {
         trips.add_row(trip_cells("under load", loaded));
     }
     let bursts = [("uplink", &profile.uplink), ("downlink", &profile.downlink)];
-    let bursts: String = bursts.into_iter().filter_map(|(name, direction)| burst_line(name, direction)).collect();
+    let bursts: String =
+        bursts.into_iter().filter_map(|(name, direction)| burst_line(name, direction)).collect();
     format!("link to {}\n{figures}\n{bursts}\n{trips}\n\n{}", document.peer, sizes_plot(profile))
 }
 
@@ -74,7 +75,8 @@ fn trip_cells(name: &str, trips: &RoundTrips) -> [String; 5] {
 fn sizes_plot(profile: &LinkProfile) -> String {
     let streams = profile.uplink.frame_times.iter().map(|point| (point.frame_bytes, point.time_us));
     let lone = profile.lone.iter().map(|message| (message.bytes as usize, message.time_us));
-    let mut points: Vec<(usize, &str, Micros)> = streams.map(|(size, time)| (size, "in a stream", time)).collect();
+    let mut points: Vec<(usize, &str, Micros)> =
+        streams.map(|(size, time)| (size, "in a stream", time)).collect();
     points.extend(lone.map(|(size, time)| (size, "alone", time)));
     points.sort_by_key(|(size, how, _)| (*how, *size));
     let longest = points.iter().map(|(.., time)| time.0).fold(f64::MIN_POSITIVE, f64::max);

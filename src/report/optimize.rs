@@ -279,7 +279,9 @@ fn notes(document: &OptimizeDocument) -> String {
         ));
     }
     if prediction.one_core {
-        notes.push_str("The nodes have one core between them: they take turns, and the rate is that of both together.\n");
+        notes.push_str(
+            "The nodes have one core between them: they take turns, and the rate is that of both together.\n",
+        );
     }
     if !document.unsettled.is_empty() {
         notes.push_str(&format!(

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use tch::{Device, TchError, Tensor};
 
-use super::{Backend, ComputeThread};
 use super::kernel::{Kernel, Layout};
 use super::trial::{Race, fastest};
+use super::{Backend, ComputeThread};
 use crate::error::{Error, Result};
 use crate::model::{Graph, LayerId, Source};
 

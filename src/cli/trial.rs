@@ -1,0 +1,242 @@
+//! A trial: a plan with work for both nodes runs through the real pipeline for a moment, full and one task at a time, beside the
+//! whole model on each node alone and on both at once. What the parts that are measured one by one do not tell (caches that both
+//! nodes share or that go cold in a pause, cores that threads and the kernel share with layers) becomes a term for each node.
+
+use std::time::Duration;
+
+use super::args;
+use super::gauge::Gauge;
+use super::refine::Nodes;
+use super::stop;
+use crate::error::{Error, Result};
+use crate::model::ExitId;
+use crate::pipeline::{FrameSource, ReplayOptions, Trace, replay};
+use crate::plan::{ExitPlan, LinkPlan, NodePlan, Plan, Prediction, Route, Scenario, Threshold, predict};
+use crate::report::Emulation;
+use crate::units::Micros;
+
+const ROUNDS: usize = 4;
+/// The whole model runs for so long each time …
+const GAUGE: Duration = Duration::from_millis(60);
+/// … and a full pipeline for so long, within these numbers of tasks.
+const FULL: Micros = Micros(400e3);
+const TASKS: (usize, usize) = (20, 150);
+const IN_FLIGHT: usize = 16;
+/// So many times as many tasks run with the pipeline full as one at a time.
+const FULL_PER_SINGLE: usize = 4;
+const FEWEST_SINGLE: usize = 5;
+/// Factors beyond these are no property of a pipeline.
+const MOST: f64 = 4.0;
+/// Only of a node that works for so much of the time a full pipeline says how it works; others wait, and go cold.
+const WORKING: f64 = 0.75;
+
+/// What a trial found of one node.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Found {
+    /// The whole model alone, and beside that on the other node.
+    whole: Micros,
+    whole_busy: Micros,
+    /// Its stage in a full pipeline, and with one task at a time.
+    full: Micros,
+    single: Micros,
+    /// Whether a full pipeline kept it working.
+    works: bool,
+}
+
+/// Runs a trial of what `scenario` says and puts what it finds into its nodes.
+pub fn calibrate(scenario: &mut Scenario, nodes: &Nodes<'_>, emulation: &Emulation) -> Result<()> {
+    let _bar = nodes.output.progress("both nodes at once");
+    let Some((plan, predicted)) = best_balanced(scenario)? else { return Ok(()) };
+    let found = run(&plan, &predicted, nodes, emulation)?;
+    for (node, found) in found.into_iter().enumerate() {
+        apply(scenario, node, found, predicted.stages[2 * node].time_us);
+    }
+    Ok(())
+}
+
+/// Of the plans without side exits, the one whose nodes have the most equal work and that waits the least for the link.
+fn best_balanced(scenario: &Scenario) -> Result<Option<(Plan, Prediction)>> {
+    let rows = scenario.encodings.iter().filter(|row| !row.encoding.needs_calibration());
+    let mut best: Option<(f64, Plan, Prediction)> = None;
+    for row in rows {
+        let plan =
+            plan(scenario, LinkPlan { resume: row.cut.clone(), encoding: row.encoding, calibration: None });
+        // Not every exit can be tried behind every loss, and not every node holds everything.
+        let Ok(prediction) = predict(scenario, &plan) else { continue };
+        let [device, link, edge] = [0, 1, 2].map(|stage| prediction.stages[stage].time_us.0.max(1.0));
+        let (less, more) = (device.min(edge), device.max(edge));
+        let score = more / less + link / more;
+        if best.as_ref().is_none_or(|(least, ..)| score < *least) {
+            best = Some((score, plan, prediction));
+        }
+    }
+    Ok(best.map(|(_, plan, prediction)| (plan, prediction)))
+}
+
+fn plan(scenario: &Scenario, link: LinkPlan) -> Plan {
+    let last = scenario.exits.len() - 1;
+    let exit = |(index, exit): (usize, &crate::plan::ExitSite)| ExitPlan {
+        name: exit.name.clone(),
+        threshold: if index == last { Threshold::Always } else { Threshold::Never },
+        node: 1,
+    };
+    Plan {
+        model: scenario.model.sha256.clone(),
+        nodes: vec![
+            NodePlan { cut: link.resume.clone() },
+            NodePlan { cut: scenario.exits[last].after.clone() },
+        ],
+        links: vec![Some(link)],
+        exits: scenario.exits.iter().enumerate().map(exit).collect(),
+    }
+}
+
+fn run(plan: &Plan, predicted: &Prediction, nodes: &Nodes<'_>, emulation: &Emulation) -> Result<[Found; 2]> {
+    let &Nodes { model, device, route, .. } = nodes;
+    let mut backend = device.on_thread(|thread| device.load(&model.graph, thread))?;
+    let mut peer = route.connect_with(model)?;
+    let resolved = Route::new(&model.graph, plan)?;
+    let inputs = Inputs(super::frames::timing_inputs(&model.graph));
+    let tasks = ((FULL / predicted.interval_us) as usize).clamp(TASKS.0, TASKS.1);
+    let (prepare, stop, clock) = (|| drop(device.prepare_thread()), stop::flag(), device.clock());
+    let pace = args::pace(emulation)?;
+    // As long as the interval of a plan with less equal work.
+    let pause = (predicted.interval_us * 2.0).to_duration();
+    let (mut full, mut single, mut sums) = (Trace::default(), Trace::default(), [[Micros::ZERO; 2]; 2]);
+    for _ in 0..ROUNDS {
+        for (trace, tasks, in_flight, pause) in
+            [(&mut full, tasks, IN_FLIGHT, Duration::ZERO), (&mut single, tasks / FULL_PER_SINGLE, 1, pause)]
+        {
+            let tasks = tasks.max(FEWEST_SINGLE);
+            let pin = Some(&prepare as &(dyn Fn() + Sync));
+            let options = ReplayOptions {
+                tasks,
+                first_frame: 0,
+                in_flight,
+                pause,
+                pace,
+                clock: &*clock,
+                pin,
+                stop: &stop,
+            };
+            let run = replay(Some(&mut peer), &mut backend, &resolved, plan, &inputs, &options, &mut |_| ())?;
+            trace.append(run);
+        }
+        let mut gauge = Gauge { device, backend: &mut backend, peer: Some(&mut peer) };
+        let (together, alone) = (gauge.together(GAUGE)?, gauge.in_turn(GAUGE)?);
+        for (sums, speeds) in sums.iter_mut().zip([alone, together]) {
+            sums[0] += speeds.device;
+            sums[1] += speeds.edge.ok_or_else(no_edge)?;
+        }
+    }
+    let interval = full.rate_per_s().map_or(predicted.interval_us, |rate| Micros(1e6 / rate));
+    let (full, single) = (full.stages(), single.stages());
+    let mean = |sum: Micros| sum * (1.0 / ROUNDS as f64);
+    Ok([0, 1].map(|node| Found {
+        whole: mean(sums[0][node]),
+        whole_busy: mean(sums[1][node]),
+        full: full[2 * node].time_us,
+        single: single[2 * node].time_us,
+        works: full[2 * node].time_us > interval * WORKING,
+    }))
+}
+
+fn no_edge() -> Error {
+    Error::peer("the edge measured no whole model; is it the same coprof?")
+}
+
+/// Brings a node's times to the speed that it had in the trial, in which its stage was predicted to take `stage` before.
+fn apply(scenario: &mut Scenario, node: usize, found: Found, stage: Micros) {
+    let moved = scenario.nodes[node].whole_us.map_or(1.0, |whole| found.whole / whole);
+    let of_node = &mut scenario.nodes[node];
+    let ranges = of_node.ranges.iter_mut().map(|range| &mut range.time_us);
+    let own =
+        of_node.layers_us.iter_mut().chain(&mut of_node.exits_us).chain(ranges).chain([&mut of_node.task_us]);
+    let codecs =
+        scenario.encodings.iter_mut().flat_map(|row| [&mut row.encode_us[node], &mut row.decode_us[node]]);
+    own.chain(codecs).for_each(|time| time.0 *= moved);
+    let take_turns = scenario.shares_a_core();
+    let of_node = &mut scenario.nodes[node];
+    of_node.whole_us = Some(found.whole);
+    // Nodes that take turns are planned so: what one waited for the other is no work of its own.
+    if take_turns {
+        return;
+    }
+    of_node.whole_busy_us = Some(found.whole_busy);
+    let (stage, beyond) = (stage * moved, |time: Micros, parts: Micros| (time - parts).max(Micros::ZERO));
+    of_node.busy_factor = (found.whole_busy / found.whole).clamp(1.0, MOST);
+    of_node.pause_us = beyond(found.single, stage);
+    let full = if found.works { found.full } else { stage };
+    if node == 0 {
+        // It takes in no messages: what its parts do not tell is in the work itself.
+        of_node.busy_factor = (full / stage).clamp(of_node.busy_factor, MOST);
+        return;
+    }
+    // What messages take of its core, while it works on others.
+    let beside_messages = beyond(full * (1.0 / of_node.busy_factor), stage);
+    of_node.task_us += beside_messages;
+    of_node.pause_us = beyond(of_node.pause_us, beside_messages);
+}
+
+/// Made-up frames: times hardly depend on what is in them.
+struct Inputs(Vec<Vec<f32>>);
+
+impl FrameSource for Inputs {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn pixels(&self, index: usize, into: &mut Vec<f32>) {
+        into.clone_from(&self.0[index]);
+    }
+
+    fn forced_exit(&self, _: usize) -> Option<ExitId> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scenario() -> Scenario {
+        let text = r#"{ "schema": "coprof.scenario/2", "input_bytes": 1000,
+            "layers": [{ "name": "a", "output_bytes": 1000 }, { "name": "b", "output_bytes": 1000 }, { "name": "c", "output_bytes": 40 }],
+            "nodes": [{ "name": "device", "layers_us": [100, 100, 100], "whole_us": 300 },
+                      { "name": "edge", "layers_us": [50, 50, 50] }],
+            "links": [{ "bits_per_second": 1e9 }] }"#;
+        Scenario::from_json(text).unwrap()
+    }
+
+    #[test]
+    fn the_trial_has_work_for_both_nodes() {
+        let (plan, predicted) = best_balanced(&scenario()).unwrap().unwrap();
+        assert_eq!(plan.nodes[0].cut, ["a"]);
+        assert_eq!([0, 2].map(|stage| predicted.stages[stage].time_us), [Micros(100.0), Micros(100.0)]);
+    }
+
+    #[test]
+    fn a_node_is_brought_to_the_speed_of_the_trial_and_charged_what_the_parts_do_not_tell() {
+        let mut scenario = scenario();
+        let found = Found {
+            whole: Micros(360.0),
+            whole_busy: Micros(450.0),
+            full: Micros(162.5),
+            single: Micros(150.0),
+            works: true,
+        };
+        let at_first = scenario.nodes[1].clone();
+        apply(&mut scenario, 0, found, Micros(100.0));
+        let node = &scenario.nodes[0];
+        assert_eq!(node.layers_us, [Micros(120.0); 3]);
+        assert_eq!((node.whole_us, node.whole_busy_us), (Some(Micros(360.0)), Some(Micros(450.0))));
+        // 120 µs of its own, 162.5 in a full pipeline; alone 30 µs more.
+        assert!((node.busy_factor - 162.5 / 120.0).abs() < 1e-12);
+        assert_eq!((node.task_us, node.pause_us), (Micros::ZERO, Micros(30.0)));
+        assert_eq!(scenario.nodes[1], at_first);
+        // The edge, too, but what goes beyond the whole model's 1.25 is 10 µs for each message, which it has alone, too.
+        apply(&mut scenario, 1, found, Micros(120.0));
+        let node = &scenario.nodes[1];
+        assert_eq!((node.busy_factor, node.task_us, node.pause_us), (1.25, Micros(10.0), Micros(20.0)));
+    }
+}
