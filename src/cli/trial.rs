@@ -16,6 +16,8 @@ use crate::report::Emulation;
 use crate::units::Micros;
 
 const ROUNDS: usize = 4;
+/// The name of the stage between both nodes.
+const LINK: &str = "link";
 /// The whole model runs for so long each time …
 const GAUGE: Duration = Duration::from_millis(60);
 /// … and a full pipeline for so long, within these numbers of tasks.
@@ -36,7 +38,7 @@ struct Found {
     /// The whole model alone, and beside that on the other node.
     whole: Micros,
     whole_busy: Micros,
-    /// Its stage in a full pipeline, and with one task at a time.
+    /// Its stage in a full pipeline, with what it waits although it is the slowest, and with one task at a time.
     full: Micros,
     single: Micros,
     /// Whether a full pipeline kept it working.
@@ -130,12 +132,17 @@ fn run(plan: &Plan, predicted: &Prediction, nodes: &Nodes<'_>, emulation: &Emula
         }
     }
     let interval = full.rate_per_s().map_or(predicted.interval_us, |rate| Micros(1e6 / rate));
+    // Where a node is the slowest stage and still waits, messages and the kernel have its core, or tasks come unevenly.
+    let waits = match full.bottleneck() {
+        Some(stage) if stage.name != LINK => full.efficiency().map_or(1.0, |share| (1.0 / share).clamp(1.0, MOST)),
+        _ => 1.0,
+    };
     let (full, single) = (full.stages(), single.stages());
     let mean = |sum: Micros| sum * (1.0 / ROUNDS as f64);
     Ok([0, 1].map(|node| Found {
         whole: mean(sums[0][node]),
         whole_busy: mean(sums[1][node]),
-        full: full[2 * node].time_us,
+        full: full[2 * node].time_us * waits,
         single: single[2 * node].time_us,
         works: full[2 * node].time_us > interval * WORKING,
     }))
