@@ -15,6 +15,8 @@ fn main() -> ExitCode {
 }
 
 fn fail(error: &Error) -> ExitCode {
-    eprintln!("error: {error}");
+    if cli::is_untold(error) {
+        eprintln!("error: {error}");
+    }
     ExitCode::from(error.exit_code())
 }

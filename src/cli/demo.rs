@@ -14,7 +14,7 @@ use super::optimize::{self, Problem, Wishes};
 use super::output::Output;
 use super::refine::Nodes;
 use super::replay::{Job, Stage};
-use super::{exits, layers, link, provenance, store};
+use super::{exits, layers, link, provenance, save};
 use crate::error::Result;
 use crate::plan::Policy;
 use crate::report::{
@@ -116,7 +116,7 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
     let emulated = described.clone();
     let envelope = device.envelope("demo", Some(&model.graph), &emulation);
     let document = Document { envelope, layers, link, exits, optimize: optimized, replays };
-    let path = store().save("demo", &document)?;
+    let path = save("demo", &document)?;
     output.result(&document, || {
         let replays: Vec<&ReplayDocument> = document.replays.iter().collect();
         format!(

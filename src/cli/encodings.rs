@@ -12,7 +12,7 @@ use super::encodings_record;
 use super::model::Model;
 use super::output::Output;
 use super::profile::{CodecTimes, ProfileRequest, profile_node};
-use super::{rows, stop, store};
+use super::{rows, save, stop};
 use crate::codec::Encoding;
 use crate::data::{EncodingRecord, EncodingRow, ExitEffect, cut_name};
 use crate::error::{Error, Result};
@@ -67,7 +67,7 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
     if let Some(csv) = &args.csv {
         rows::write_csv(csv, &csv_rows(&document))?;
     }
-    let path = store().save("encodings", &document)?;
+    let path = save("encodings", &document)?;
     output.result(&document, || match &args.cut {
         Some(cut) => cut_view(&document, cut),
         None => encodings_view(&document),

@@ -9,7 +9,7 @@ use super::args::{DataArgs, ModelArgs, RuntimeArgs};
 use super::device::Device;
 use super::model::Model;
 use super::output::Output;
-use super::{provenance, rows, stop, store};
+use super::{provenance, rows, save, stop};
 use crate::data::{ExitRecord, Split, fingerprint, locate};
 use crate::error::{Error, Result};
 use crate::measure::{SweepTable, Watch, choose, expected_macs, record_exits, settings, sweep};
@@ -58,7 +58,7 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
     if let Some(csv) = &args.csv {
         rows::write_csv(csv, &csv_rows(&document))?;
     }
-    let path = store().save("exits", &document)?;
+    let path = save("exits", &document)?;
     output.result(&document, || exits_view(&document))?;
     output.say(format!("saved {}", path.display()));
     Ok(())

@@ -9,7 +9,7 @@ use super::device::Device;
 use super::model::Model;
 use super::output::Output;
 use super::profile::{ProfileRequest, profile_node};
-use super::{peak, rows, stop, store};
+use super::{peak, rows, save, stop};
 use crate::error::{Error, Result};
 use crate::measure::{Disturbance, HostPeak, LayerProfile, Samples};
 use crate::model::{Cut, ExitId, Graph};
@@ -69,7 +69,7 @@ pub fn measure(model: &Model, device: &Device, output: Output) -> Result<(Layers
         peak = peak::not_below_layers(peak, device, output)?;
         found = document(&model.graph, device, &profile, &peak);
     }
-    let path = store().save("layers", &found)?;
+    let path = save("layers", &found)?;
     if !found.above_peak.is_empty() {
         output.say(above_peak(&found.above_peak, &path));
     }

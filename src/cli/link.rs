@@ -10,7 +10,7 @@ use super::device::Device;
 use super::edge::Route;
 use super::output::Output;
 use super::saved::{say_outdated, say_picked_up};
-use super::{rows, stop, store};
+use super::{rows, save, stop, store};
 use crate::clock::SystemClock;
 use crate::error::{Error, Result};
 use crate::measure::{LinkOptions, LinkProbe, LinkProfile, Stream, Watch, link_holds, measure_link};
@@ -82,7 +82,7 @@ pub fn measure(
         peer_host: first.0.host().clone(),
         profile,
     };
-    let path = store().save("link", &document)?;
+    let path = save("link", &document)?;
     Ok((document, path))
 }
 

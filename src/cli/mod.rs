@@ -34,9 +34,12 @@ mod trial;
 
 pub use model::{Model, bundled_names};
 
-use clap::{Parser, Subcommand};
+use std::path::PathBuf;
 
-use crate::error::Result;
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+use crate::error::{Error, Kind, Result};
 use crate::report::Store;
 use output::Output;
 
@@ -98,11 +101,28 @@ fn store() -> Store {
     Store::new("reports")
 }
 
+/// Saves a result, unless a signal has come.
+fn save(kind: &str, document: &impl Serialize) -> Result<PathBuf> {
+    stop::check()?;
+    store().save(kind, document)
+}
+
+/// Whether a failure is still to be told: not where that of a signal was told already.
+pub fn is_untold(error: &Error) -> bool {
+    error.kind() != Kind::Interrupted || stop::is_untold()
+}
+
 /// Runs the command that was asked for.
 pub fn run(cli: Cli) -> Result<()> {
     let output = Output::new(cli.json, cli.quiet, cli.verbose);
     stop::listen()?;
-    match cli.command {
+    let done = run_command(cli.command, output);
+    // Whatever came of it after a signal, the signal is what counts.
+    stop::check().and(done)
+}
+
+fn run_command(command: Command, output: Output) -> Result<()> {
+    match command {
         Command::Demo(args) => demo::run(&args, output),
         Command::Models(args) => models::run(&args, output),
         Command::Layers(args) => layers::run(&args, output),

@@ -20,7 +20,7 @@ use super::profile::{CodecTimes, NodeProfile, ProfileRequest, profile_node};
 use super::refine::{Nodes, refine};
 use super::saved::{say_outdated, say_picked_up};
 use super::scenario::{Circumstances, Measured, ScenarioDocument, emulation_of};
-use super::{provenance, rows, stop, store, trial};
+use super::{provenance, rows, save, stop, store, trial};
 use crate::codec::Encoding;
 use crate::error::{Error, Result};
 use crate::measure::{HostFacts, holds};
@@ -242,7 +242,7 @@ pub fn measure_scenario(
     trial::calibrate(&mut scenario, nodes, &emulation)?;
     refine(&mut scenario, plans, nodes)?;
     let envelope = device.envelope("scenario", Some(&model.graph), &emulation);
-    let path = store().save("scenario", &ScenarioDocument::new(&scenario, &envelope))?;
+    let path = save("scenario", &ScenarioDocument::new(&scenario, &envelope))?;
     output.say(format!("saved {}", path.display()));
     let peer = route.peer_name().into();
     Ok(Problem { scenario, path, peer, envelope, records_of_other_images: None })
@@ -406,7 +406,7 @@ pub fn optimize(problem: &Problem, policy: Option<Policy>, output: Output) -> Re
         prediction: chosen.prediction.clone(),
         accuracy_basis: document.accuracy_basis,
     };
-    output.say(format!("saved {}", store().save("plan", &plan)?.display()));
+    output.say(format!("saved {}", save("plan", &plan)?.display()));
     output.say(format!("saved {}", store().save("optimize", &document)?.display()));
     Ok(document)
 }

@@ -1,11 +1,13 @@
 //! Where words go: the result to stdout, progress and messages to stderr.
 
 use std::io::{IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle, WeakProgressBar};
 use serde::Serialize;
 
+use super::stop;
 use crate::error::{Error, Result};
 
 /// How much is said, and in what form.
@@ -41,8 +43,9 @@ impl Output {
         }
     }
 
-    /// The result: the document with `--json`, else what `view` renders.
+    /// The result: the document with `--json`, else what `view` renders. Not once a signal has come.
     pub fn result(self, document: &impl Serialize, view: impl FnOnce() -> String) -> Result<()> {
+        stop::check()?;
         let text = if self.json {
             serde_json::to_string(document)
                 .map_err(|error| Error::failed(format!("cannot write the result as JSON: {error}")))?
@@ -73,8 +76,24 @@ impl Output {
         }
         bar.set_message(what.to_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
+        let mut shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.retain(|bar| bar.upgrade().is_some());
+        shown.push(bar.downgrade());
         Progress(bar)
     }
+}
+
+/// The progress bars on the terminal.
+static SHOWN: Mutex<Vec<WeakProgressBar>> = Mutex::new(Vec::new());
+
+/// What a process says that ends in the middle of its work. Progress bars are gone, and nobody says anything after it.
+pub fn last_words(error: &Error) {
+    let shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    shown.iter().filter_map(WeakProgressBar::upgrade).for_each(|bar| bar.finish_and_clear());
+    let mut stderr = std::io::stderr().lock();
+    // There is nobody left to tell that it failed.
+    let _ = writeln!(stderr, "error: {error}");
+    std::mem::forget((shown, stderr));
 }
 
 /// A progress bar that goes away when dropped.

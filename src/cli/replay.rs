@@ -13,7 +13,7 @@ use super::frames::Frames;
 use super::gauge::{Gauge, Speeds};
 use super::model::Model;
 use super::output::Output;
-use super::{provenance, rows, stop, store};
+use super::{provenance, rows, save, stop, store};
 use crate::error::{Error, Result};
 use crate::measure::{Samples, Watch, enough_samples};
 use crate::pipeline::{Answer, FrameSource, Peer, ReplayOptions, Trace, replay, run_in_process};
@@ -116,7 +116,7 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
         predicted: &plan.prediction,
         accuracy_basis: plan.accuracy_basis,
     })?;
-    let path = store().save("replay", &document)?;
+    let path = save("replay", &document)?;
     if let Some(csv) = &args.csv {
         rows::write_csv(csv, &csv_rows(&document.full))?;
     }

@@ -8,7 +8,7 @@ use md5::{Digest, Md5};
 use ureq::Agent;
 
 use super::cifar10::ARCHIVE;
-use super::files::temporary_beside;
+use super::unfinished::Unfinished;
 use crate::error::{Error, Result};
 
 /// Its address, size and MD5, as published at <https://www.cs.toronto.edu/~kriz/cifar.html>.
@@ -56,7 +56,7 @@ fn fetch(
     }
     let cannot_write = |error: io::Error| Error::failed(format!("cannot write {}: {error}", path.display()));
     let mut body = open(remote, dest)?;
-    let mut file = temporary_beside(&path).map_err(cannot_write)?;
+    let mut file = Unfinished::beside(&path).map_err(cannot_write)?;
     let (mut hash, mut done) = (Md5::new(), 0);
     let mut buffer = vec![0; 1 << 16];
     loop {
@@ -74,7 +74,7 @@ fn fetch(
             return Err(wrong_contents(remote, dest, &format!("more than {} bytes", remote.bytes)));
         }
         hash.update(&buffer[..read]);
-        file.write_all(&buffer[..read]).map_err(cannot_write)?;
+        file.file().and_then(|file| file.write_all(&buffer[..read])).map_err(cannot_write)?;
         progress(done, remote.bytes);
     }
     if done < remote.bytes {
@@ -84,8 +84,7 @@ fn fetch(
     if found != remote.md5 {
         return Err(wrong_contents(remote, dest, &format!("MD5 {found}")));
     }
-    file.as_file().sync_all().map_err(cannot_write)?;
-    file.persist(&path).map_err(|error| cannot_write(error.error))?;
+    file.keep(&path).map_err(cannot_write)?;
     Ok(Fetched { path, already_there: false })
 }
 

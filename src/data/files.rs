@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use tempfile::{Builder, NamedTempFile};
 
+use super::unfinished::Unfinished;
 use crate::error::{Error, Result};
 
 /// Where what this user can always make again is kept: `$XDG_CACHE_HOME/coprof`, else `~/.cache/coprof`; `None` where there
@@ -23,28 +23,11 @@ pub fn user_cache() -> Option<PathBuf> {
 /// Writes a file whole or not at all, making its folder where needed.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || -> io::Result<()> {
-        let mut file = temporary_beside(path)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
+        let mut file = Unfinished::beside(path)?;
+        file.file()?.write_all(bytes)?;
+        file.keep(path)
     };
     write().map_err(|error| Error::failed(format!("cannot write {}: {error}", path.display())))
-}
-
-/// A temporary file in the folder where `path` will stand, gone when dropped. Makes the folder where needed.
-pub(super) fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    std::fs::create_dir_all(folder)?;
-    let mut builder = Builder::new();
-    builder.suffix(".part");
-    // Temporary files are private by default, but this one becomes a result that others may read.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
 }
 
 /// `bytes` as a gzip file without a time in it: the same bytes give the same file.

@@ -11,6 +11,7 @@ mod inputs;
 mod made_up;
 mod parts;
 mod records;
+mod unfinished;
 
 pub use cifar10::{ARCHIVE, Cifar10, is_cifar10, locate};
 pub use encodings_record::{EncodingRecord, EncodingRow, ExitEffect, cut_name};
@@ -24,3 +25,4 @@ pub use parts::Parts;
 #[cfg(test)]
 pub(crate) use records::tests::{Row as TestRow, record as test_record};
 pub use records::{ExitAnswer, ExitRecord, ExitSample};
+pub use unfinished::abandon_unfinished;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::files::{gzip, read_gzip_text, write_whole};
+use super::unfinished::undisturbed;
 use crate::error::{Error, Result};
 
 /// Far above any part.
@@ -56,7 +57,7 @@ impl Parts {
 
     /// Removes the folder: the whole is made.
     pub fn remove(self) -> Result<()> {
-        match std::fs::remove_dir_all(&self.folder) {
+        match undisturbed(|| std::fs::remove_dir_all(&self.folder)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::failed(format!("cannot remove {}: {error}", self.folder.display())))
             }

@@ -9,3 +9,4 @@ mod images;
 mod peers;
 mod program;
 mod schemas;
+mod stops;
