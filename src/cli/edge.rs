@@ -59,7 +59,7 @@ impl Services for EdgeServices {
     }
 
     fn pin(&self) {
-        drop(self.device.prepare_thread());
+        _ = self.device.prepare_thread();
     }
 
     fn clock(&self) -> Box<dyn Clock> {

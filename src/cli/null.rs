@@ -73,7 +73,7 @@ impl Null<'_> {
     fn run(&mut self, in_flight: usize, pause: Duration) -> Result<Trace> {
         let plan = plan(&self.model.graph)?;
         let route = Route::new(&self.model.graph, &plan)?;
-        let (prepare, stop) = (|| drop(self.device.prepare_thread()), stop::flag());
+        let (prepare, stop) = (|| _ = self.device.prepare_thread(), stop::flag());
         let clock = self.device.clock();
         let options = ReplayOptions {
             tasks: TASKS,

@@ -233,10 +233,9 @@ pub fn measure_scenario(
         emulation,
     };
     let mut scenario = measured.scenario(wishes.over(Constraints::default()))?;
-    for node in scenario.nodes.iter().filter(|node| node.unsettled) {
+    for node in scenario.unsettled() {
         output.say(format!(
-            "the times of the {} did not settle, and plans rest on them: measure again when nothing else runs on its core",
-            node.name
+            "the times of the {node} did not settle, and plans rest on them: measure again when nothing else runs on its core"
         ));
     }
     trial::calibrate(&mut scenario, nodes, &emulation)?;
@@ -375,12 +374,7 @@ pub fn optimize(problem: &Problem, policy: Option<Policy>, output: Output) -> Re
         constraints: scenario.constraints,
         accuracy_floor: scenario.accuracy_floor(),
         uncut_accuracy: scenario.uncut_accuracy(),
-        unsettled: scenario
-            .nodes
-            .iter()
-            .filter(|node| node.unsettled)
-            .map(|node| node.name.clone())
-            .collect(),
+        unsettled: scenario.unsettled().map(str::to_owned).collect(),
         samples: scenario.samples(),
         uncut_samples: (!scenario.uncut_outcomes.is_empty()).then(|| scenario.uncut_samples()),
         best: found.best,
@@ -393,6 +387,12 @@ pub fn optimize(problem: &Problem, policy: Option<Policy>, output: Output) -> Re
         stability,
         arrivals,
     };
+    save_result(&document, policy, output)?;
+    Ok(document)
+}
+
+/// Saves the result, and the plan of ours or of `policy`.
+fn save_result(document: &OptimizeDocument, policy: Option<Policy>, output: Output) -> Result<()> {
     let chosen = match policy {
         None => &document.best,
         Some(name) => document.choice(name).ok_or_else(|| {
@@ -407,8 +407,8 @@ pub fn optimize(problem: &Problem, policy: Option<Policy>, output: Output) -> Re
         accuracy_basis: document.accuracy_basis,
     };
     output.say(format!("saved {}", save("plan", &plan)?.display()));
-    output.say(format!("saved {}", store().save("optimize", &document)?.display()));
-    Ok(document)
+    output.say(format!("saved {}", save("optimize", document)?.display()));
+    Ok(())
 }
 
 /// Every rival's choice; a rival without one is named with the reason.
@@ -464,4 +464,36 @@ fn csv_rows(document: &OptimizeDocument) -> Vec<Vec<String>> {
         ]
     }));
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_that_get_in_each_others_way_have_one_core() {
+        let on = |machine: Option<&str>, cores: &[usize], threads| HostFacts {
+            machine: machine.map(Into::into),
+            logical_cores: Some(4),
+            pinned_cores: cores.to_vec(),
+            threads,
+            ..HostFacts::default()
+        };
+        let is_one = |here: &HostFacts, edge: &HostFacts| {
+            let mut device = Device::new(&RuntimeArgs::default()).unwrap();
+            device.facts = here.clone();
+            cores_of(&device, &serde_json::json!(edge)).map(|[here, there]| here == there)
+        };
+        let first = on(Some("a"), &[0], 1);
+        assert_eq!(is_one(&first, &on(Some("a"), &[0], 1)), Some(true));
+        assert_eq!(is_one(&first, &on(Some("a"), &[3], 1)), Some(false));
+        // Where both run on several threads, the system places them.
+        let [two, three] = [2, 3].map(|threads| on(Some("a"), &[], threads));
+        assert_eq!((is_one(&two, &two), is_one(&two, &three)), (Some(false), Some(true)));
+        for other in [on(Some("b"), &[0], 1), on(None, &[0], 1)] {
+            assert_eq!((is_one(&first, &other), is_one(&other, &first)), (None, None));
+        }
+        assert_eq!(is_one(&on(None, &[0], 1), &on(None, &[0], 1)), None, "nobody knows");
+        assert_eq!(cores_of(&Device::new(&RuntimeArgs::default()).unwrap(), &serde_json::json!(null)), None);
+    }
 }

@@ -56,7 +56,7 @@ pub struct NodeProfile {
     pub layers: Option<LayerProfile>,
     /// Empty where not asked for.
     pub codecs: Vec<CodecTimes>,
-    /// The ranges that were asked for, with their median times.
+    /// The ranges that were asked for, with their mean times.
     #[serde(default)]
     pub ranges: Vec<Range>,
     /// The whole trunk in one call, again and again: as it was asked for, or beside the codecs.

@@ -278,7 +278,7 @@ impl Stage<'_> {
         pass: &Pass,
         progress: &mut dyn FnMut(f64),
     ) -> Result<Trace> {
-        let prepare = || drop(self.device.prepare_thread());
+        let prepare = || _ = self.device.prepare_thread();
         let (stop, clock) = (stop::flag(), self.device.clock());
         let options = ReplayOptions {
             tasks: pass.tasks.len(),

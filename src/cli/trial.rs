@@ -22,7 +22,7 @@ const LINK: &str = "link";
 const GAUGE: Duration = Duration::from_millis(60);
 /// … and a full pipeline for so long, within these numbers of tasks.
 const FULL: Micros = Micros(400e3);
-const TASKS: (usize, usize) = (20, 150);
+const TASKS: (usize, usize) = (8, 150);
 const IN_FLIGHT: usize = 16;
 /// So many times as many tasks run with the pipeline full as one at a time.
 const FULL_PER_SINGLE: usize = 4;

@@ -12,6 +12,7 @@ use crate::codec::{Calibration, Calibrator, Codec, Encoding, TensorSpec};
 use crate::error::{Error, Result};
 use crate::model::{LayerId, Source};
 use crate::runtime::Backend;
+
 /// A frontier and how to write it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CodecRequest {

@@ -278,7 +278,7 @@ mod tests {
         }
         fn run(&mut self, layers: &[LayerId]) -> Result<()> {
             self.calls += 1;
-            if self.calls % self.every == 0 {
+            if self.calls.is_multiple_of(self.every) {
                 self.clock.advance_away(Duration::from_millis(5));
             }
             self.inner.run(layers)

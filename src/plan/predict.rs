@@ -141,7 +141,7 @@ fn bases(scenario: &Scenario, script: &Script<'_>) -> Vec<NodeBasis> {
 
 /// What each stage takes in a full pipeline.
 fn busy(nodes: &[NodeBasis], stages: &[Micros]) -> Vec<Micros> {
-    let factor = |stage: usize| if stage % 2 == 0 { nodes[stage / 2].busy_factor } else { 1.0 };
+    let factor = |stage: usize| if stage.is_multiple_of(2) { nodes[stage / 2].busy_factor } else { 1.0 };
     stages.iter().enumerate().map(|(stage, &time)| time * factor(stage)).collect()
 }
 
@@ -149,7 +149,8 @@ fn busy(nodes: &[NodeBasis], stages: &[Micros]) -> Vec<Micros> {
 /// either takes, the other waits for; of them the one is named that takes longer.
 pub(super) fn slowest(stages: &[Stage], one_core: bool) -> (Micros, usize) {
     let nodes: Micros = stages.iter().step_by(2).map(|node| node.time_us).sum();
-    let occupied = |index: usize| if one_core && index % 2 == 0 { nodes } else { stages[index].time_us };
+    let occupied =
+        |index: usize| if one_core && index.is_multiple_of(2) { nodes } else { stages[index].time_us };
     let order = |index: &usize| [occupied(*index).0, stages[*index].time_us.0];
     let compare = |a: &usize, b: &usize| order(a).partial_cmp(&order(b)).unwrap_or(Ordering::Equal);
     let slowest = (0..stages.len()).rev().max_by(compare).unwrap_or(0);

@@ -499,6 +499,11 @@ impl Scenario {
         Trunk::new(&self.layers).map(|_| ())
     }
 
+    /// Names of the nodes whose times did not settle when they were measured.
+    pub fn unsettled(&self) -> impl Iterator<Item = &str> {
+        self.nodes.iter().filter(|node| node.unsettled).map(|node| node.name.as_str())
+    }
+
     /// Whether its two nodes have one core between them.
     pub fn shares_a_core(&self) -> bool {
         let cores: Vec<&String> = self.nodes.iter().filter_map(|node| node.core.as_ref()).collect();

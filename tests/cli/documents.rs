@@ -13,7 +13,7 @@ const EMULATED: [&str; 6] = ["--slowdown", "8", "--link-rate", "20mbit", "--link
 const LABEL: &str = "emulated: device 8× slower than this host; link 20.0 Mbit/s, 1.00 ms one way";
 
 /// The keys that others rely on.
-const LAYERS: [&str; 19] = [
+const LAYERS: [&str; 23] = [
     "layers[].index",
     "layers[].name",
     "layers[].op",
@@ -33,8 +33,12 @@ const LAYERS: [&str; 19] = [
     "host.peak_gflops",
     "host.solve_gflops",
     "above_peak",
+    "input_us.mean",
+    "disturbance.set_aside",
+    "attempts",
+    "settled",
 ];
-const LINK: [&str; 7] = [
+const LINK: [&str; 9] = [
     "uplink.bits_per_second",
     "downlink.bits_per_second",
     "rtt_us.min",
@@ -42,6 +46,8 @@ const LINK: [&str; 7] = [
     "rtt_us.p99",
     "transfer.overhead_us",
     "transfer.bits_per_second",
+    "lone[].time_us",
+    "uplink.burst",
 ];
 const EXITS: [&str; 7] = [
     "exits[].name",
@@ -52,7 +58,7 @@ const EXITS: [&str; 7] = [
     "sweep[].exit_fractions",
     "samples",
 ];
-const OPTIMIZE: [&str; 13] = [
+const OPTIMIZE: [&str; 18] = [
     "best.plan",
     "best.prediction.rate_per_s",
     "best.prediction.interval_us",
@@ -60,14 +66,19 @@ const OPTIMIZE: [&str; 13] = [
     "best.prediction.accuracy",
     "best.prediction.bottleneck",
     "best.prediction.stages[].time_us",
+    "best.prediction.nodes[].whole_us",
+    "best.prediction.one_core",
+    "best.prediction.interval95.rate_per_s",
+    "best.prediction.interval95.stages_us",
     "pareto[].plan",
     "policies[].name",
     "policies[].plan",
-    "policies[].prediction",
+    "policies[].prediction.interval95",
+    "unsettled",
     "search.configurations",
     "search.time_us",
 ];
-const REPLAY: [&str; 13] = [
+const REPLAY: [&str; 20] = [
     "plan",
     "predicted.rate_per_s",
     "predicted.latency_us",
@@ -80,6 +91,13 @@ const REPLAY: [&str; 13] = [
     "measured.stages[].time_us",
     "error.rate",
     "error.latency",
+    "drift.nodes[].slower",
+    "drift.error.latency",
+    "drift.interval95.rate_per_s",
+    "inside95.rate",
+    "measured.disturbed_tasks",
+    "full.runs",
+    "full.tasks[].disturbed",
     "efficiency",
 ];
 
@@ -101,8 +119,8 @@ fn a_session_from_layers_to_replay() {
     let (link, _) = checked(&workplace, &link_flags, &LINK);
     let (exits, _) = checked(&workplace, &["exits"], &EXITS);
     let (optimized, messages) = checked(&workplace, &[&["optimize"], &EMULATED[..]].concat(), &OPTIMIZE);
-    for picked_up in ["layers: from reports", "link: from reports"] {
-        assert!(messages.contains(picked_up), "{messages}");
+    for kind in ["layers", "link"] {
+        workplace.assert_picked_up(kind, &messages);
     }
     let (_, scenario) = workplace.report("scenario");
     check("scenario", &scenario);
@@ -434,6 +452,63 @@ fn what_no_node_can_hold_is_told() {
     workplace.fail(&["optimize", "--scenario", &file], 4, &["memory", "needs", "memory_bytes are 1500"]);
     let ceiling = ["optimize", "--scenario", &file, "--p99-below", "1ms"];
     workplace.fail(&ceiling, 2, &["--p99-below needs --arrival"]);
+}
+
+/// Two nodes as fast as each other, each layer 1,000 µs on either. What crosses takes 100 µs to write and 100 µs to read.
+fn two_nodes_on(cores: [&str; 2]) -> Value {
+    let layer = |name: &str| json!({ "name": name, "output_bytes": 1000 });
+    let node = |name: &str, core: &str| json!({ "name": name, "layers_us": [1000, 1000], "core": core });
+    json!({
+        "schema": "coprof.scenario/2",
+        "layers": [layer("a"), layer("b")],
+        "nodes": [node("device", cores[0]), node("edge", cores[1])],
+        "links": [{ "bits_per_second": 8e8 }],
+        "encodings": [
+            { "cut": ["a"], "encoding": "f32", "bytes": 1000, "encode_us": [100, 0], "decode_us": [0, 100] }
+        ]
+    })
+}
+
+#[test]
+fn nodes_on_one_core_are_planned_to_take_turns() {
+    let workplace = Workplace::new();
+    let best = |name: &str, scenario: &Value| {
+        check("scenario", scenario);
+        let file = workplace.write(name, scenario.to_string());
+        let (optimized, _) = workplace.document(&["optimize", "--scenario", &file]);
+        check("optimize", &optimized);
+        let said = workplace.succeed(&["optimize", "--scenario", &file]).stdout;
+        let best = optimized["best"].clone();
+        let one_core = &best["prediction"]["one_core"];
+        assert_eq!(one_core, said.contains("The nodes have one core between them"), "{said}");
+        best
+    };
+    let rate = |best: &Value| best["prediction"]["rate_per_s"].as_f64().unwrap();
+    // With a core each, they share the work; with one, the way over the link only adds to it.
+    let apart = best("apart.json", &two_nodes_on(["core 0", "core 1"]));
+    assert_eq!((apart["plan"]["links"][0].is_null(), rate(&apart)), (false, 1e6 / 1100.0));
+    let alone = best("one.json", &two_nodes_on(["core 0", "core 0"]));
+    assert_eq!((alone["plan"]["links"][0].is_null(), rate(&alone)), (true, 1e6 / 2000.0));
+
+    // Where they must share the work, the rate is that of both together, and the stages keep their own times.
+    let mut scenario = two_nodes_on(["core 0", "core 0"]);
+    scenario["nodes"][0]["may_not_run"] = json!(["b"]);
+    let shared = best("shared.json", &scenario);
+    assert_eq!(rate(&shared), 1e6 / 2200.0);
+    let prediction = &shared["prediction"];
+    assert_eq!((&prediction["one_core"], &prediction["interval_us"]), (&json!(true), &json!(2200.0)));
+    for (stage, time) in [1100.0, 10.0, 1100.0].into_iter().enumerate() {
+        assert_eq!(prediction["stages"][stage]["time_us"], time);
+    }
+    // The simulation knows nodes that work at the same time only.
+    let queues = ["optimize", "--scenario", "shared.json", "--arrival", "rate:100"];
+    workplace.fail(&queues, 1, &["a core each", "--arrival"]);
+    let mut three = three_nodes();
+    for node in [0, 2] {
+        three["nodes"][node]["core"] = json!("core 0");
+    }
+    workplace.write("three.json", three.to_string());
+    workplace.fail(&["optimize", "--scenario", "three.json"], 1, &["three.json", "share a core"]);
 }
 
 /// The file that the documentation gives to start from.

@@ -21,7 +21,7 @@ fn two_processes_measure_plan_and_replay() {
     assert_eq!((&link["peer"], &link["emulated"]), (&json!(edge.address), &Value::Null));
     let (optimized, messages) = workplace.document(&[&["optimize"], &at[..]].concat());
     check("optimize", &optimized);
-    assert!(messages.contains("link: from reports/link-"), "{messages}");
+    workplace.assert_picked_up("link", &messages);
     assert_eq!((&optimized["peer"], &optimized["emulated"]), (&json!(edge.address), &Value::Null));
 
     // The edge-only plan crosses the link whatever this host is like.

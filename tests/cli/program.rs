@@ -77,9 +77,27 @@ impl Workplace {
 
     /// Runs a command with `--json`: its document, which must be all of stdout, and what it told people.
     pub fn document(&self, args: &[&str]) -> (Value, String) {
-        let ran = self.succeed(&[args, &["--json"]].concat());
-        let document = serde_json::from_str(&ran.stdout).expect("one JSON document on stdout");
+        let ran = self.run(&[args, &["--json"]].concat());
+        let document: Value = serde_json::from_str(&ran.stdout)
+            .unwrap_or_else(|error| panic!("{args:?}: one JSON document on stdout, not {error}: {ran:?}"));
+        // Layers need not settle on a busy machine, but document and exit code must agree.
+        let code = if document["settled"] == false { 4 } else { 0 };
+        assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.stderr);
         (document, ran.stderr)
+    }
+
+    /// What was saved of this kind is picked up, as `messages` tell, unless a probe found it changed: on a busy machine it may have.
+    /// Then, and where it had not settled, it was measured again.
+    pub fn assert_picked_up(&self, kind: &str, messages: &str) {
+        let reports = self.reports(kind);
+        let settled =
+            serde_json::from_slice::<Value>(&fs::read(&reports[0]).unwrap()).unwrap()["settled"] != false;
+        let says = |words: &str| messages.contains(&format!("{kind}: {words} reports/{kind}-"));
+        let picked_up = says("from");
+        let outdated = says("measured anew, since a probe is more than 10 % off");
+        assert_eq!((picked_up || outdated, picked_up && outdated), (settled, false), "{messages}");
+        assert_eq!(reports.len(), if picked_up { 1 } else { 2 }, "{messages}");
+        assert!(!settled || messages.contains(" old)"), "its age is told: {messages}");
     }
 
     /// Runs a command that must fail in the way that users are promised.
