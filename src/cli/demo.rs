@@ -14,7 +14,7 @@ use super::optimize::{self, Problem, Wishes};
 use super::output::Output;
 use super::refine::Nodes;
 use super::replay::{Job, Stage};
-use super::{exits, layers, link, provenance, save};
+use super::{exits, layers, link, provenance, save, survey};
 use crate::error::Result;
 use crate::plan::Policy;
 use crate::report::{
@@ -97,7 +97,7 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
     show("exits, from the committed record of CIFAR-10", &|| exits_view(&exits))?;
     let evidence = Evidence::gather(&model, &device, None, output)?;
     let nodes = Nodes { model: &model, device: &device, route: &route, output };
-    let problem = optimize::measure_scenario(&nodes, &evidence, emulation, &Wishes::default(), 0)?;
+    let problem = survey::measure_scenario(&nodes, &evidence, emulation, &Wishes::default(), 0)?;
     let problem = Problem { records_of_other_images: other, ..problem };
     let optimized = optimize::optimize(&problem, None, output)?;
     show(&format!("optimize, {described}"), &|| optimize_view(&optimized))?;

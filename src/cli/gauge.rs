@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::device::Device;
 use super::frames::timing_inputs;
-use super::profile::{NodeProfile, ProfileRequest};
+use super::profile::{ProfileRequest, ask};
 use super::stop;
 use crate::error::{Error, Result};
 use crate::measure::{Budget, Samples, Watch, profile_whole};
@@ -63,12 +63,4 @@ fn on_edge(peer: &mut Peer, time: Duration) -> Result<Samples> {
     let request = ProfileRequest { whole_for_us: Some(time.into()), ..ProfileRequest::default() };
     let profile = ask(peer, &request, &mut |_| ())?;
     profile.whole.ok_or_else(|| Error::peer("the edge measured no whole model; is it the same coprof?"))
-}
-
-/// Has the edge measure.
-pub fn ask(peer: &mut Peer, request: &ProfileRequest, progress: &mut dyn FnMut(f64)) -> Result<NodeProfile> {
-    let profile = peer.profile(&serde_json::json!(request), progress)?;
-    serde_json::from_value(profile).map_err(|error| {
-        Error::peer(format!("the edge's profile makes no sense ({error}); is it the same coprof?"))
-    })
 }

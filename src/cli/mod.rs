@@ -30,6 +30,7 @@ mod saved;
 mod scenario;
 mod serve;
 mod stop;
+mod survey;
 mod trial;
 
 pub use model::{Model, bundled_names};

@@ -12,6 +12,7 @@ use crate::measure::{
     profile_ranges, profile_whole,
 };
 use crate::model::Cut;
+use crate::pipeline::Peer;
 use crate::plan::Range;
 use crate::runtime::Backend;
 use crate::units::Micros;
@@ -65,6 +66,14 @@ pub struct NodeProfile {
     /// How many timings of codecs were taken, and set aside.
     #[serde(default)]
     pub codec_disturbance: Disturbance,
+}
+
+/// Has the edge measure.
+pub fn ask(peer: &mut Peer, request: &ProfileRequest, progress: &mut dyn FnMut(f64)) -> Result<NodeProfile> {
+    let profile = peer.profile(&serde_json::json!(request), progress)?;
+    serde_json::from_value(profile).map_err(|error| {
+        Error::peer(format!("the edge's profile makes no sense ({error}); is it the same coprof?"))
+    })
 }
 
 /// Measures what `request` asks for on this thread.

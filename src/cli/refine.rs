@@ -5,7 +5,7 @@ use super::device::Device;
 use super::edge::Route;
 use super::model::Model;
 use super::output::Output;
-use super::profile::{NodeProfile, ProfileRequest, profile_node};
+use super::profile::{NodeProfile, ProfileRequest, ask, profile_node};
 use super::stop;
 use crate::error::{Error, Result};
 use crate::plan::{Range, Scenario, Stretch, search, stretches};
@@ -68,13 +68,9 @@ fn measure(node: usize, stretches: Vec<Stretch>, nodes: &Nodes<'_>) -> Result<No
             profile_node(backend, &request, &*nodes.device.clock(), &mut |share| bar.set(share), &stop::asked)
         })?
     } else {
-        let request = serde_json::json!(request);
         let mut peer = nodes.route.connect_with(nodes.model)?;
         let bar = bar("the edge");
-        let answer = peer.profile(&request, &mut |share| bar.set(share))?;
-        serde_json::from_value(answer).map_err(|error| {
-            Error::peer(format!("the edge's profile makes no sense ({error}); is it the same coprof?"))
-        })?
+        ask(&mut peer, &request, &mut |share| bar.set(share))?
     };
     if profile.ranges.len() != count {
         return Err(Error::peer("the edge measured no ranges; is it the same coprof?"));

@@ -5,10 +5,11 @@
 use std::time::Duration;
 
 use super::args;
-use super::gauge::Gauge;
+use super::gauge::{Gauge, Speeds};
 use super::refine::Nodes;
 use super::stop;
 use crate::error::{Error, Result};
+use crate::measure::Samples;
 use crate::model::ExitId;
 use crate::pipeline::{FrameSource, ReplayOptions, Trace, replay};
 use crate::plan::{ExitPlan, LinkPlan, NodePlan, Plan, Prediction, Route, Scenario, Threshold, predict};
@@ -27,8 +28,9 @@ const IN_FLIGHT: usize = 16;
 /// So many times as many tasks run with the pipeline full as one at a time.
 const FULL_PER_SINGLE: usize = 4;
 const FEWEST_SINGLE: usize = 5;
-/// Factors beyond these are no property of a pipeline.
-const MOST: f64 = 4.0;
+/// A node takes at most so many times as long as its parts: what goes beyond is no property of a pipeline, but somebody else's
+/// doing in just this moment.
+const MOST: f64 = 1.3;
 /// Only of a node that works for so much of the time a full pipeline says how it works; others wait, and go cold.
 const WORKING: f64 = 0.75;
 
@@ -101,15 +103,10 @@ fn run(plan: &Plan, predicted: &Prediction, nodes: &Nodes<'_>, emulation: &Emula
     let inputs = Inputs(super::frames::timing_inputs(&model.graph));
     let tasks = ((FULL / predicted.interval_us) as usize).clamp(TASKS.0, TASKS.1);
     let (prepare, stop, clock) = (|| drop(device.prepare_thread()), stop::flag(), device.clock());
-    let pace = args::pace(emulation)?;
-    // As long as the interval of a plan with less equal work.
-    let pause = (predicted.interval_us * 2.0).to_duration();
-    let (mut full, mut single, mut sums) = (Trace::default(), Trace::default(), [[Micros::ZERO; 2]; 2]);
+    let (pace, pause) = (args::pace(emulation)?, predicted.interval_us.to_duration());
+    let mut rounds = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
-        for (trace, tasks, in_flight, pause) in
-            [(&mut full, tasks, IN_FLIGHT, Duration::ZERO), (&mut single, tasks / FULL_PER_SINGLE, 1, pause)]
-        {
-            let tasks = tasks.max(FEWEST_SINGLE);
+        let mut pass = |tasks, in_flight, pause| {
             let pin = Some(&prepare as &(dyn Fn() + Sync));
             let options = ReplayOptions {
                 tasks,
@@ -121,31 +118,43 @@ fn run(plan: &Plan, predicted: &Prediction, nodes: &Nodes<'_>, emulation: &Emula
                 pin,
                 stop: &stop,
             };
-            let run = replay(Some(&mut peer), &mut backend, &resolved, plan, &inputs, &options, &mut |_| ())?;
-            trace.append(run);
-        }
+            replay(Some(&mut peer), &mut backend, &resolved, plan, &inputs, &options, &mut |_| ())
+        };
+        let full = pass(tasks, IN_FLIGHT, Duration::ZERO)?;
+        let single = pass((tasks / FULL_PER_SINGLE).max(FEWEST_SINGLE), 1, pause)?;
         let mut gauge = Gauge { device, backend: &mut backend, peer: Some(&mut peer) };
         let (together, alone) = (gauge.together(GAUGE)?, gauge.in_turn(GAUGE)?);
-        for (sums, speeds) in sums.iter_mut().zip([alone, together]) {
-            sums[0] += speeds.device;
-            sums[1] += speeds.edge.ok_or_else(no_edge)?;
-        }
+        rounds.push([round(0, &full, &single, alone, together)?, round(1, &full, &single, alone, together)?]);
     }
-    let interval = full.rate_per_s().map_or(predicted.interval_us, |rate| Micros(1e6 / rate));
-    // Where a node is the slowest stage and still waits, messages and the kernel have its core, or tasks come unevenly.
-    let waits = match full.bottleneck() {
-        Some(stage) if stage.name != LINK => full.efficiency().map_or(1.0, |share| (1.0 / share).clamp(1.0, MOST)),
-        _ => 1.0,
-    };
-    let (full, single) = (full.stages(), single.stages());
-    let mean = |sum: Micros| sum * (1.0 / ROUNDS as f64);
-    Ok([0, 1].map(|node| Found {
-        whole: mean(sums[0][node]),
-        whole_busy: mean(sums[1][node]),
-        full: full[2 * node].time_us * waits,
-        single: single[2 * node].time_us,
-        works: full[2 * node].time_us > interval * WORKING,
+    Ok([0, 1].map(|node| {
+        let middle = |figure: fn(&Found) -> Micros| {
+            let all = rounds.iter().map(|round| figure(&round[node])).collect();
+            Samples::new(all).map_or(Micros::ZERO, |all| all.median())
+        };
+        Found {
+            whole: middle(|found| found.whole),
+            whole_busy: middle(|found| found.whole_busy),
+            full: middle(|found| found.full),
+            single: middle(|found| found.single),
+            works: 2 * rounds.iter().filter(|round| round[node].works).count() > ROUNDS,
+        }
     }))
+}
+
+/// What one round found of a node.
+fn round(node: usize, full: &Trace, single: &Trace, alone: Speeds, together: Speeds) -> Result<Found> {
+    let of_node = |speeds: Speeds| if node == 0 { Some(speeds.device) } else { speeds.edge };
+    let stage = |trace: &Trace| trace.stages()[2 * node].time_us;
+    let bottleneck = full.bottleneck().ok_or_else(no_edge)?;
+    // Where a node is the slowest stage and still waits, messages and the kernel have its core, or tasks come unevenly.
+    let waits = if bottleneck.name == LINK { 1.0 } else { 1.0 / full.efficiency().unwrap_or(1.0) };
+    Ok(Found {
+        whole: of_node(alone).ok_or_else(no_edge)?,
+        whole_busy: of_node(together).ok_or_else(no_edge)?,
+        full: stage(full) * waits.clamp(1.0, MOST),
+        single: stage(single),
+        works: stage(full) > bottleneck.time_us * WORKING,
+    })
 }
 
 fn no_edge() -> Error {
@@ -170,7 +179,8 @@ fn apply(scenario: &mut Scenario, node: usize, found: Found, stage: Micros) {
         return;
     }
     of_node.whole_busy_us = Some(found.whole_busy);
-    let (stage, beyond) = (stage * moved, |time: Micros, parts: Micros| (time - parts).max(Micros::ZERO));
+    let stage = stage * moved;
+    let beyond = |time: Micros, parts: Micros| (time.min(stage * MOST) - parts).max(Micros::ZERO);
     of_node.busy_factor = (found.whole_busy / found.whole).clamp(1.0, MOST);
     of_node.pause_us = beyond(found.single, stage);
     let full = if found.works { found.full } else { stage };

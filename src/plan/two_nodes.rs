@@ -11,6 +11,7 @@ use super::answers::{Answers, Block, CHUNK, Grids, MAX_EXITS, Setting};
 use super::memory::Memory;
 use super::pareto::Point;
 use super::plan::{Plan, Threshold};
+use super::scenario::Scenario;
 use super::select::Wish;
 use super::sink::{Config, Motion, Sink, Varied};
 use super::space::{CutId, EMPTY, Resume, Space};
@@ -89,7 +90,7 @@ pub(super) struct TwoNodes<'s, 'a> {
     /// Per path the rows that no other row of it is at least as good as, in all three times.
     rows: Vec<Vec<usize>>,
     memory: Memory<'s, 'a>,
-    one_core: bool,
+    fixed: Fixed,
     /// A row that may not be used, or nothing that may not be left uncrossed: see [`TwoNodes::without`].
     excluded: Option<Option<usize>>,
     wish: Wish,
@@ -112,7 +113,7 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
             side: space.scenario.exits.len() - 1,
             rows: space.paths.iter().map(|path| space.useful_rows(0, path, None)).collect(),
             memory: Memory::new(space),
-            one_core: space.scenario.shares_a_core(),
+            fixed: Fixed::of(space.scenario),
             excluded: None,
             wish: Wish::of(space.scenario),
             possible: vec![f64::INFINITY; space.paths.len() * space.needs.len()],
@@ -298,8 +299,8 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
     }
 
     fn weigh(&mut self, block: &Block<'_>, last: Last, place: Place, stages: &Stages, sink: &mut impl Sink) {
-        let (space, one_core, crosses) = (self.space, self.one_core, place.row.is_some());
-        let weigh = Weigh { space, one_core, crosses, place: self.pack(place), stages };
+        let weigh =
+            Weigh { fixed: self.fixed, crosses: place.row.is_some(), place: self.pack(place), stages };
         let mut setting = block.setting;
         let (at, reach) = match last {
             Last::Steps => return self.weigh_steps(block, &weigh, sink),
@@ -315,7 +316,7 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
         weigh.one(setting, reach, right, sink);
     }
 
-    fn weigh_steps(&mut self, block: &Block<'_>, weigh: &Weigh<'_, '_>, sink: &mut impl Sink) {
+    fn weigh_steps(&mut self, block: &Block<'_>, weigh: &Weigh<'_>, sink: &mut impl Sink) {
         let always = block.last_alive.len() - 1;
         let mut setting = block.setting;
         for (chunk, &most_right) in block.chunk_right.iter().enumerate() {
@@ -398,35 +399,59 @@ fn settings(block: &Block<'_>, last: Last) -> u64 {
     }
 }
 
-/// Weighs the settings of one block at one place.
-struct Weigh<'w, 'a> {
-    space: &'w Space<'a>,
+/// What all configurations have in common.
+#[derive(Clone, Copy)]
+struct Fixed {
+    samples: f64,
+    /// How much longer each node's stage is in a full pipeline.
+    busy: [f64; 2],
+    /// What a task alone finds slower on the device.
+    pause: f64,
     /// Both nodes have one core between them.
     one_core: bool,
+}
+
+impl Fixed {
+    fn of(scenario: &Scenario) -> Self {
+        Self {
+            samples: scenario.samples() as f64,
+            busy: [0, 1].map(|node| scenario.nodes[node].busy_factor),
+            pause: scenario.nodes[0].pause_us.0,
+            one_core: scenario.shares_a_core(),
+        }
+    }
+}
+
+/// Weighs the settings of one block at one place.
+struct Weigh<'w> {
+    fixed: Fixed,
     crosses: bool,
     place: u32,
     stages: &'w Stages,
 }
 
-impl Weigh<'_, '_> {
+impl Weigh<'_> {
     /// Interval and latency when so many samples reach the final exit.
     #[inline]
     fn figures(&self, last: u32) -> (f64, f64) {
-        let (last, samples) = (f64::from(last), self.space.scenario.samples() as f64);
+        let last = f64::from(last);
         let [device, edge] = [self.stages.device, self.stages.edge].map(|s| s.at(last));
         let [link, travel] = [self.stages.link, self.stages.travel].map(|s| s.at(last));
-        let latency = device + edge + travel + samples * self.space.pause(0);
-        (self.nodes(device, edge).max(link) / samples, latency / samples)
+        let interval = self.nodes(device, edge).max(link) / self.fixed.samples;
+        (interval, (device + edge + travel) / self.fixed.samples + self.fixed.pause)
+    }
+
+    /// What a node's work takes in a full pipeline.
+    #[inline]
+    fn busy(&self, node: usize, time: f64) -> f64 {
+        if self.crosses { time * self.fixed.busy[node] } else { time }
     }
 
     /// What the slower node needs, or both of them where they take turns.
     #[inline]
     fn nodes(&self, device: f64, edge: f64) -> f64 {
-        if !self.crosses {
-            return device;
-        }
-        let (device, edge) = (self.space.busy(0, device), self.space.busy(1, edge));
-        if self.one_core { device + edge } else { device.max(edge) }
+        let (device, edge) = (self.busy(0, device), self.busy(1, edge));
+        if self.fixed.one_core { device + edge } else { device.max(edge) }
     }
 
     #[inline]
@@ -440,14 +465,13 @@ impl Weigh<'_, '_> {
     }
 
     fn motion(&self, varied: Varied, last: u32) -> Motion {
-        let (last, samples) = (f64::from(last), self.space.scenario.samples() as f64);
-        let at = |stage: Affine| stage.at(last) / samples;
+        let last = f64::from(last);
+        let at = |stage: Affine| stage.at(last) / self.fixed.samples;
         let (device, edge, link) = (at(self.stages.device), at(self.stages.edge), at(self.stages.link));
         match varied {
             Varied::Device => {
-                let busy = |node, time| if self.crosses { self.space.busy(node, time) } else { time };
-                let (own, edge) = (busy(0, device), busy(1, edge));
-                let (others, fixed) = if self.one_core { (link, edge) } else { (link.max(edge), 0.0) };
+                let (own, edge) = (self.busy(0, device), self.busy(1, edge));
+                let (others, fixed) = if self.fixed.one_core { (link, edge) } else { (link.max(edge), 0.0) };
                 Motion { others, fixed, slope: own, latency_slope: device }
             }
             Varied::Link(_) => {
