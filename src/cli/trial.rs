@@ -102,7 +102,7 @@ fn run(plan: &Plan, predicted: &Prediction, nodes: &Nodes<'_>, emulation: &Emula
     let resolved = Route::new(&model.graph, plan)?;
     let inputs = Inputs(super::frames::timing_inputs(&model.graph));
     let tasks = ((FULL / predicted.interval_us) as usize).clamp(TASKS.0, TASKS.1);
-    let (prepare, stop, clock) = (|| drop(device.prepare_thread()), stop::flag(), device.clock());
+    let (prepare, stop, clock) = (|| _ = device.prepare_thread(), stop::flag(), device.clock());
     let (pace, pause) = (args::pace(emulation)?, predicted.interval_us.to_duration());
     let mut rounds = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
