@@ -473,7 +473,6 @@ fn two_nodes_on(cores: [&str; 2]) -> Value {
 fn nodes_on_one_core_are_planned_to_take_turns() {
     let workplace = Workplace::new();
     let best = |name: &str, scenario: &Value| {
-        check("scenario", scenario);
         let file = workplace.write(name, scenario.to_string());
         let (optimized, _) = workplace.document(&["optimize", "--scenario", &file]);
         check("optimize", &optimized);
