@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lone::lone_messages;
 use super::stats::{Samples, enough_samples};
-use super::transfer::{Direction, DirectionProbe, Transfer};
+use super::transfer::{Direction, DirectionProbe, MAX_FRAMES, MAX_STREAM_BYTES, Transfer};
 use super::watch::Watch;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -201,7 +201,8 @@ fn fill(
     mut stream: impl FnMut(usize, usize) -> Result<Stream>,
 ) -> Result<()> {
     let frame = direction.largest_frame();
-    let frames = (Micros::from(time) / frame.time_us).ceil().clamp(1.0, 1e6);
+    let most = MAX_FRAMES.min((MAX_STREAM_BYTES / frame.frame_bytes) as f64);
+    let frames = (Micros::from(time) / frame.time_us).ceil().clamp(2.0, most);
     stream(frame.frame_bytes, frames as usize).map(drop)
 }
 
@@ -386,6 +387,42 @@ mod tests {
         let asked = asked.into_inner().unwrap();
         let (_, then) = asked.split_once('2').unwrap();
         assert_eq!(then.replace('2', ""), "ss", "one stream each way");
+    }
+
+    /// Takes what an edge takes.
+    struct Strict(FakeLink);
+
+    fn check(frame_bytes: usize, frames: usize) {
+        assert!(frames >= 2 && frames * (frame_bytes + 5) <= 1 << 30, "{frames} of {frame_bytes}");
+    }
+
+    impl LinkProbe for Strict {
+        fn ping(&mut self, send: usize, reply: usize) -> Result<Duration> {
+            self.0.ping(send, reply)
+        }
+        fn stream_up(&mut self, frame_bytes: usize, frames: usize) -> Result<Stream> {
+            check(frame_bytes, frames);
+            self.0.stream_up(frame_bytes, frames)
+        }
+        fn stream_down(&mut self, frame_bytes: usize, frames: usize) -> Result<Stream> {
+            check(frame_bytes, frames);
+            self.0.stream_down(frame_bytes, frames)
+        }
+    }
+
+    #[test]
+    fn no_stream_is_longer_or_shorter_than_an_edge_takes() {
+        for rate in [5e4, 1e8, 4e10, 1e12] {
+            let (mut first, second) =
+                (Strict(FakeLink::new(0.1, rate, 10.0, 0.0)), FakeLink::new(0.1, rate, 10.0, 0.0));
+            let clock = first.0.clock.clone();
+            let mut ignore = |_| ();
+            let mut watch = Watch::new(&mut ignore, &|| false);
+            for time in [5, 600] {
+                let options = LinkOptions { time: Duration::from_secs(time) };
+                measure_link(&mut first, Some(&mut second.clone()), &options, &clock, &mut watch).unwrap();
+            }
+        }
     }
 
     #[test]

@@ -26,13 +26,13 @@ const MAX_SIZES: usize = 5;
 const ROUNDS: usize = 3;
 /// A first guess at the time that a frame takes beyond its bytes, in µs.
 const OVERHEAD_GUESS: f64 = 5.0;
-const MAX_FRAMES: f64 = 1e6;
+pub(super) const MAX_FRAMES: f64 = 1e6;
 /// The rate has settled when so many streams of some length went on as fast …
 const SETTLED: usize = 2;
 /// … as this share of the one before, at least.
 const STILL_FALLING: f64 = 0.8;
 /// No stream is longer, however fast the link: peers refuse those of more than a GiB.
-const MAX_STREAM_BYTES: usize = 256 << 20;
+pub(super) const MAX_STREAM_BYTES: usize = 256 << 20;
 
 /// `time = overhead + 8 * bytes / bits_per_second` for one message, framing included in `overhead`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
