@@ -16,6 +16,10 @@ const PINGS: usize = 20;
 /// Streams of a probe take so long, if the link is as it was.
 const STREAM: Micros = Micros(40e3);
 const FRAME: usize = 16 << 10;
+/// Streams grow by this factor, so that a link that has become slow is found before much is sent.
+const GROWTH: usize = 4;
+/// A stream that takes so many times as long as expected settles it.
+const MUCH_SLOWER: f64 = 2.0;
 /// A bucket that takes longer to drain is not probed: measuring anew takes hardly longer.
 const LONGEST_DRAIN: Micros = Micros(500e3);
 
@@ -38,14 +42,24 @@ pub fn link_holds(probe: &mut dyn LinkProbe, profile: &LinkProfile, watch: &mut 
         return Ok(false);
     }
     let frame = profile.transfer.time_for(FRAME as f64);
+    let frames = ((STREAM / frame) as usize).clamp(2, 10_000);
+    let mut drained = frames;
     if let Some(burst) = profile.uplink.burst {
         if profile.transfer.bits_per_second.time_for(burst.bytes as f64) > LONGEST_DRAIN {
             return Ok(false);
         }
-        probe.stream_up(FRAME, 2 + burst.bytes as usize / FRAME)?;
+        drained = drained.max(burst.bytes as usize / FRAME);
+    }
+    let mut growing = 2;
+    while growing < drained {
+        watch.pass()?;
+        let seen = probe.stream_up(FRAME, growing)?;
+        if Micros::from(seen.span) > frame * (seen.frames as f64 * MUCH_SLOWER) + was + TRIP_NOISE {
+            return Ok(false);
+        }
+        growing *= GROWTH;
     }
     watch.pass()?;
-    let frames = ((STREAM / frame) as usize).clamp(2, 10_000);
     let (short, long) = (probe.stream_up(FRAME, frames)?, probe.stream_up(FRAME, 3 * frames)?);
     let more = long.frames.saturating_sub(short.frames).max(1) as f64;
     let time = Micros::from(long.span) - Micros::from(short.span);

@@ -234,6 +234,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::check::link_holds;
     use super::*;
     use crate::clock::ManualClock;
 
@@ -342,6 +343,50 @@ mod tests {
             let expected = 20.0 + 8e6 * frame.frame_bytes as f64 / rate;
             assert!((frame.time_us.0 / expected - 1.0).abs() < 0.02, "{rate} with {burst}: {frame:?}");
             assert!(spent <= Duration::from_secs(5), "{spent:?}");
+        }
+    }
+
+    #[test]
+    fn a_lone_message_finds_the_bucket_filled_up() {
+        for (rate, burst) in [(20e6, 0.0), (50e6, 32e3), (50e6, 256e3)] {
+            let (profile, _) = measure(&mut FakeLink::new(20.0, rate, 2_000.0, burst));
+            assert_eq!(profile.lone.len(), 9, "{rate} with {burst}");
+            for message in profile.lone {
+                let expected = 20.0 + 8e6 * (message.bytes - burst).max(0.0) / rate;
+                let error = message.time_us.0 - expected;
+                assert!(error.abs() < 0.01 * expected + 5.0, "{rate} with {burst}: {message:?}");
+            }
+            let found = profile.uplink.burst.map(|found| found.bytes as f64 / burst);
+            assert_eq!(found.is_some(), burst > 0.0, "{rate} with {burst}");
+            assert!(found.is_none_or(|share| (0.5..2.0).contains(&share)), "{rate} with {burst}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_probe_tells_whether_a_link_is_as_it_was() {
+        for burst in [0.0, 32e3] {
+            let (profile, _) = measure(&mut FakeLink::new(20.0, 20e6, 2_000.0, burst));
+            let holds = |rate, delay| {
+                let mut ignore = |_| ();
+                let mut watch = Watch::new(&mut ignore, &|| false);
+                link_holds(&mut FakeLink::new(20.0, rate, delay, burst), &profile, &mut watch).unwrap()
+            };
+            assert!(holds(20e6, 2_000.0) && holds(21e6, 2_040.0), "{burst}");
+            assert!(!holds(16e6, 2_000.0) && !holds(25e6, 2_000.0), "{burst}: another rate");
+            assert!(!holds(20e6, 3_000.0) && !holds(20e6, 1_000.0), "{burst}: another delay");
+        }
+    }
+
+    #[test]
+    fn a_probe_of_a_link_that_has_become_slow_is_short() {
+        for burst in [0.0, 16e3] {
+            let (profile, _) = measure(&mut FakeLink::new(5.0, 10e9, 50.0, 0.0));
+            let mut slow = FakeLink::new(5.0, 2e6, 50.0, burst);
+            let clock = slow.clock.clone();
+            let mut ignore = |_| ();
+            let mut watch = Watch::new(&mut ignore, &|| false);
+            assert!(!link_holds(&mut slow, &profile, &mut watch).unwrap(), "{burst}");
+            assert!(clock.now() < Duration::from_secs(1), "{burst}: {:?}", clock.now());
         }
     }
 
