@@ -407,3 +407,84 @@ fn csv_rows(trace: &Trace) -> Vec<Vec<String>> {
     }));
     rows
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{NodeBasis, Stage as Part};
+
+    /// The device sets the rate; both nodes take 1.5 times as long in a full pipeline, and the link takes 500 µs.
+    fn predicted() -> Prediction {
+        let part = |name: &str, us| Part { name: name.into(), time_us: Micros(us), share: Share(1.0) };
+        let basis = |us| NodeBasis { whole_us: Some(Micros(us)), busy_factor: 1.5 };
+        Prediction {
+            rate_per_s: 1e6 / 3000.0,
+            interval_us: Micros(3000.0),
+            latency_us: Micros(2000.0 + 500.0 + 400.0),
+            accuracy: Share(0.9),
+            bytes_per_task: 1000.0,
+            bottleneck: "device".into(),
+            stages: vec![part("device", 3000.0), part("link", 500.0), part("edge", 600.0)],
+            exit_shares: vec![Share(1.0)],
+            memory_bytes: Vec::new(),
+            nodes: vec![basis(12000.0), basis(1500.0)],
+            one_core: false,
+            interval95: None,
+        }
+    }
+
+    fn measured(rate_per_s: f64, latency: f64) -> Measured {
+        let latency = Micros(latency);
+        Measured {
+            rate_per_s,
+            latency_us: Latency {
+                mean: latency,
+                median: latency,
+                p90: latency,
+                p99: latency,
+                p99_settled: false,
+                runs: 1,
+            },
+            accuracy: None,
+            stages: Vec::new(),
+            bottleneck: "device".into(),
+            disturbed_tasks: 0,
+        }
+    }
+
+    /// The whole model on both nodes at once, as many times slower than in their profiles.
+    fn speeds(device: f64, edge: f64) -> Speeds {
+        Speeds { device: Micros(12000.0 * device), edge: Some(Micros(1500.0 * edge)) }
+    }
+
+    #[test]
+    fn what_the_nodes_speeds_explain_is_no_error_of_the_prediction() {
+        let close = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        // As fast as they were: the error is what it is.
+        let (predicted, slow) = (predicted(), measured(1e6 / 6000.0, 2.0 * 2000.0 + 500.0 + 400.0));
+        let same = drift(&predicted, &[speeds(1.0, 1.0); 3], &slow).unwrap();
+        assert!(close(same.error.rate, -0.5) && close(same.nodes[1].slower, 1.0), "{same:?}");
+        // The device has become half as fast.
+        let twice = drift(&predicted, &[speeds(2.0, 1.0); 3], &slow).unwrap();
+        assert!(close(twice.error.rate, 0.0) && close(twice.error.latency, 0.0), "{twice:?}");
+        assert!(close(twice.nodes[0].slower, 2.0) && twice.nodes[0].name == "device", "{twice:?}");
+        // It did so in the middle of the second round of two.
+        let midway =
+            drift(&predicted, &[speeds(1.0, 1.0), speeds(1.0, 1.0), speeds(3.0, 1.0)], &slow).unwrap();
+        assert!(close(midway.nodes[0].slower, 1.5), "{midway:?}");
+        assert!(close(midway.predicted.rate_per_s, 1e6 / 4500.0), "{midway:?}");
+    }
+
+    #[test]
+    fn without_profiles_nothing_is_said_of_drift() {
+        let mut predicted = predicted();
+        predicted.nodes[1].whole_us = None;
+        let measured = measured(300.0, 3000.0);
+        assert!(drift(&predicted, &[speeds(1.0, 1.0); 2], &measured).is_none());
+        // Of an edge that no task reached nothing needs to be known.
+        let alone = Speeds { edge: None, ..speeds(1.0, 1.0) };
+        assert_eq!(drift(&predicted, &[alone; 2], &measured).unwrap().nodes.len(), 1);
+        predicted.nodes.clear();
+        assert!(drift(&predicted, &[alone; 2], &measured).is_none());
+    }
+}

@@ -200,3 +200,42 @@ pub(super) fn predict_in(space: &Space<'_>, plan: &Plan) -> Result<Prediction> {
         interval95: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::brute_force::random_scenario;
+    use super::super::search;
+    use super::*;
+
+    /// The scenario in which all that these nodes do takes so many times as long.
+    fn slowed(scenario: &Scenario, factors: &[f64]) -> Scenario {
+        let mut scenario = scenario.clone();
+        let (nodes, encodings) = (&mut scenario.nodes, &mut scenario.encodings);
+        for (index, (node, factor)) in nodes.iter_mut().zip(factors).enumerate() {
+            let ranges = node.ranges.iter_mut().map(|range| &mut range.time_us);
+            let own = node.layers_us.iter_mut().chain(&mut node.exits_us).chain(ranges);
+            let codecs =
+                encodings.iter_mut().flat_map(|row| [&mut row.encode_us[index], &mut row.decode_us[index]]);
+            own.chain(codecs).chain([&mut node.task_us]).for_each(|time| *time = *time * *factor);
+        }
+        scenario
+    }
+
+    proptest! {
+        #[test]
+        fn a_prediction_at_other_speeds_is_that_of_slower_nodes(
+            seed in 0u64..500, nodes in 2usize..4, factors in [0.5..3.0f64, 0.5..3.0, 0.5..3.0],
+        ) {
+            let scenario = random_scenario(seed, nodes);
+            let Ok(found) = search(&scenario) else { return Ok(()) };
+            let (plan, prediction) = (&found.best.plan, &found.best.prediction);
+            let expected = predict(&slowed(&scenario, &factors), plan).unwrap();
+            let (interval, latency) = prediction.at_speeds(&factors[..nodes]);
+            let same = |found: Micros, expected: Micros| (found - expected).0.abs() < 1e-6 * (1.0 + expected.0);
+            prop_assert!(same(interval, expected.interval_us) && same(latency, expected.latency_us));
+            prop_assert_eq!(prediction.at_speeds(&[]).0, prediction.interval_us);
+        }
+    }
+}
