@@ -156,3 +156,27 @@ pub fn timing_inputs(graph: &Graph) -> Vec<Vec<f32>> {
     let images = made_up_frames(&graph.input.0, 8, SEED);
     (0..images.len()).map(|index| images.floats(index)).collect()
 }
+
+/// The same as frames of a run that is only to be timed.
+pub struct TimingFrames(Vec<Vec<f32>>);
+
+impl TimingFrames {
+    /// For this network.
+    pub fn of(graph: &Graph) -> Self {
+        Self(timing_inputs(graph))
+    }
+}
+
+impl FrameSource for TimingFrames {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn pixels(&self, index: usize, into: &mut Vec<f32>) {
+        into.clone_from(&self.0[index]);
+    }
+
+    fn forced_exit(&self, _: usize) -> Option<ExitId> {
+        None
+    }
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::args;
 use super::device::Device;
 use super::edge::Route as EdgeRoute;
+use super::frames::TimingFrames;
 use super::model::Model;
 use super::profile::{ProfileRequest, ask, profile_node};
 use super::scenario::link_of;
@@ -12,8 +13,8 @@ use super::stop;
 use crate::codec::{Element, Encoding};
 use crate::error::{Error, Result};
 use crate::measure::{LayerProfile, LinkProfile, Samples};
-use crate::model::{Cut, ExitId, Graph};
-use crate::pipeline::{FrameSource, Peer, ReplayOptions, Trace, frame_bytes, replay, task_bytes};
+use crate::model::{Cut, Graph};
+use crate::pipeline::{Peer, ReplayOptions, Trace, frame_bytes, replay, task_bytes};
 use crate::plan::{ExitPlan, LinkPlan, NodePlan, Plan, Route, Threshold};
 use crate::report::Emulation;
 use crate::runtime::Backend;
@@ -22,6 +23,8 @@ use crate::units::Micros;
 /// Tasks of a run: no more than may be under way, so that none waits for room.
 const TASKS: usize = 64;
 const ROUNDS: usize = 4;
+/// Layers of the null network: one for each node.
+const LAYERS: usize = 2;
 /// Between tasks that run alone.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -84,7 +87,8 @@ impl Null<'_> {
             pin: Some(&prepare),
             stop: &stop,
         };
-        replay(Some(self.peer), self.backend, &route, &plan, &Nothing, &options, &mut |_| ())
+        let frames = TimingFrames::of(&self.model.graph);
+        replay(Some(self.peer), self.backend, &route, &plan, &frames, &options, &mut |_| ())
     }
 }
 
@@ -109,24 +113,6 @@ fn plan(graph: &Graph) -> Result<Plan> {
     })
 }
 
-/// Inputs of the null network.
-struct Nothing;
-
-impl FrameSource for Nothing {
-    fn len(&self) -> usize {
-        1
-    }
-
-    fn pixels(&self, _: usize, into: &mut Vec<f32>) {
-        into.clear();
-        into.resize(2, 0.0);
-    }
-
-    fn forced_exit(&self, _: usize) -> Option<ExitId> {
-        None
-    }
-}
-
 /// What the null network's own parts take on each node.
 struct Parts {
     device: Micros,
@@ -135,18 +121,19 @@ struct Parts {
 
 impl Parts {
     fn new(here: &Option<LayerProfile>, there: &Option<LayerProfile>, slowdown: f64) -> Result<Self> {
-        let (Some(here), Some(there)) = (here, there) else {
-            return Err(Error::failed("the null network was not profiled"));
+        // The edge's comes from the network.
+        let of_both_layers = |profile: &&LayerProfile| profile.layers.len() == LAYERS;
+        let (Some(here), Some(there)) =
+            (here.as_ref().filter(of_both_layers), there.as_ref().filter(of_both_layers))
+        else {
+            return Err(Error::peer("the null network was not profiled whole; is the edge the same coprof?"));
         };
         let input = here.input.as_ref().map_or(Micros::ZERO, Samples::mean);
         let layers = |profile: &LayerProfile, from: usize, to: usize| -> Micros {
             profile.layers[from..to].iter().map(Samples::mean).sum()
         };
         let head = there.exits.last().map_or(Micros::ZERO, Samples::mean);
-        Ok(Self {
-            device: (input + layers(here, 0, 1)) * slowdown,
-            edge: layers(there, 1, there.layers.len()) + head,
-        })
+        Ok(Self { device: (input + layers(here, 0, 1)) * slowdown, edge: layers(there, 1, LAYERS) + head })
     }
 }
 
@@ -180,4 +167,39 @@ fn overheads(full: &[Trace], single: &Trace, parts: &Parts, link: &LinkProfile) 
         edge_us: over(edge.collect(), parts.edge),
         handover_us: over(handover.collect(), Micros::ZERO),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile(layers: usize) -> Option<LayerProfile> {
+        let all = |us| Samples::new(vec![Micros(us)]).unwrap();
+        Some(LayerProfile {
+            layers: vec![all(3.0); layers],
+            whole: all(6.0),
+            exits: vec![all(1.0)],
+            input: Some(all(2.0)),
+            disturbance: crate::measure::Disturbance::default(),
+            attempts: 1,
+        })
+    }
+
+    #[test]
+    fn the_null_network_has_a_layer_for_each_node() {
+        let graph = Model::null().unwrap().graph;
+        assert_eq!(graph.trunk().len(), LAYERS);
+        let plan = plan(&graph).unwrap();
+        assert_eq!((plan.nodes[0].cut.len(), plan.nodes[1].cut.len()), (1, 1));
+        assert_ne!(plan.nodes[0], plan.nodes[1]);
+        let parts = Parts::new(&profile(2), &profile(2), 8.0).unwrap();
+        assert_eq!((parts.device, parts.edge), (Micros(40.0), Micros(4.0)));
+    }
+
+    #[test]
+    fn a_profile_of_something_else_is_an_error_and_no_panic() {
+        for strange in [None, profile(0), profile(1), profile(3)] {
+            assert_eq!(Parts::new(&profile(2), &strange, 1.0).err().unwrap().exit_code(), 3);
+        }
+    }
 }

@@ -324,14 +324,14 @@ fn speeds(whole: &Samples) -> Vec<f64> {
 fn node(name: &str, graph: &Graph, exits: &[ExitId], profile: &NodeProfile, slowdown: f64) -> Result<Node> {
     let layers =
         profile.layers.as_ref().ok_or_else(|| Error::failed(format!("the {name} was not profiled")))?;
+    if layers.layers.len() != graph.layers.len() || layers.exits.len() != graph.exits.len() {
+        return Err(Error::failed(format!("the {name}'s profile is of another model; measure again")));
+    }
     let whole = profile.whole.as_ref().unwrap_or(&layers.whole);
     // A stage runs its layers in one go, as the whole model does, and the whole model was timed over as long as all codecs:
     // where the host's speed has moved meanwhile, that is the better level.
     let level = whole.mean() / layers.mean_sum(graph);
     let time = |samples: &Samples| -> Micros { samples.mean() * (level * slowdown) };
-    if layers.layers.len() != graph.layers.len() || layers.exits.len() != graph.exits.len() {
-        return Err(Error::failed(format!("the {name}'s profile is of another model; measure again")));
-    }
     Ok(Node {
         name: name.into(),
         emulated_slowdown: (slowdown != 1.0).then_some(slowdown),

@@ -139,6 +139,7 @@ fn profile_edge(
     drop(bar);
     let cores = cores_of(device, peer.host());
     drop(peer);
+    let _bar = output.progress("what the pipeline itself costs");
     let overheads = null::measure(device, route, &emulation, &link.profile)?;
     Ok((edge, Circumstances { overheads, cores }))
 }

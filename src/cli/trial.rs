@@ -5,14 +5,14 @@
 use std::time::Duration;
 
 use super::args;
+use super::frames::TimingFrames;
 use super::gauge::{Gauge, Speeds};
 use super::refine::Nodes;
 use super::stop;
 use crate::error::{Error, Result};
 use crate::measure::Samples;
-use crate::model::ExitId;
-use crate::pipeline::{FrameSource, ReplayOptions, Trace, replay};
-use crate::plan::{ExitPlan, LinkPlan, NodePlan, Plan, Prediction, Route, Scenario, Threshold, predict};
+use crate::pipeline::{ReplayOptions, Trace, replay};
+use crate::plan::{Plan, Predicted, Prediction, Route, Scenario, most_balanced};
 use crate::report::Emulation;
 use crate::units::Micros;
 
@@ -50,49 +50,12 @@ struct Found {
 /// Runs a trial of what `scenario` says and puts what it finds into its nodes.
 pub fn calibrate(scenario: &mut Scenario, nodes: &Nodes<'_>, emulation: &Emulation) -> Result<()> {
     let _bar = nodes.output.progress("both nodes at once");
-    let Some((plan, predicted)) = best_balanced(scenario)? else { return Ok(()) };
-    let found = run(&plan, &predicted, nodes, emulation)?;
+    let Some(Predicted { plan, prediction }) = most_balanced(scenario)? else { return Ok(()) };
+    let found = run(&plan, &prediction, nodes, emulation)?;
     for (node, found) in found.into_iter().enumerate() {
-        apply(scenario, node, found, predicted.stages[2 * node].time_us);
+        apply(scenario, node, found, prediction.stages[2 * node].time_us);
     }
     Ok(())
-}
-
-/// Of the plans without side exits, the one whose nodes have the most equal work and that waits the least for the link.
-fn best_balanced(scenario: &Scenario) -> Result<Option<(Plan, Prediction)>> {
-    let rows = scenario.encodings.iter().filter(|row| !row.encoding.needs_calibration());
-    let mut best: Option<(f64, Plan, Prediction)> = None;
-    for row in rows {
-        let plan =
-            plan(scenario, LinkPlan { resume: row.cut.clone(), encoding: row.encoding, calibration: None });
-        // Not every exit can be tried behind every loss, and not every node holds everything.
-        let Ok(prediction) = predict(scenario, &plan) else { continue };
-        let [device, link, edge] = [0, 1, 2].map(|stage| prediction.stages[stage].time_us.0.max(1.0));
-        let (less, more) = (device.min(edge), device.max(edge));
-        let score = more / less + link / more;
-        if best.as_ref().is_none_or(|(least, ..)| score < *least) {
-            best = Some((score, plan, prediction));
-        }
-    }
-    Ok(best.map(|(_, plan, prediction)| (plan, prediction)))
-}
-
-fn plan(scenario: &Scenario, link: LinkPlan) -> Plan {
-    let last = scenario.exits.len() - 1;
-    let exit = |(index, exit): (usize, &crate::plan::ExitSite)| ExitPlan {
-        name: exit.name.clone(),
-        threshold: if index == last { Threshold::Always } else { Threshold::Never },
-        node: 1,
-    };
-    Plan {
-        model: scenario.model.sha256.clone(),
-        nodes: vec![
-            NodePlan { cut: link.resume.clone() },
-            NodePlan { cut: scenario.exits[last].after.clone() },
-        ],
-        links: vec![Some(link)],
-        exits: scenario.exits.iter().enumerate().map(exit).collect(),
-    }
 }
 
 fn run(plan: &Plan, predicted: &Prediction, nodes: &Nodes<'_>, emulation: &Emulation) -> Result<[Found; 2]> {
@@ -100,7 +63,7 @@ fn run(plan: &Plan, predicted: &Prediction, nodes: &Nodes<'_>, emulation: &Emula
     let mut backend = device.on_thread(|thread| device.load(&model.graph, thread))?;
     let mut peer = route.connect_with(model)?;
     let resolved = Route::new(&model.graph, plan)?;
-    let inputs = Inputs(super::frames::timing_inputs(&model.graph));
+    let inputs = TimingFrames::of(&model.graph);
     let tasks = ((FULL / predicted.interval_us) as usize).clamp(TASKS.0, TASKS.1);
     let (prepare, stop, clock) = (|| _ = device.prepare_thread(), stop::flag(), device.clock());
     let (pace, pause) = (args::pace(emulation)?, predicted.interval_us.to_duration());
@@ -145,7 +108,7 @@ fn run(plan: &Plan, predicted: &Prediction, nodes: &Nodes<'_>, emulation: &Emula
 fn round(node: usize, full: &Trace, single: &Trace, alone: Speeds, together: Speeds) -> Result<Found> {
     let of_node = |speeds: Speeds| if node == 0 { Some(speeds.device) } else { speeds.edge };
     let stage = |trace: &Trace| trace.stages()[2 * node].time_us;
-    let bottleneck = full.bottleneck().ok_or_else(no_edge)?;
+    let bottleneck = full.bottleneck().ok_or_else(|| Error::failed("the trial ran no tasks"))?;
     // Where a node is the slowest stage and still waits, messages and the kernel have its core, or tasks come unevenly.
     let waits = if bottleneck.name == LINK { 1.0 } else { 1.0 / full.efficiency().unwrap_or(1.0) };
     Ok(Found {
@@ -195,23 +158,6 @@ fn apply(scenario: &mut Scenario, node: usize, found: Found, stage: Micros) {
     of_node.pause_us = beyond(of_node.pause_us, beside_messages);
 }
 
-/// Made-up frames: times hardly depend on what is in them.
-struct Inputs(Vec<Vec<f32>>);
-
-impl FrameSource for Inputs {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn pixels(&self, index: usize, into: &mut Vec<f32>) {
-        into.clone_from(&self.0[index]);
-    }
-
-    fn forced_exit(&self, _: usize) -> Option<ExitId> {
-        None
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,13 +169,6 @@ mod tests {
                       { "name": "edge", "layers_us": [50, 50, 50] }],
             "links": [{ "bits_per_second": 1e9 }] }"#;
         Scenario::from_json(text).unwrap()
-    }
-
-    #[test]
-    fn the_trial_has_work_for_both_nodes() {
-        let (plan, predicted) = best_balanced(&scenario()).unwrap().unwrap();
-        assert_eq!(plan.nodes[0].cut, ["a"]);
-        assert_eq!([0, 2].map(|stage| predicted.stages[stage].time_us), [Micros(100.0), Micros(100.0)]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Planning: pure functions from a scenario to plans and predictions. Knows no tch, sockets, files, clocks or printing.
 
 mod answers;
+mod balanced;
 #[cfg(test)]
 mod brute_force;
 mod complete;
@@ -31,6 +32,7 @@ mod tiers;
 mod two_nodes;
 mod uncertainty;
 
+pub use balanced::most_balanced;
 pub use leaders::{Decided, UnderLoad, decide, under_load};
 pub use outcomes::{Outcomes, SampleSet};
 pub use plan::{ExitPlan, LinkPlan, NodePlan, Plan, Threshold};
