@@ -1,6 +1,6 @@
 //! Whether an earlier measurement still holds: short probes of what it found.
 
-use super::link::{LinkProbe, LinkProfile};
+use super::link::{LinkProbe, LinkProfile, PING_BYTES};
 use super::stats::Samples;
 use super::watch::Watch;
 use crate::error::Result;
@@ -32,32 +32,36 @@ pub fn holds(was: Micros, is: Micros) -> bool {
 /// peer.
 pub fn link_holds(probe: &mut dyn LinkProbe, profile: &LinkProfile, watch: &mut Watch<'_>) -> Result<bool> {
     let mut trips = Vec::with_capacity(PINGS);
-    probe.ping(16, 16)?;
+    probe.ping(PING_BYTES, PING_BYTES)?;
     for _ in 0..PINGS {
         watch.pass()?;
-        trips.push(probe.ping(16, 16)?.into());
+        trips.push(probe.ping(PING_BYTES, PING_BYTES)?.into());
     }
     let (was, is) = (profile.rtt_us.median, Samples::new(trips).map_or(Micros::ZERO, |trips| trips.median()));
-    if !holds(was, is) && (is - was).0.abs() > TRIP_NOISE.0 {
+    // A slow link's bucket lets these few pass at once, but not the many that it was measured with.
+    let tiny = PING_BYTES as f64;
+    let noise = TRIP_NOISE + profile.transfer.time_for(tiny) + profile.downlink_transfer.time_for(tiny);
+    if !holds(was, is) && (is - was).0.abs() > noise.0 {
         return Ok(false);
     }
     let frame = profile.transfer.time_for(FRAME as f64);
     let frames = ((STREAM / frame) as usize).clamp(2, 10_000);
-    let mut drained = frames;
+    let mut to_drain = frames;
     if let Some(burst) = profile.uplink.burst {
         if profile.transfer.bits_per_second.time_for(burst.bytes as f64) > LONGEST_DRAIN {
             return Ok(false);
         }
-        drained = drained.max(burst.bytes as usize / FRAME);
+        to_drain = to_drain.max((burst.bytes as usize).div_ceil(FRAME) + 1);
     }
     let mut growing = 2;
-    while growing < drained {
+    while to_drain > 0 {
         watch.pass()?;
         let seen = probe.stream_up(FRAME, growing)?;
-        if Micros::from(seen.span) > frame * (seen.frames as f64 * MUCH_SLOWER) + was + TRIP_NOISE {
+        if Micros::from(seen.span) > frame * (seen.frames as f64 * MUCH_SLOWER) + was + noise {
             return Ok(false);
         }
-        growing *= GROWTH;
+        to_drain = to_drain.saturating_sub(growing);
+        growing = (growing * GROWTH).min(to_drain.max(2));
     }
     watch.pass()?;
     let (short, long) = (probe.stream_up(FRAME, frames)?, probe.stream_up(FRAME, 3 * frames)?);

@@ -16,7 +16,7 @@ use crate::plan::LoneMessage;
 use crate::units::Micros;
 
 /// Payload of a ping and of its answer: as small as an exit's answer.
-const PING_BYTES: usize = 16;
+pub(super) const PING_BYTES: usize = 16;
 /// More pings tell nothing more; the 99th percentile needs 662.
 const MAX_PINGS: usize = 1_000;
 /// How the time is shared out: the rest, 0.08, is left for answers that are under way when a phase ends.
@@ -387,6 +387,24 @@ mod tests {
             let mut watch = Watch::new(&mut ignore, &|| false);
             assert!(!link_holds(&mut slow, &profile, &mut watch).unwrap(), "{burst}");
             assert!(clock.now() < Duration::from_secs(1), "{burst}: {:?}", clock.now());
+        }
+    }
+
+    #[test]
+    fn a_link_that_is_as_it_was_holds_behind_a_bucket() {
+        for bits_per_second in [1e6, 2e6, 10e6, 50e6, 200e6] {
+            for burst in [0.0, 16e3, 64e3] {
+                let mut link = FakeLink::new(20.0, bits_per_second, 50.0, burst);
+                let (profile, start) = measure(&mut link);
+                link.clock.advance(Duration::from_secs(1));
+                let mut ignore = |_| ();
+                let mut watch = Watch::new(&mut ignore, &|| false);
+                assert!(link_holds(&mut link, &profile, &mut watch).unwrap(), "{bits_per_second}, {burst}");
+                let took = link.clock.now() - start - Duration::from_secs(1);
+                assert!(took < Duration::from_millis(1500), "{bits_per_second}, {burst}: {took:?}");
+                link.bits_per_second *= 1.2;
+                assert!(!link_holds(&mut link, &profile, &mut watch).unwrap(), "{bits_per_second}, {burst}");
+            }
         }
     }
 
