@@ -54,6 +54,8 @@ pub struct Found {
     pub cuts: usize,
     /// Right answers of the best plan, in parts of the scenario's tally.
     pub(super) best_right: u32,
+    /// With two nodes what is possible at best where: see `TwoNodes`.
+    pub(super) possible: Vec<f64>,
 }
 
 /// Finds the best plan for `scenario` under its constraints, exactly.
@@ -74,7 +76,8 @@ fn two_nodes(space: &Space<'_>, grids: &Grids) -> Result<Found> {
     let mut second = Best::new(wish);
     walk.without(TwoNodes::place(&best.config).row).walk(&mut second);
     let second = wish.pick(&second.front.take()).map(|point| walk.plan(&point.config));
-    found(space, &best, second, &front, walk.configurations, |config| walk.plan(config))
+    let found = found(space, &best, second, &front, walk.configurations, |config| walk.plan(config))?;
+    Ok(Found { possible: walk.possible(), ..found })
 }
 
 fn tiers(space: &Space<'_>, grids: &Grids) -> Result<Found> {
@@ -175,6 +178,7 @@ fn found(
         configurations,
         cuts: space.resumes.len(),
         best_right: best.right,
+        possible: Vec::new(),
     })
 }
 

@@ -37,7 +37,7 @@ pub(super) trait Sink {
     fn hopeless(&self, interval: f64, latency: f64, right: u32) -> bool;
     /// Takes a configuration that is not hopeless.
     fn take(&mut self, point: Point<Config>, motion: Motion);
-    /// Whether nothing is wanted whose first figure under the wish is at best this.
+    /// Whether nothing is wanted whose first figure under the wish is at best this in the scenario as it is.
     fn is_too_late(&self, _first: f64) -> bool {
         false
     }

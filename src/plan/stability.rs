@@ -18,7 +18,7 @@ use super::pareto::Point;
 use super::scenario::Scenario;
 use super::script::Script;
 use super::search::{Found, Predicted};
-use super::select::Wish;
+use super::select::{Objective, Wish};
 use super::sink::{Config, Motion, Sink, Varied};
 use super::space::Space;
 use super::tiers::Tiers;
@@ -47,6 +47,9 @@ pub struct Stability {
 /// How far is looked: up to so many times the present value, and down to one part in as many.
 const FARTHEST: f64 = 1000.0;
 
+/// Most plans are lost near by, and the nearer the end of a window, the fewer configurations could matter within it.
+const FARTHER_AND_FARTHER: [f64; 4] = [1.1, 1.5, 5.0, FARTHEST];
+
 /// Figures that differ by a lesser share of them are equal but for rounding.
 const ROUNDING: f64 = 1e-10;
 
@@ -55,14 +58,13 @@ pub fn stays_best(scenario: &Scenario, found: &Found) -> Result<Stability> {
     let space = Space::new(scenario)?;
     let grids = Grids::new(scenario);
     let slowdown = scenario.nodes[0].emulated_slowdown.unwrap_or(1.0);
-    let best = (&found.best, found.best_right);
     let links = scenario.links.iter().enumerate().map(|(link, spec)| {
-        let within = factors(&space, &grids, best, Varied::Link(link))?;
+        let within = factors(&space, &grids, found, Varied::Link(link))?;
         let rate = |longer| BitRate(spec.bits_per_second.0 / longer);
         Ok(Within { from: within.to.map(rate), to: within.from.map(rate) })
     });
     let links_bits_per_second = links.collect::<Result<_>>()?;
-    let device = factors(&space, &grids, best, Varied::Device)?;
+    let device = factors(&space, &grids, found, Varied::Device)?;
     let device_slowdown = Within {
         from: device.from.map(|factor| slowdown * factor),
         to: device.to.map(|factor| slowdown * factor),
@@ -70,26 +72,29 @@ pub fn stays_best(scenario: &Scenario, found: &Found) -> Result<Stability> {
     Ok(Stability { links_bits_per_second, device_slowdown })
 }
 
-/// The factors on a quantity's present value within which the best plan, with its right answers, stays the best.
-fn factors(
-    space: &Space<'_>,
-    grids: &Grids,
-    (best, right): (&Predicted, u32),
-    varied: Varied,
-) -> Result<Within<f64>> {
-    let best = Course::of_plan(space, best, right, varied)?;
-    let lost_towards = |end: f64| -> Result<Option<f64>> {
+/// The factors on a quantity's present value within which the best plan stays the best.
+fn factors(space: &Space<'_>, grids: &Grids, found: &Found, varied: Varied) -> Result<Within<f64>> {
+    let best = Course::of_plan(space, &found.best, found.best_right, varied)?;
+    let lost_before = |end: f64| -> Result<Option<f64>> {
         let scenario = scaled(space.scenario, varied, end.min(1.0));
         let mut window = Window::new(Wish::of(space.scenario), varied, best, end);
-        walk(&Space::new(&scenario)?, grids, &mut window);
+        walk(&Space::new(&scenario)?, grids, &found.possible, &mut window);
         Ok(window.lost())
     };
-    Ok(Within { from: lost_towards(1.0 / FARTHEST)?, to: lost_towards(FARTHEST)? })
+    let first_lost = |towards: fn(f64) -> f64| -> Result<Option<f64>> {
+        for end in FARTHER_AND_FARTHER {
+            if let Some(lost) = lost_before(towards(end))? {
+                return Ok(Some(lost));
+            }
+        }
+        Ok(None)
+    };
+    Ok(Within { from: first_lost(f64::recip)?, to: first_lost(|end| end)? })
 }
 
-fn walk(space: &Space<'_>, grids: &Grids, window: &mut Window) {
+fn walk(space: &Space<'_>, grids: &Grids, possible: &[f64], window: &mut Window) {
     if space.scenario.nodes.len() == 2 {
-        TwoNodes::new(space, grids).walk(window);
+        TwoNodes::new(space, grids).with_possible(possible).walk(window);
     } else {
         Tiers::new(space, grids).walk(window);
     }
@@ -394,6 +399,12 @@ impl Sink for Window {
             || (figures[0] >= self.worst[0] && figures[1] > close(self.worst[1]))
     }
 
+    fn is_too_late(&self, first: f64) -> bool {
+        // Where one of its parts takes `at` times its time, a sum or a maximum of times takes as much at least.
+        let first = if self.wish.objective == Objective::Accuracy { first } else { first * self.at };
+        first - ROUNDING * first.abs() > self.wish.tied_with(self.worst[0])
+    }
+
     fn take(&mut self, point: Point<Config>, motion: Motion) {
         self.weigh(Course::new(&point, motion, self.at, self.sign));
     }
@@ -468,8 +479,7 @@ mod tests {
     fn ranges(scenario: &Scenario, varied: Varied) -> Option<(Plan, Within<f64>)> {
         let found = search(scenario).ok()?;
         let space = Space::new(scenario).unwrap();
-        let best = (&found.best, found.best_right);
-        let range = factors(&space, &Grids::new(scenario), best, varied).unwrap();
+        let range = factors(&space, &Grids::new(scenario), &found, varied).unwrap();
         Some((found.best.plan, range))
     }
 

@@ -94,8 +94,8 @@ pub(super) struct TwoNodes<'s, 'a> {
     /// A row that may not be used, or nothing that may not be left uncrossed: see [`TwoNodes::without`].
     excluded: Option<Option<usize>>,
     wish: Wish,
-    /// Per path and first exit on the edge, the least first figure that a bound met on the way left possible under the
-    /// wish.
+    /// Per path and first exit on the edge, the least first figure that a bound met on the way left possible where as much must
+    /// be right as under the wish. Its other constraints do not count, so that it stays a bound when times move.
     possible: Vec<f64>,
     /// The path and first exit on the edge that are being walked, as an index into `possible`.
     here: usize,
@@ -132,12 +132,22 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
     /// What the first one found to be possible at best tells it where not to look.
     pub fn without(&self, row: Option<usize>) -> Self {
         let rows = self.space.paths.iter().map(|path| self.space.useful_rows(0, path, row)).collect();
-        let bound = |&(path, edge_from, _): &(usize, usize, f64)| {
-            (path, edge_from, self.possible[path * (self.side + 1) + edge_from])
-        };
-        let mut lossy: Vec<_> = self.lossy.iter().map(bound).collect();
-        lossy.sort_by(|a, b| a.2.total_cmp(&b.2));
-        Self { rows, excluded: Some(row), lossy, ..Self::new(self.space, self.grids) }
+        let walk = Self::new(self.space, self.grids).with_possible(&self.possible);
+        Self { rows, excluded: Some(row), ..walk }
+    }
+
+    /// After a walk: see the field.
+    pub fn possible(self) -> Vec<f64> {
+        self.possible
+    }
+
+    /// Goes to the most promising paths first, by what another walk found to be possible, and asks the sink before each.
+    pub fn with_possible(mut self, possible: &[f64]) -> Self {
+        for (path, edge_from, least) in &mut self.lossy {
+            *least = possible[*path * (self.side + 1) + *edge_from];
+        }
+        self.lossy.sort_by(|a, b| a.2.total_cmp(&b.2));
+        self
     }
 
     /// Shows `sink` every configuration that it does not call hopeless.
@@ -336,7 +346,7 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
     /// Remembers that nothing looked at here is better than this.
     fn note(&mut self, (interval, latency): (f64, f64), right: u32) {
         if let Some(possible) = self.possible.get_mut(self.here)
-            && self.wish.is_met(interval, latency, right)
+            && right >= self.wish.min_right
         {
             *possible = possible.min(self.wish.figures(interval, latency, right)[0]);
         }
