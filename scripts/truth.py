@@ -35,8 +35,8 @@ LINKS = {
     "20mbit-deep": ("20mbit", "1mb"),
 }
 QUEUE = "400ms"
-FULL_S, SINGLE_S = 2, 4
-FEWEST_TASKS, MOST_TASKS = 40, 2000
+FULL_S, SINGLE_S = 3, 3
+FEWEST_TASKS, MOST_TASKS = 40, 4000
 LONGEST_COMMAND_S = 300
 ALWAYS_RUN = ("device-only", "edge-only")
 QUICK_SCENARIOS, QUICK_BASELINES = 3, 1
@@ -548,7 +548,7 @@ def summary(runs, floors):
     return lines + paragraph(
         "An **error** is measured against predicted, as a share of the prediction; medians and percentiles are of its size.",
         "**No drift**: against what would have been predicted with the speeds that the hosts had during the replay instead of",
-        "those of their profiles. **Regret**: how far the rate of our plan lies under the best one measured in the same scenario",
+        "those of their profiles, and for the rate with messages as large as they were where frames are made up. **Regret**: how far the rate of our plan lies under the best one measured in the same scenario",
         "among the plans that ran and whose predicted accuracy keeps the same floor. Percentile `p` of `n` values is",
         "`sorted[floor(n·p)]`; – stands where nothing is known.",
     )

@@ -61,7 +61,7 @@ impl Frames {
     }
 
     /// Whether the answers mean something.
-    fn are_real(&self) -> bool {
+    pub fn are_real(&self) -> bool {
         self.kind != Kind::MadeUp
     }
 

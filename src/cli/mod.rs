@@ -5,6 +5,7 @@ mod args;
 mod crossings;
 mod demo;
 mod device;
+mod drift;
 mod edge;
 mod encodings;
 mod encodings_record;

@@ -144,16 +144,10 @@ fn overheads(full: &[Trace], single: &Trace, parts: &Parts, link: &LinkProfile) 
     let crossed = |trace: &Trace| -> Vec<_> {
         trace.tasks.iter().filter_map(|task| Some((*task, task.crossed?))).collect()
     };
-    let pairs = |trace: &Trace| -> Vec<_> {
-        let tasks = crossed(trace);
-        tasks.iter().copied().zip(tasks.iter().copied().skip(1)).collect()
-    };
-    // From start to start: none of them waits for room.
-    let device = full.iter().flat_map(pairs).map(|((task, _), (next, _))| next.started_us - task.started_us);
-    // From start to start, of those that had arrived before the one before was done.
-    let queued =
-        full.iter().flat_map(pairs).filter(|((_, this), (_, next))| next.arrived_us <= this.edge_finished_us);
-    let edge = queued.map(|((_, this), (_, next))| next.edge_started_us - this.edge_started_us);
+    // Its encoding is no part of it: those of plans are measured whole.
+    let device = full.iter().flat_map(crossed).map(|(task, _)| task.computed_us - task.started_us);
+    let edge =
+        full.iter().flat_map(crossed).map(|(_, crossed)| crossed.edge_finished_us - crossed.edge_started_us);
     let message = (task_bytes(8) - frame_bytes(0)) as f64;
     let link = link_of(link);
     let travel = link.lone_time(message) + link.transit();

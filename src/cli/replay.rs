@@ -8,6 +8,7 @@ use clap::Args as ClapArgs;
 
 use super::args::{self, EmulationArgs, FrameArgs, ModelArgs, PeerArgs, RuntimeArgs};
 use super::device::Device;
+use super::drift::{drift, messages_larger};
 use super::edge::Route as EdgeRoute;
 use super::frames::Frames;
 use super::gauge::{Gauge, Speeds};
@@ -19,7 +20,7 @@ use crate::measure::{Samples, Watch, enough_samples};
 use crate::pipeline::{Answer, FrameSource, Peer, ReplayOptions, Trace, replay, run_in_process};
 use crate::plan::{AccuracyBasis, Plan, Policy, Prediction, Route};
 use crate::report::{
-    Agreement, Drift, Emulation, ErrorShares, Inside95, Latency, Measured, OptimizeDocument, PlanDocument,
+    Agreement, Emulation, ErrorShares, Inside95, Latency, Measured, OptimizeDocument, PlanDocument,
     ReplayDocument, replay_view,
 };
 use crate::runtime::Backend;
@@ -189,15 +190,18 @@ fn newest_plan(
     )))
 }
 
-/// A run is cut into so many rounds at most: between them both nodes run the whole model for a moment, which tells how far their
-/// speed has moved since they were profiled.
-const ROUNDS: usize = 10;
-/// A round has so many tasks at least: with fewer, stages that are about as slow as the bottleneck now and then have more to do
-/// than it, by the chance of who leaves early.
-const TASKS_A_ROUND: usize = 150;
-const GAUGE: Duration = Duration::from_millis(60);
+/// A run is cut into rounds of about this length, and so many at most: between them both nodes run the whole model for a moment,
+/// which tells how far their speed has moved since they were profiled. A host's moves by a tenth and more within tenths of a second.
+const ROUND: Micros = Micros(200e3);
+const ROUNDS: usize = 40;
+/// A round has so many tasks at least where none crosses …
+const FEWEST_A_ROUND: usize = 6;
+/// … and so many where some leave before and some behind the link: with fewer, stages that are about as slow as the bottleneck
+/// now and then have more to do than it, by the chance of who leaves early.
+const FEWEST_MIXED: usize = 150;
+const GAUGE: Duration = Duration::from_millis(80);
 
-/// What ran, and the nodes' speeds before, between and after the rounds.
+/// What ran, and the nodes' speeds before, between and after all passes: with the pipeline full and one at a time by turns.
 struct Ran {
     full: Trace,
     single: Trace,
@@ -218,6 +222,7 @@ impl Stage<'_> {
         let Ran { full, single, speeds } = self.rounds(job, &route, &frames)?;
         let expected = self.answers_in_process(&route, &frames)?;
         let measured = measured(&full, &single, &frames)?;
+        let sizes = if frames.are_real() { None } else { messages_larger(job.predicted, &full) };
         Ok(ReplayDocument {
             envelope: self.device.envelope("replay", Some(graph), &self.emulation),
             peer: self.edge.map_or("none", EdgeRoute::peer_name).into(),
@@ -225,7 +230,7 @@ impl Stage<'_> {
             plan: job.plan.clone(),
             predicted: job.predicted.clone(),
             error: ErrorShares::of(job.predicted, &measured),
-            drift: drift(job.predicted, &speeds, &measured),
+            drift: drift(job.predicted, &speeds, sizes, &measured),
             inside95: Inside95::of(job.predicted.interval95.as_ref(), &measured),
             measured,
             efficiency: full.efficiency().ok_or_else(too_few)?,
@@ -242,8 +247,15 @@ impl Stage<'_> {
         let mut backend = self.device.on_thread(|thread| self.device.load(&self.model.graph, thread))?;
         let crosses = route.nodes.iter().any(|node| node.send.is_some());
         let mut peer = self.edge.filter(|_| crosses).map(|edge| edge.connect_with(self.model)).transpose()?;
-        let in_flight = in_flight(job.predicted);
-        let rounds = (self.tasks / TASKS_A_ROUND).clamp(1, ROUNDS);
+        let in_flight = if crosses { in_flight(job.predicted) } else { 1 };
+        let fewest = match job.predicted.exit_shares.iter().filter(|share| share.0 > 0.0).count() {
+            _ if !crosses => FEWEST_A_ROUND,
+            // A pipeline full to warm up, and as many that count.
+            0 | 1 => 2 * in_flight,
+            _ => FEWEST_MIXED,
+        };
+        let a_round = ((ROUND / job.predicted.interval_us) as usize).max(fewest);
+        let rounds = (self.tasks / a_round).clamp(1, ROUNDS);
         let bar = self.output.progress(job.name);
         let mut ran = Ran { full: Trace::default(), single: Trace::default(), speeds: Vec::new() };
         let gauge = |backend: &mut dyn Backend, peer: Option<&mut Peer>| {
@@ -252,19 +264,20 @@ impl Stage<'_> {
         ran.speeds.push(gauge(&mut backend, peer.as_mut())?);
         for round in 0..rounds {
             let part = |tasks: usize| tasks * round / rounds..tasks * (round + 1) / rounds;
-            let progress = |done: f64| bar.set((round as f64 + done) / rounds as f64);
-            let mut pass = |tasks: Range<usize>, in_flight, pause, shares: Range<f64>| {
-                let mut progress = |done| progress(shares.start + (shares.end - shares.start) * done);
+            let mut pass = |tasks: Range<usize>, in_flight, pause, half: f64| {
+                let mut progress = |done| bar.set((round as f64 + half + 0.5 * done) / rounds as f64);
                 let pass = Pass { tasks, in_flight, pause };
-                self.pass(job, route, frames, (&mut backend, peer.as_mut()), &pass, &mut progress)
+                let trace =
+                    self.pass(job, route, frames, (&mut backend, peer.as_mut()), &pass, &mut progress)?;
+                Ok::<_, Error>((trace, gauge(&mut backend, peer.as_mut())?))
             };
-            ran.full.append(pass(part(self.tasks), in_flight, Duration::ZERO, 0.0..0.5)?);
-            let alone = part((self.tasks / 2).max(1));
-            if !alone.is_empty() {
-                let pause = job.predicted.interval_us.to_duration().min(LONGEST_PAUSE);
-                ran.single.append(pass(alone, 1, pause, 0.5..1.0)?);
-            }
-            ran.speeds.push(gauge(&mut backend, peer.as_mut())?);
+            let (trace, speeds) = pass(part(self.tasks), in_flight, Duration::ZERO, 0.0)?;
+            ran.full.append(trace);
+            ran.speeds.push(speeds);
+            let pause = job.predicted.interval_us.to_duration().min(LONGEST_PAUSE);
+            let (trace, speeds) = pass(part(self.tasks / 2), 1, pause, 0.5)?;
+            ran.single.append(trace);
+            ran.speeds.push(speeds);
         }
         Ok(ran)
     }
@@ -319,29 +332,6 @@ struct Pass {
 
 /// A task that runs alone comes after a pause as long as the plan's interval, but not longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-
-/// What is left of the error where each node's change of speed since its profile is taken out, round by round.
-fn drift(predicted: &Prediction, speeds: &[Speeds], measured: &Measured) -> Option<Drift> {
-    let profiled = |node: usize| predicted.nodes.get(node)?.whole_us;
-    let factors = |speeds: &Speeds| -> Option<Vec<f64>> {
-        let edge = speeds.edge.map(|edge| Some(edge / profiled(1)?));
-        std::iter::once(Some(speeds.device / profiled(0)?)).chain(edge).collect()
-    };
-    let factors: Vec<Vec<f64>> = speeds.iter().map(factors).collect::<Option<_>>()?;
-    // Each round runs at the mean of the speeds before and after it.
-    let rounds: Vec<Vec<f64>> = factors
-        .windows(2)
-        .map(|pair| pair[0].iter().zip(&pair[1]).map(|(a, b)| f64::midpoint(*a, *b)).collect())
-        .collect();
-    let moved: Vec<(Micros, Micros)> = rounds.iter().map(|round| predicted.at_speeds(round)).collect();
-    let mean = |figure: &dyn Fn(&(Micros, Micros)) -> Micros| -> Micros {
-        moved.iter().map(figure).sum::<Micros>() * (1.0 / moved.len() as f64)
-    };
-    let (rate_per_s, latency_us) = (mean(&|moved| moved.0).rate_per_s(), mean(&|moved| moved.1));
-    let node = |node: usize| rounds.iter().map(|round| round[node]).sum::<f64>() / rounds.len() as f64;
-    let nodes = rounds.first()?.len();
-    Some(Drift::new(predicted, measured, (0..nodes).map(node).collect(), rate_per_s, latency_us))
-}
 
 /// Enough tasks under way to keep every stage busy although early exits come in bursts.
 fn in_flight(predicted: &Prediction) -> usize {
@@ -406,85 +396,4 @@ fn csv_rows(trace: &Trace) -> Vec<Vec<String>> {
         cells
     }));
     rows
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::{NodeBasis, Stage as Part};
-
-    /// The device sets the rate; both nodes take 1.5 times as long in a full pipeline, and the link takes 500 µs.
-    fn predicted() -> Prediction {
-        let part = |name: &str, us| Part { name: name.into(), time_us: Micros(us), share: Share(1.0) };
-        let basis = |us| NodeBasis { whole_us: Some(Micros(us)), busy_factor: 1.5 };
-        Prediction {
-            rate_per_s: 1e6 / 3000.0,
-            interval_us: Micros(3000.0),
-            latency_us: Micros(2000.0 + 500.0 + 400.0),
-            accuracy: Share(0.9),
-            bytes_per_task: 1000.0,
-            bottleneck: "device".into(),
-            stages: vec![part("device", 3000.0), part("link", 500.0), part("edge", 600.0)],
-            exit_shares: vec![Share(1.0)],
-            memory_bytes: Vec::new(),
-            nodes: vec![basis(12000.0), basis(1500.0)],
-            one_core: false,
-            interval95: None,
-        }
-    }
-
-    fn measured(rate_per_s: f64, latency: f64) -> Measured {
-        let latency = Micros(latency);
-        Measured {
-            rate_per_s,
-            latency_us: Latency {
-                mean: latency,
-                median: latency,
-                p90: latency,
-                p99: latency,
-                p99_settled: false,
-                runs: 1,
-            },
-            accuracy: None,
-            stages: Vec::new(),
-            bottleneck: "device".into(),
-            disturbed_tasks: 0,
-        }
-    }
-
-    /// The whole model on both nodes at once, as many times slower than in their profiles.
-    fn speeds(device: f64, edge: f64) -> Speeds {
-        Speeds { device: Micros(12000.0 * device), edge: Some(Micros(1500.0 * edge)) }
-    }
-
-    #[test]
-    fn what_the_nodes_speeds_explain_is_no_error_of_the_prediction() {
-        let close = |a: f64, b: f64| (a - b).abs() < 1e-9;
-        // As fast as they were: the error is what it is.
-        let (predicted, slow) = (predicted(), measured(1e6 / 6000.0, 2.0 * 2000.0 + 500.0 + 400.0));
-        let same = drift(&predicted, &[speeds(1.0, 1.0); 3], &slow).unwrap();
-        assert!(close(same.error.rate, -0.5) && close(same.nodes[1].slower, 1.0), "{same:?}");
-        // The device has become half as fast.
-        let twice = drift(&predicted, &[speeds(2.0, 1.0); 3], &slow).unwrap();
-        assert!(close(twice.error.rate, 0.0) && close(twice.error.latency, 0.0), "{twice:?}");
-        assert!(close(twice.nodes[0].slower, 2.0) && twice.nodes[0].name == "device", "{twice:?}");
-        // It did so in the middle of the second round of two.
-        let midway =
-            drift(&predicted, &[speeds(1.0, 1.0), speeds(1.0, 1.0), speeds(3.0, 1.0)], &slow).unwrap();
-        assert!(close(midway.nodes[0].slower, 1.5), "{midway:?}");
-        assert!(close(midway.predicted.rate_per_s, 1e6 / 4500.0), "{midway:?}");
-    }
-
-    #[test]
-    fn without_profiles_nothing_is_said_of_drift() {
-        let mut predicted = predicted();
-        predicted.nodes[1].whole_us = None;
-        let measured = measured(300.0, 3000.0);
-        assert!(drift(&predicted, &[speeds(1.0, 1.0); 2], &measured).is_none());
-        // Of an edge that no task reached nothing needs to be known.
-        let alone = Speeds { edge: None, ..speeds(1.0, 1.0) };
-        assert_eq!(drift(&predicted, &[alone; 2], &measured).unwrap().nodes.len(), 1);
-        predicted.nodes.clear();
-        assert!(drift(&predicted, &[alone; 2], &measured).is_none());
-    }
 }

@@ -20,8 +20,8 @@ impl Budget {
 
     /// For codecs. A dozen frontiers under the ladder make nearly 4,000 figures, and half a second for each would take half an
     /// hour. They only tell plans apart whose codecs take milliseconds, which these few runs settle; faster ones are small
-    /// beside any stage. 5 ms for each encoding of each frontier keep the whole under ten seconds.
-    pub const CODECS: Self = Self { min_runs: 10, min_time: Duration::from_millis(5), max_runs: 100 };
+    /// beside any stage. 2 ms for each encoding of each frontier keep the whole at some seconds.
+    pub const CODECS: Self = Self { min_runs: 6, min_time: Duration::from_millis(2), max_runs: 60 };
 
     /// Whether `runs` that took `spent` are enough.
     pub fn is_met(&self, runs: usize, spent: Duration) -> bool {

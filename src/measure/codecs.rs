@@ -47,8 +47,10 @@ pub struct CodecProfiles {
     pub whole: Option<Samples>,
 }
 
-/// Timed one after another.
+/// So many are timed one after another, or as many as take so long.
 const RUNS_A_ROUND: usize = 2;
+const TIME_A_ROUND: Duration = Duration::from_micros(300);
+const MOST_A_ROUND: usize = 10;
 
 /// So often the whole trunk runs between codecs.
 const WHOLE_EVERY: Duration = Duration::from_millis(50);
@@ -79,7 +81,8 @@ pub fn profile_codecs(
             if bench.is_settled(inputs.len(), budget) {
                 settled += 1;
             } else {
-                bench.round(backend, clock, &kept[round % kept.len()])?;
+                let exact = &kept[round % kept.len()];
+                bench.round(backend, clock, exact, (inputs.len(), budget))?;
                 speed.look(backend, inputs[round % inputs.len()])?;
                 watch.step(settled as f64 / requests.len() as f64)?;
             }
@@ -206,11 +209,20 @@ impl<'a> Bench<'a> {
 
     /// Some encodings and decodings. A plan has one codec, which finds its code and tables in the caches: since the others have
     /// used them meanwhile, a first time brings them back and does not count.
-    fn round(&mut self, backend: &mut dyn Backend, clock: &dyn Clock, exact: &Tensors) -> Result<()> {
+    fn round(
+        &mut self,
+        backend: &mut dyn Backend,
+        clock: &dyn Clock,
+        exact: &Tensors,
+        (inputs, budget): (usize, Budget),
+    ) -> Result<()> {
         let counted = (std::mem::take(&mut self.encode), std::mem::take(&mut self.decode), self.spent);
         self.once(backend, clock, exact)?;
         (self.encode, self.decode, self.spent) = counted;
-        for _ in 0..RUNS_A_ROUND {
+        let (first, until) = (self.runs, self.spent + TIME_A_ROUND);
+        while self.runs < first + RUNS_A_ROUND
+            || (self.spent < until && self.runs < first + MOST_A_ROUND && !self.is_settled(inputs, budget))
+        {
             self.bytes += self.once(backend, clock, exact)?;
             self.runs += 1;
         }

@@ -201,6 +201,27 @@ impl Trace {
         stages.map(|((name, sum), share)| Stage { name: (*name).into(), time_us: mean(sum), share }).collect()
     }
 
+    /// On device and edge the times from the end of a task to the start of the next one, where that one could have started at once:
+    /// handing over to the threads that talk, and taking on from them. No stage and no latency holds them.
+    pub fn turnarounds(&self) -> [Vec<Micros>; 2] {
+        let mut found = [Vec::new(), Vec::new()];
+        for run in self.each_run() {
+            for (at, pair) in run.windows(2).enumerate() {
+                let done = pair[0].crossed.map_or(pair[0].computed_us, |crossed| crossed.encoded_us);
+                let under_way = run[..=at].iter().rev().take(2 * self.in_flight);
+                let unanswered =
+                    under_way.filter(|task| task.crossed.is_some() && task.finished_us > done).count();
+                if unanswered < self.in_flight {
+                    found[0].push(pair[1].started_us - done);
+                }
+            }
+            let crossed: Vec<Crossed> = run.iter().filter_map(|task| task.crossed).collect();
+            let waited = crossed.windows(2).filter(|pair| pair[1].arrived_us <= pair[0].edge_finished_us);
+            found[1].extend(waited.map(|pair| pair[1].edge_started_us - pair[0].edge_finished_us));
+        }
+        found
+    }
+
     /// The stage with the longest busy time: the one that sets the rate. The earliest of several.
     pub fn bottleneck(&self) -> Option<Stage> {
         self.stages().into_iter().rev().max_by(|a, b| a.time_us.0.total_cmp(&b.time_us.0))
@@ -359,6 +380,25 @@ mod tests {
         close(trace.mean_latency().unwrap().0, share + (1.0 - share) * late, 1e-9);
         trace.tasks.iter_mut().for_each(|task| task.disturbed = true);
         assert_eq!(trace.latencies().len(), trace.steady().count(), "all, where hardly one was undisturbed");
+    }
+
+    #[test]
+    fn a_turnaround_is_no_wait() {
+        // The edge is the slowest, so that the device soon waits for room, and tasks for the edge.
+        let mut trace = made_up(200, 8, 7.0, 3.0, 20.0, 1);
+        for task in &mut trace.tasks {
+            task.started_us += Micros(1.5);
+            task.crossed.as_mut().unwrap().edge_started_us += Micros(2.0);
+        }
+        let [device, edge] = trace.turnarounds();
+        assert!((4..20).contains(&device.len()), "only as long as there was room: {}", device.len());
+        device.iter().for_each(|time| close(time.0, 1.5, 1e-9));
+        assert!(edge.len() > 190);
+        edge.iter().for_each(|time| close(time.0, 2.0, 1e-9));
+        // Where the device is, the edge waits for tasks.
+        let [device, edge] = made_up(200, 8, 20.0, 3.0, 7.0, 1).turnarounds();
+        assert_eq!((device.len(), edge.len()), (199, 0));
+        assert_eq!(Trace::default().turnarounds(), [Vec::new(), Vec::new()]);
     }
 
     #[test]

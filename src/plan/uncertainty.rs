@@ -88,7 +88,7 @@ fn replicate(scenario: &Scenario, prediction: &Prediction, images: &Images, rand
         latency += time;
     }
     Replicate {
-        interval: moved.at_speeds(&[]).0.0,
+        interval: moved.at_speeds(&[], 1.0).0.0,
         latency,
         accuracy: drawn.accuracy,
         stages: moved.stages.iter().map(|stage| stage.time_us.0).collect(),

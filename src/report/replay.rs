@@ -35,7 +35,10 @@ impl ErrorShares {
 pub struct Drift {
     /// Device and, where tasks crossed, edge.
     pub nodes: Vec<NodeDrift>,
-    /// The prediction with each node at the speed that it had meanwhile.
+    /// How many times as large as predicted the messages of made-up frames were; `null` of other frames.
+    #[serde(default)]
+    pub messages_larger: Option<f64>,
+    /// The prediction with each node at the speed that it had meanwhile, and messages of the size that they had.
     pub predicted: Drifted,
     /// Measured against that.
     pub error: ErrorShares,
@@ -101,11 +104,12 @@ fn within(figure: f64, [low, high]: [f64; 2]) -> bool {
 }
 
 impl Drift {
-    /// With the factors by which the nodes were slower, and the figures predicted with these.
+    /// With the factors by which the nodes were slower and messages larger, and the figures predicted with these.
     pub fn new(
         predicted: &Prediction,
         measured: &Measured,
         slower: Vec<f64>,
+        messages_larger: Option<f64>,
         rate_per_s: f64,
         latency_us: Micros,
     ) -> Self {
@@ -122,6 +126,7 @@ impl Drift {
         });
         Self {
             nodes: names.zip(slower).map(|(name, slower)| NodeDrift { name, slower }).collect(),
+            messages_larger,
             predicted: Drifted { rate_per_s, latency_us },
             error: ErrorShares { accuracy_points: None, ..ErrorShares::of(&moved, measured) },
             interval95,
