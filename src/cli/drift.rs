@@ -45,7 +45,8 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 pub fn messages_larger(predicted: &Prediction, full: &Trace) -> Option<f64> {
     let share = predicted.stages.get(1)?.share.0;
     let expected = predicted.bytes_per_task / share;
-    let sent = full.tasks.iter().filter_map(|task| task.crossed);
+    // Of those that count for the rate.
+    let sent = full.steady().filter_map(|task| task.crossed);
     let sent =
         mean(sent.map(|crossed| (task_bytes(crossed.payload_bytes as usize) - frame_bytes(0)) as f64))?;
     (share > 0.0 && expected > 0.0).then(|| sent / expected)
