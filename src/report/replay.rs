@@ -236,11 +236,14 @@ pub fn replay_view(documents: &[&ReplayDocument]) -> String {
 }
 
 fn drift_line(drift: &Drift) -> String {
-    let node = |node: &NodeDrift| format!("{} {:+.1} %", node.name, 100.0 * (node.slower - 1.0));
+    let change = |factor: f64| format!("{:+.1} %", 100.0 * (factor - 1.0));
+    let node = |node: &NodeDrift| format!("{} {}", node.name, change(node.slower));
     let nodes: Vec<String> = drift.nodes.iter().map(node).collect();
+    let messages = drift.messages_larger.map(|larger| format!("; made-up messages {}", change(larger)));
     format!(
-        "\n  since the profile the whole model's time has moved: {}; with that taken out, rate {:+.1} %, latency {:+.1} %",
+        "\n  the whole model against the profile: {}{}\n  with that taken out: rate {:+.1} %, latency {:+.1} %",
         nodes.join(", "),
+        messages.unwrap_or_default(),
         100.0 * drift.error.rate,
         100.0 * drift.error.latency
     )
@@ -254,6 +257,7 @@ fn inside_line(document: &ReplayDocument) -> Option<String> {
     let [soon, late] = interval.latency_us;
     let disturbed = match document.measured.disturbed_tasks {
         0 => String::new(),
+        1 => "; others had a node's core during one task".into(),
         tasks => format!("; others had a node's core during {tasks} tasks"),
     };
     Some(format!(
