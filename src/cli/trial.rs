@@ -43,7 +43,7 @@ struct Found {
     /// Its stage in a full pipeline, and with one task at a time.
     full: Micros,
     single: Micros,
-    /// From one task to the next that waits.
+    /// From one task to the next that waits; zero where none did.
     turnaround: Micros,
     /// Whether a full pipeline kept it working.
     works: bool,
@@ -98,18 +98,19 @@ impl Found {
     /// Of all rounds. What was measured side by side is compared round by round.
     fn over(rounds: Vec<Self>) -> Self {
         let samples = |figure: &dyn Fn(&Self) -> Micros| Samples::new(rounds.iter().map(figure).collect());
-        let mean = |figure: fn(&Self) -> Micros| samples(&figure).map_or(Micros::ZERO, |all| all.mean());
         let ratio = |figure: fn(&Self) -> Micros, to: fn(&Self) -> Micros| {
             samples(&|round| Micros(figure(round) / to(round))).map_or(0.0, |all| all.median().0)
         };
-        let whole = mean(|found| found.whole);
+        let turnarounds =
+            rounds.iter().map(|round| round.turnaround).filter(|time| *time > Micros::ZERO).collect();
+        let whole = samples(&|found| found.whole).map_or(Micros::ZERO, |all| all.mean());
         let whole_busy = whole * ratio(|found| found.whole_busy, |found| found.whole);
         Self {
             whole,
             whole_busy,
             full: whole_busy * ratio(|found| found.full, |found| found.whole_busy),
             single: whole * ratio(|found| found.single, |found| found.whole),
-            turnaround: mean(|found| found.turnaround),
+            turnaround: Samples::new(turnarounds).map_or(Micros::ZERO, |times| times.mean()),
             works: 2 * rounds.iter().filter(|round| round.works).count() > rounds.len(),
         }
     }
@@ -158,9 +159,9 @@ fn apply(scenario: &mut Scenario, node: usize, found: Found, stage: Micros) {
     of_node.busy_factor = (busy * in_full).clamp(1.0, MOST);
     let stage = stage * (moved * always);
     // A task alone does not wait for the turnaround before it, which counts for every task.
-    let pause = (found.single - stage - found.turnaround).0.clamp(0.0, (stage * (MOST - 1.0)).0);
+    let pause = (found.single - stage - found.turnaround).min(stage * (MOST - 1.0)).max(Micros::ZERO);
     // All but the first of an emulated node's repetitions find its caches warm, whatever was before.
-    of_node.pause_us = Micros(if of_node.emulated_slowdown.is_some() { 0.0 } else { pause });
+    of_node.pause_us = if of_node.emulated_slowdown.is_some() { Micros::ZERO } else { pause };
     if node == 0 {
         // It hands over those tasks only that it writes.
         scenario.encodings.iter_mut().for_each(|row| row.encode_us[0] += found.turnaround);
@@ -223,5 +224,45 @@ mod tests {
         let node = &scenario.nodes[1];
         node.layers_us.iter().for_each(|time| close(*time, 50.0));
         assert_eq!((node.task_us, node.pause_us), (Micros(5.0), Micros::ZERO));
+    }
+
+    #[test]
+    fn what_was_measured_side_by_side_is_compared_round_by_round() {
+        // The host is twice as slow in the second round, and others disturb the third.
+        let round = |slow: f64, busy: f64, turnaround| Found {
+            whole: Micros(100.0 * slow),
+            whole_busy: Micros(100.0 * slow * busy),
+            full: Micros(50.0 * slow * busy),
+            single: Micros(60.0 * slow),
+            turnaround: Micros(turnaround),
+            works: true,
+        };
+        let found = Found::over(vec![round(1.0, 1.1, 4.0), round(2.0, 1.1, 0.0), round(1.5, 1.9, 6.0)]);
+        let close = |found: Micros, expected: f64| assert!((found.0 - expected).abs() < 1e-9, "{found:?}");
+        close(found.whole, 150.0);
+        close(found.whole_busy, 165.0);
+        close(found.full, 82.5);
+        close(found.single, 90.0);
+        // Of the two rounds in which a task waited.
+        close(found.turnaround, 5.0);
+        assert!(found.works);
+    }
+
+    #[test]
+    fn an_edge_that_tells_of_no_time_is_no_panic() {
+        let nothing = Micros::ZERO;
+        let empty = Found {
+            whole: nothing,
+            whole_busy: nothing,
+            full: nothing,
+            single: nothing,
+            turnaround: nothing,
+            works: true,
+        };
+        for whole_us in [Some(Micros::ZERO), Some(Micros(50.0)), None] {
+            let mut scenario = scenario();
+            scenario.nodes[1].whole_us = whole_us;
+            apply(&mut scenario, 1, Found::over(vec![empty; 3]), Micros(100.0));
+        }
     }
 }
