@@ -16,6 +16,8 @@ const PINGS: usize = 20;
 /// Streams of a probe take so long, if the link is as it was.
 const STREAM: Micros = Micros(40e3);
 const FRAME: usize = 16 << 10;
+/// No stream has more frames: a damaged file may speak of any burst.
+const MOST_FRAMES: usize = 10_000;
 /// Streams grow by this factor, so that a link that has become slow is found before much is sent.
 const GROWTH: usize = 4;
 /// A stream that takes so many times as long as expected settles it.
@@ -45,13 +47,13 @@ pub fn link_holds(probe: &mut dyn LinkProbe, profile: &LinkProfile, watch: &mut 
         return Ok(false);
     }
     let frame = profile.transfer.time_for(FRAME as f64);
-    let frames = ((STREAM / frame) as usize).clamp(2, 10_000);
+    let frames = ((STREAM / frame) as usize).clamp(2, MOST_FRAMES);
     let mut to_drain = frames;
     if let Some(burst) = profile.uplink.burst {
         if profile.transfer.bits_per_second.time_for(burst.bytes as f64) > LONGEST_DRAIN {
             return Ok(false);
         }
-        to_drain = to_drain.max((burst.bytes as usize).div_ceil(FRAME) + 1);
+        to_drain = to_drain.max((burst.bytes as usize / FRAME).saturating_add(2));
     }
     let mut growing = 2;
     while to_drain > 0 {
@@ -61,7 +63,7 @@ pub fn link_holds(probe: &mut dyn LinkProbe, profile: &LinkProfile, watch: &mut 
             return Ok(false);
         }
         to_drain = to_drain.saturating_sub(growing);
-        growing = (growing * GROWTH).min(to_drain.max(2));
+        growing = (growing * GROWTH).min(to_drain.clamp(2, MOST_FRAMES));
     }
     watch.pass()?;
     let (short, long) = (probe.stream_up(FRAME, frames)?, probe.stream_up(FRAME, 3 * frames)?);
