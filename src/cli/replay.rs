@@ -196,7 +196,7 @@ const ROUND: Micros = Micros(200e3);
 const ROUNDS: usize = 40;
 /// A round has so many tasks at least where none crosses …
 const FEWEST_A_ROUND: usize = 6;
-/// … and so many where some leave before and some behind the link: with fewer, stages that are about as slow as the bottleneck
+/// … and so many where some cross and not all leave at one exit: with fewer, stages that are about as slow as the bottleneck
 /// now and then have more to do than it, by the chance of who leaves early.
 const FEWEST_MIXED: usize = 150;
 const GAUGE: Duration = Duration::from_millis(80);

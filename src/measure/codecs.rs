@@ -47,9 +47,11 @@ pub struct CodecProfiles {
     pub whole: Option<Samples>,
 }
 
-/// So many are timed one after another, or as many as take so long.
+/// At least so many are timed one after another, …
 const RUNS_A_ROUND: usize = 2;
+/// … and more until so much time has passed, …
 const TIME_A_ROUND: Duration = Duration::from_micros(300);
+/// … but no more than these.
 const MOST_A_ROUND: usize = 10;
 
 /// So often the whole trunk runs between codecs.

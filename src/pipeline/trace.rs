@@ -208,9 +208,8 @@ impl Trace {
         for run in self.each_run() {
             for (at, pair) in run.windows(2).enumerate() {
                 let done = pair[0].crossed.map_or(pair[0].computed_us, |crossed| crossed.encoded_us);
-                let under_way = run[..=at].iter().rev().take(2 * self.in_flight);
-                let unanswered =
-                    under_way.filter(|task| task.crossed.is_some() && task.finished_us > done).count();
+                let is_unanswered = |task: &&TaskTrace| task.crossed.is_some() && task.finished_us > done;
+                let unanswered = run[..=at].iter().filter(is_unanswered).count();
                 if unanswered < self.in_flight {
                     found[0].push(pair[1].started_us - done);
                 }
