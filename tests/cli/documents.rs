@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::any_model::inputs;
 use crate::images::copy_of_cifar10;
 use crate::program::{Workplace, repository};
-use crate::schemas::{check, has_keys};
+use crate::schemas::{check, faults, has_keys};
 
 const EMULATED: [&str; 6] = ["--slowdown", "8", "--link-rate", "20mbit", "--link-delay", "1ms"];
 const LABEL: &str = "emulated: device 8× slower than this host; link 20.0 Mbit/s, 1.00 ms one way";
@@ -473,6 +473,7 @@ fn two_nodes_on(cores: [&str; 2]) -> Value {
 fn nodes_on_one_core_are_planned_to_take_turns() {
     let workplace = Workplace::new();
     let best = |name: &str, scenario: &Value| {
+        assert_eq!(faults("scenario", scenario), Vec::<String>::new());
         let file = workplace.write(name, scenario.to_string());
         let (optimized, _) = workplace.document(&["optimize", "--scenario", &file]);
         check("optimize", &optimized);

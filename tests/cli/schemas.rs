@@ -31,7 +31,7 @@ fn schema(name: &str) -> Value {
 }
 
 /// What the schema called `name` finds wrong with a document.
-fn faults(name: &str, document: &Value) -> Vec<String> {
+pub fn faults(name: &str, document: &Value) -> Vec<String> {
     let mut registry = Registry::new();
     for name in NAMES {
         registry = registry.add(uri(name), schema(name)).unwrap();
