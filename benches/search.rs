@@ -120,6 +120,7 @@ impl Shape {
             exits: sites.iter().enumerate().map(exit).collect(),
             nodes: (0..self.nodes).map(|index| node(index, stream)).collect(),
             links: serde_json::from_str(&format!("[{}]", links.join(","))).expect("links"),
+            contention: 0.0,
             encodings: Vec::new(),
             outcomes: outcomes.collect(),
             uncut_outcomes: Vec::new(),

@@ -48,10 +48,10 @@ DRIFTS = (True, False)
 WIDTH = 125
 # What of reality the model of coprof is known to leave out: see docs/formats.md, "The trial".
 NOT_MODELLED = (
-    "The trial finds how much slower the edge is in a pipeline whose device works all the time, too, and that counts for every "
-    "plan: where the device has little to do, the edge is faster than predicted.",
-    "What a pause costs a task alone is one figure per node, and none for an emulated device, whatever of the network a plan runs "
-    "there.",
+    "What nodes on one host do to each other is one figure, whichever layers each of them runs, and so is what a pause costs a "
+    "node.",
+    "With tasks that leave at several exits, a node that has as much to do as another one on average now and then has more; the "
+    "prediction is for a queue without end between them.",
     "The speeds of the host's cores move by a tenth and more within a tenth of a second. The whole model runs between passes, "
     "not during them, so that some of it stays when drift is taken out.",
     "Made-up frames are of other sizes when they are compressed. That is taken out of the rate only, and for the mean of a run.",
@@ -264,7 +264,7 @@ def plans_to_run(optimized, place, most):
 
 
 def tasks_for(prediction):
-    """So many that neither pass takes long: all of them with the pipeline full, or half as many one at a time."""
+    """So many that neither pass takes long: all of them with the pipeline full, or a quarter to half as many one at a time."""
     full = FULL_S * prediction["rate_per_s"]
     single = 2 * SINGLE_S * 1e6 / prediction["latency_us"]
     return round(min(max(min(full, single), FEWEST_TASKS), MOST_TASKS))

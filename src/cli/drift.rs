@@ -62,7 +62,7 @@ mod tests {
     /// The device sets the rate; both nodes take 1.5 times as long in a full pipeline, and the link takes 500 µs.
     fn predicted() -> Prediction {
         let part = |name: &str, us| Part { name: name.into(), time_us: Micros(us), share: Share(1.0) };
-        let basis = |us| NodeBasis { whole_us: Some(Micros(us)), busy_factor: 1.5 };
+        let basis = |us| NodeBasis { whole_us: Some(Micros(us)), busy_factor: 1.5, pause_factor: 1.0 };
         Prediction {
             rate_per_s: 1e6 / 3000.0,
             interval_us: Micros(3000.0),
@@ -75,6 +75,7 @@ mod tests {
             memory_bytes: Vec::new(),
             nodes: vec![basis(12000.0), basis(1500.0)],
             one_core: false,
+            contention: 0.0,
             interval95: None,
         }
     }
@@ -98,7 +99,7 @@ mod tests {
         }
     }
 
-    /// The whole model on both nodes at once, as many times slower than in their profiles.
+    /// The whole model on each node, as many times slower than in their profiles.
     fn speeds(device: f64, edge: f64) -> Speeds {
         Speeds { device: Micros(12000.0 * device), edge: Some(Micros(1500.0 * edge)) }
     }

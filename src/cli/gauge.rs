@@ -27,7 +27,20 @@ pub struct Speeds {
     pub edge: Option<Micros>,
 }
 
+/// Both nodes' speeds at a moment: of each alone, and beside the other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Moment {
+    pub alone: Speeds,
+    pub together: Speeds,
+}
+
 impl Gauge<'_> {
+    /// One node after the other and both at the same time, each for so long.
+    pub fn moment(&mut self, time: Duration) -> Result<Moment> {
+        let alone = self.in_turn(time)?;
+        Ok(Moment { alone, together: self.together(time)? })
+    }
+
     /// Both nodes for so long, at the same time: as in a full pipeline.
     pub fn together(&mut self, time: Duration) -> Result<Speeds> {
         let (device, backend) = (self.device, &mut *self.backend);

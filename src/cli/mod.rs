@@ -2,6 +2,7 @@
 
 mod agreement;
 mod args;
+mod calibrate;
 mod crossings;
 mod demo;
 mod device;

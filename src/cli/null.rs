@@ -37,6 +37,8 @@ pub struct Overheads {
     pub edge_us: Micros,
     /// To the latency of each task that crosses: hand-overs between threads.
     pub handover_us: Micros,
+    /// To the work of device and edge on a task that comes after a pause.
+    pub pause_us: [Micros; 2],
 }
 
 /// Runs the null network through the pipeline that plans run in.
@@ -138,16 +140,21 @@ impl Parts {
 }
 
 fn overheads(full: &[Trace], single: &Trace, parts: &Parts, link: &LinkProfile) -> Result<Overheads> {
-    let over = |times: Vec<Micros>, own: Micros| {
-        Samples::new(times).map_or(Micros::ZERO, |times| (times.median() - own).max(Micros::ZERO))
-    };
+    let median = |times: Vec<Micros>| Samples::new(times).map_or(Micros::ZERO, |times| times.median());
+    let over = |time: Micros, own: Micros| (time - own).max(Micros::ZERO);
     let crossed = |trace: &Trace| -> Vec<_> {
         trace.tasks.iter().filter_map(|task| Some((*task, task.crossed?))).collect()
     };
     // Its encoding is no part of it: those of plans are measured whole.
-    let device = full.iter().flat_map(crossed).map(|(task, _)| task.computed_us - task.started_us);
-    let edge =
-        full.iter().flat_map(crossed).map(|(_, crossed)| crossed.edge_finished_us - crossed.edge_started_us);
+    let device = |traces: &[Trace]| {
+        median(traces.iter().flat_map(crossed).map(|(task, _)| task.computed_us - task.started_us).collect())
+    };
+    let edge = |traces: &[Trace]| {
+        let times =
+            traces.iter().flat_map(crossed).map(|(_, task)| task.edge_finished_us - task.edge_started_us);
+        median(times.collect())
+    };
+    let (in_full, alone) = ([device(full), edge(full)], std::slice::from_ref(single));
     let message = (task_bytes(8) - frame_bytes(0)) as f64;
     let link = link_of(link);
     let travel = link.lone_time(message) + link.transit();
@@ -157,9 +164,10 @@ fn overheads(full: &[Trace], single: &Trace, parts: &Parts, link: &LinkProfile) 
         task.finished_us - task.started_us - device - edge - travel
     });
     Ok(Overheads {
-        device_us: over(device.collect(), parts.device),
-        edge_us: over(edge.collect(), parts.edge),
-        handover_us: over(handover.collect(), Micros::ZERO),
+        device_us: over(in_full[0], parts.device),
+        edge_us: over(in_full[1], parts.edge),
+        handover_us: over(median(handover.collect()), Micros::ZERO),
+        pause_us: [over(device(alone), in_full[0]), over(edge(alone), in_full[1])],
     })
 }
 

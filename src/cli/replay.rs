@@ -196,10 +196,16 @@ const ROUND: Micros = Micros(200e3);
 const ROUNDS: usize = 40;
 /// A round has so many tasks at least where none crosses …
 const FEWEST_A_ROUND: usize = 6;
-/// … and so many where some cross and not all leave at one exit: with fewer, stages that are about as slow as the bottleneck
-/// now and then have more to do than it, by the chance of who leaves early.
-const FEWEST_MIXED: usize = 150;
-const GAUGE: Duration = Duration::from_millis(80);
+/// … so many where some cross and not all leave at one exit: with fewer, now one node has more to do than on average and now the
+/// other, by the chance of who leaves early, and the pipeline is slower than either node …
+const FEWEST_MIXED: usize = 400;
+/// … and so many messages where the link has much to do: a kernel lets several of them at once through a slow one.
+const FEWEST_MESSAGES: f64 = 100.0;
+/// Between all rounds together, the whole model runs for about so long on each node, and for so long each time.
+const GAUGES: Duration = Duration::from_secs(4);
+const GAUGE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(250));
+/// One task at a time there run a quarter of the tasks, and of few of them half.
+const FEW: usize = 250;
 
 /// What ran, and the nodes' speeds before, between and after all passes: with the pipeline full and one at a time by turns.
 struct Ran {
@@ -248,19 +254,15 @@ impl Stage<'_> {
         let crosses = route.nodes.iter().any(|node| node.send.is_some());
         let mut peer = self.edge.filter(|_| crosses).map(|edge| edge.connect_with(self.model)).transpose()?;
         let in_flight = if crosses { in_flight(job.predicted) } else { 1 };
-        let fewest = match job.predicted.exit_shares.iter().filter(|share| share.0 > 0.0).count() {
-            _ if !crosses => FEWEST_A_ROUND,
-            // A pipeline full to warm up, and as many that count.
-            0 | 1 => 2 * in_flight,
-            _ => FEWEST_MIXED,
-        };
-        let a_round = ((ROUND / job.predicted.interval_us) as usize).max(fewest);
+        let a_round = ((ROUND / job.predicted.interval_us) as usize).max(fewest(job.predicted, crosses));
         let rounds = (self.tasks / a_round).clamp(1, ROUNDS);
         let bar = self.output.progress(job.name);
         let mut ran = Ran { full: Trace::default(), single: Trace::default(), speeds: Vec::new() };
+        let time = (GAUGES / (2 * rounds as u32)).clamp(GAUGE.0, GAUGE.1);
         let gauge = |backend: &mut dyn Backend, peer: Option<&mut Peer>| {
-            Gauge { device: self.device, backend, peer }.together(GAUGE)
+            Gauge { device: self.device, backend, peer }.in_turn(time)
         };
+        let singles = (self.tasks / 4).max(FEW.min(self.tasks / 2));
         ran.speeds.push(gauge(&mut backend, peer.as_mut())?);
         for round in 0..rounds {
             let part = |tasks: usize| tasks * round / rounds..tasks * (round + 1) / rounds;
@@ -275,7 +277,7 @@ impl Stage<'_> {
             ran.full.append(trace);
             ran.speeds.push(speeds);
             let pause = job.predicted.interval_us.to_duration().min(LONGEST_PAUSE);
-            let (trace, speeds) = pass(part(self.tasks / 2), 1, pause, 0.5)?;
+            let (trace, speeds) = pass(part(singles), 1, pause, 0.5)?;
             ran.single.append(trace);
             ran.speeds.push(speeds);
         }
@@ -332,6 +334,22 @@ struct Pass {
 
 /// A task that runs alone comes after a pause as long as the plan's interval, but not longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// How many tasks a round needs for a rate.
+fn fewest(predicted: &Prediction, crosses: bool) -> usize {
+    if !crosses {
+        return FEWEST_A_ROUND;
+    }
+    let exits = predicted.exit_shares.iter().filter(|share| share.0 > 0.0).count();
+    // A pipeline full to warm up, and as many that count.
+    let fewest = if exits > 1 { FEWEST_MIXED } else { 2 * in_flight(predicted) };
+    match predicted.stages.get(1) {
+        Some(link) if link.time_us > predicted.interval_us * 0.5 => {
+            fewest.max((FEWEST_MESSAGES / link.share.0) as usize)
+        }
+        _ => fewest,
+    }
+}
 
 /// Enough tasks under way to keep every stage busy although early exits come in bursts.
 fn in_flight(predicted: &Prediction) -> usize {

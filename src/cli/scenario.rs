@@ -98,6 +98,7 @@ impl Measured<'_> {
                 self.node(1, &exits, self.edge, 1.0)?,
             ],
             links: vec![self.link()],
+            contention: 0.0,
             encodings: self.encoded_frontiers()?,
             outcomes: self.outcomes()?,
             uncut_outcomes: self.uncut_outcomes()?,
@@ -130,6 +131,7 @@ impl Measured<'_> {
         let overhead = [overheads.device_us, overheads.edge_us][index];
         Ok(Node {
             task_us: node.task_us + overhead,
+            pause_us: overheads.pause_us[index],
             core: cores.as_ref().map(|cores| cores[index].clone()),
             ..node
         })

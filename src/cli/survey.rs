@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::calibrate::calibrate;
 use super::device::Device;
 use super::encodings;
 use super::evidence::Evidence;
@@ -16,7 +17,7 @@ use super::profile::{CodecTimes, NodeProfile, ProfileRequest, ask, profile_node}
 use super::refine::{Nodes, refine};
 use super::saved::{say_outdated, say_picked_up};
 use super::scenario::{Circumstances, Measured, ScenarioDocument};
-use super::{save, stop, store, trial};
+use super::{save, stop, store};
 use crate::codec::Encoding;
 use crate::error::Result;
 use crate::measure::{HostFacts, holds};
@@ -57,7 +58,7 @@ pub fn measure_scenario(
             "the times of the {node} did not settle, and plans rest on them: measure again when nothing else runs on its core"
         ));
     }
-    trial::calibrate(&mut scenario, nodes, &emulation)?;
+    calibrate(&mut scenario, nodes, &emulation)?;
     refine(&mut scenario, plans, nodes)?;
     let envelope = device.envelope("scenario", Some(&model.graph), &emulation);
     let path = save("scenario", &ScenarioDocument::new(&scenario, &envelope))?;

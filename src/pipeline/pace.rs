@@ -52,18 +52,18 @@ impl Pace {
         }
         let start = clock.now();
         let mut away = Duration::ZERO;
-        let mut times = Vec::new();
+        // The first time warms the caches up, so it counts only where there is no other.
+        let (mut is_cold, mut warm, mut repeated) = (true, Duration::ZERO, 0);
         loop {
             let lap = Lap::start(clock);
             let result = work()?;
             let time = lap.end(clock);
-            times.push(time.span - time.away);
+            let own = time.span - time.away;
             away += time.away;
-            // The first time warms the caches up, so it counts only where there is no other.
-            let cold = usize::from(times.len() > 1);
-            let warm = &mut times[cold..];
-            warm.sort_unstable();
-            let one = warm[warm.len() / 2];
+            if !std::mem::take(&mut is_cold) {
+                (warm, repeated) = (warm + own, repeated + 1);
+            }
+            let one = if repeated == 0 { own } else { warm / repeated };
             let end = start + one.mul_f64(self.slowdown);
             if clock.now() + one > end {
                 clock.sleep_until(end);

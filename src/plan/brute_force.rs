@@ -53,6 +53,7 @@ fn random_node(rng: &mut StdRng, index: usize, trunk: &Trunk, cuts: &[LayerSet],
         task_us: maybe(rng, 0.5, time).unwrap_or_default(),
         busy_factor: maybe(rng, 0.3, |rng| rng.random_range(1.0..2.0)).unwrap_or(1.0),
         pause_us: maybe(rng, 0.3, time).unwrap_or_default(),
+        pause_factor: maybe(rng, 0.3, |rng| rng.random_range(1.0..2.0)).unwrap_or(1.0),
         ..Node::default()
     }
 }
@@ -141,6 +142,11 @@ pub(super) fn random_scenario(seed: u64, nodes: usize) -> Scenario {
         input_bytes: maybe(rng, 0.5, |rng| rng.random_range(0..40)),
         nodes: random_nodes(rng, nodes, &trunk, &cuts, exits.len()),
         links: (1..nodes).map(|_| random_link(rng)).collect(),
+        contention: if nodes == 2 {
+            maybe(rng, 0.3, |rng| rng.random_range(0.0..1.0)).unwrap_or(0.0)
+        } else {
+            0.0
+        },
         outcomes: exits.iter().map(|_| outcomes(rng, samples)).collect(),
         uncut_outcomes: if more > 0 {
             exits.iter().map(|_| outcomes(rng, more)).collect()

@@ -1,7 +1,7 @@
 //! Planning: pure functions from a scenario to plans and predictions. Knows no tch, sockets, files, clocks or printing.
 
 mod answers;
-mod balanced;
+
 #[cfg(test)]
 mod brute_force;
 mod complete;
@@ -29,10 +29,10 @@ mod space;
 mod stability;
 mod tally;
 mod tiers;
+mod trial_plans;
 mod two_nodes;
 mod uncertainty;
 
-pub use balanced::most_balanced;
 pub use leaders::{Decided, UnderLoad, decide, under_load};
 pub use outcomes::{Outcomes, SampleSet};
 pub use plan::{ExitPlan, LinkPlan, NodePlan, Plan, Threshold};
@@ -51,4 +51,5 @@ pub use simulate::{
     simulate, sustained_rate,
 };
 pub use stability::{Stability, Within, stays_best};
+pub use trial_plans::{all_on_device, all_on_edge, most_balanced};
 pub use uncertainty::{Interval95, with_intervals};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
 use super::scenario::{Node, Scenario};
-use super::script::Script;
+use super::script::{Script, Way};
 use super::simulate::{Class, Workload};
 use super::space::Space;
 use super::tally::{Tally, right_uncut};
@@ -54,6 +54,9 @@ pub struct Prediction {
     /// Whether the nodes have one core between them and take turns.
     #[serde(default)]
     pub one_core: bool,
+    /// What share of the work of the one that has less to do both nodes' stages are longer by; 0 where they take turns.
+    #[serde(default)]
+    pub contention: f64,
     /// Where the figures lie with a probability of 95 %; absent in what a search weighs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval95: Option<Interval95>,
@@ -62,10 +65,17 @@ pub struct Prediction {
 /// What a node's times in a prediction rest on: see the fields of the same name of a scenario's node.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeBasis {
-    /// Its whole trunk when it was measured, beside the other node's where tasks cross; `null` where the scenario does not tell.
+    /// Its whole trunk when it was measured; `null` where the scenario does not tell.
     pub whole_us: Option<Micros>,
     /// By this its stage's time is longer than its parts by themselves.
     pub busy_factor: f64,
+    /// By this its work takes longer after a pause.
+    #[serde(default = "one")]
+    pub pause_factor: f64,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 impl Prediction {
@@ -78,19 +88,37 @@ impl Prediction {
     /// messages in the pipeline so many times. A lone message's time is left as it is: it hangs on its size in another way.
     pub fn at_speeds(&self, nodes: &[f64], messages: f64) -> (Micros, Micros) {
         let factor = |node: usize| nodes.get(node).copied().unwrap_or(1.0);
-        let mut stages = self.stages.clone();
+        let mut times = self.uncontended();
         let mut latency = self.latency_us;
-        for (index, stage) in stages.iter_mut().enumerate() {
+        for (index, time) in times.iter_mut().enumerate() {
             if index % 2 == 1 {
-                stage.time_us = stage.time_us * messages;
+                *time = *time * messages;
                 continue;
             }
-            let node = index / 2;
-            let busy = self.nodes.get(node).map_or(1.0, |basis| basis.busy_factor);
-            latency += stage.time_us * ((factor(node) - 1.0) / busy);
-            stage.time_us = stage.time_us * factor(node);
+            if let Some(basis) = self.nodes.get(index / 2) {
+                latency += *time * ((factor(index / 2) - 1.0) * basis.pause_factor / basis.busy_factor);
+            }
+            *time = *time * factor(index / 2);
         }
-        (slowest(&stages, self.one_core).0, latency)
+        contend(&mut times, self.contention);
+        (slowest(&times, self.one_core).0, latency)
+    }
+
+    /// The stages' times were neither of two nodes to slow the other down.
+    pub(super) fn uncontended(&self) -> Vec<Micros> {
+        let mut times: Vec<Micros> = self.stages.iter().map(|stage| stage.time_us).collect();
+        contend(&mut times, -self.contention / (1.0 + self.contention));
+        times
+    }
+}
+
+/// Lengthens both nodes' stages by a share of the shorter one. While both work, each is slower, and the one that has more to do
+/// works alone for the rest of the time.
+pub(super) fn contend(stages: &mut [Micros], contention: f64) {
+    if let [device, _, edge] = stages {
+        let shared = Micros(device.0.min(edge.0)) * contention;
+        *device += shared;
+        *edge += shared;
     }
 }
 
@@ -111,15 +139,26 @@ pub(super) fn workload_in(space: &Space<'_>, plan: &Plan) -> Result<Workload> {
             "queues are simulated for nodes with a core each, and these share one; leave --arrival out, or give them two",
         ));
     }
+    let ways = (0..scenario.samples()).map(|sample| script.follow(sample)).collect::<Result<Vec<Way>>>()?;
+    let mut total = vec![Micros::ZERO; 2 * scenario.nodes.len() - 1];
+    ways.iter().for_each(|way| total.iter_mut().zip(&way.service).for_each(|(sum, time)| *sum += *time));
     let nodes = bases(scenario, &script);
+    let longer: Vec<f64> = in_pipeline(&nodes, scenario.contention, &total)
+        .into_iter()
+        .zip(total)
+        .map(|(busy, own)| if own > Micros::ZERO { busy / own } else { 1.0 })
+        .collect();
     let mut of_exit: Vec<Option<Class>> = vec![None; scenario.exits.len()];
-    for sample in 0..scenario.samples() {
-        let way = script.follow(sample)?;
+    for way in &ways {
         let class = of_exit[way.exit].get_or_insert_with(|| Class {
             samples: 0,
-            service_us: busy(&nodes, &way.service[..way.stages]),
+            service_us: way.service[..way.stages]
+                .iter()
+                .zip(&longer)
+                .map(|(time, longer)| *time * *longer)
+                .collect(),
             // In a stream no message is faster than the link's own time for it.
-            delay_us: way.travel.max(Micros::ZERO),
+            delay_us: (way.travel + paused(&nodes, &way.service)).max(Micros::ZERO),
         });
         class.samples += 1;
     }
@@ -139,25 +178,33 @@ fn accuracy(scenario: &Scenario, plan: &Plan, right: usize) -> Share {
 fn bases(scenario: &Scenario, script: &Script<'_>) -> Vec<NodeBasis> {
     let crosses = script.message_bytes.iter().any(Option::is_some);
     let basis = |node: &Node| NodeBasis {
-        whole_us: node.whole_busy_us.filter(|_| crosses).or(node.whole_us),
+        whole_us: node.whole_us,
         busy_factor: if crosses { node.busy_factor } else { 1.0 },
+        pause_factor: node.pause_factor,
     };
     scenario.nodes.iter().map(basis).collect()
 }
 
-/// What each stage takes in a full pipeline.
-fn busy(nodes: &[NodeBasis], stages: &[Micros]) -> Vec<Micros> {
+/// What each stage takes in a full pipeline, from the work of its parts.
+pub(super) fn in_pipeline(nodes: &[NodeBasis], contention: f64, parts: &[Micros]) -> Vec<Micros> {
     let factor = |stage: usize| if stage.is_multiple_of(2) { nodes[stage / 2].busy_factor } else { 1.0 };
-    stages.iter().enumerate().map(|(stage, &time)| time * factor(stage)).collect()
+    let mut stages: Vec<Micros> =
+        parts.iter().enumerate().map(|(stage, &time)| time * factor(stage)).collect();
+    contend(&mut stages, contention);
+    stages
+}
+
+/// What nodes work longer on a task that is alone.
+pub(super) fn paused(nodes: &[NodeBasis], parts: &[Micros]) -> Micros {
+    nodes.iter().zip(parts.iter().step_by(2)).map(|(node, time)| *time * (node.pause_factor - 1.0)).sum()
 }
 
 /// The interval, and the stage that sets it: on a tie the earlier one. Nodes with one core between them take turns, so that what
 /// either takes, the other waits for; of them the one is named that takes longer.
-pub(super) fn slowest(stages: &[Stage], one_core: bool) -> (Micros, usize) {
-    let nodes: Micros = stages.iter().step_by(2).map(|node| node.time_us).sum();
-    let occupied =
-        |index: usize| if one_core && index.is_multiple_of(2) { nodes } else { stages[index].time_us };
-    let order = |index: &usize| [occupied(*index).0, stages[*index].time_us.0];
+pub(super) fn slowest(stages: &[Micros], one_core: bool) -> (Micros, usize) {
+    let nodes: Micros = stages.iter().step_by(2).copied().sum();
+    let occupied = |index: usize| if one_core && index.is_multiple_of(2) { nodes } else { stages[index] };
+    let order = |index: &usize| [occupied(*index).0, stages[*index].0];
     let compare = |a: &usize, b: &usize| order(a).partial_cmp(&order(b)).unwrap_or(Ordering::Equal);
     let slowest = (0..stages.len()).rev().max_by(compare).unwrap_or(0);
     (occupied(slowest), slowest)
@@ -180,21 +227,23 @@ pub(super) fn predict_in(space: &Space<'_>, plan: &Plan) -> Result<Prediction> {
         right += usize::from(way.right);
     }
     let samples = scenario.samples();
-    let mean = |sum: Micros| sum * (1.0 / samples as f64);
-    let stage = |(stage, time)| Stage {
+    times.iter_mut().chain([&mut travel]).for_each(|sum| *sum = *sum * (1.0 / samples as f64));
+    let stage = |(stage, time_us): (usize, &Micros)| Stage {
         name: scenario.stage_name(stage),
-        time_us: mean(time),
+        time_us: *time_us,
         share: Share::of(reached[stage], samples),
     };
     let nodes = bases(scenario, &script);
-    let stages: Vec<Stage> = busy(&nodes, &times).into_iter().enumerate().map(stage).collect();
     let one_core = scenario.shares_a_core();
-    let (interval_us, slowest) = slowest(&stages, one_core);
+    let contention = if one_core { 0.0 } else { scenario.contention };
+    let busy = in_pipeline(&nodes, contention, &times);
+    let (interval_us, slowest) = slowest(&busy, one_core);
+    let stages: Vec<Stage> = busy.iter().enumerate().map(stage).collect();
     let crossed = script.message_bytes.iter().enumerate();
     Ok(Prediction {
         rate_per_s: interval_us.rate_per_s(),
         interval_us,
-        latency_us: mean(times.iter().copied().sum::<Micros>() + travel),
+        latency_us: times.iter().copied().sum::<Micros>() + paused(&nodes, &times) + travel,
         accuracy: accuracy(scenario, plan, right),
         bytes_per_task: crossed.map(|(k, bytes)| bytes.unwrap_or(0.0) * stages[2 * k + 1].share.0).sum(),
         bottleneck: stages[slowest].name.clone(),
@@ -203,6 +252,7 @@ pub(super) fn predict_in(space: &Space<'_>, plan: &Plan) -> Result<Prediction> {
         stages,
         nodes,
         one_core,
+        contention,
         interval95: None,
     })
 }
@@ -227,6 +277,28 @@ mod tests {
             own.chain(codecs).chain([&mut node.task_us]).for_each(|time| *time = *time * *factor);
         }
         scenario
+    }
+
+    #[test]
+    fn nodes_that_both_work_are_slower_by_a_share_of_the_lesser_ones_work() {
+        let text = r#"{ "schema": "coprof.scenario/2", "input_bytes": 1000, "contention": 0.2,
+            "layers": [{ "name": "a", "output_bytes": 1000 }, { "name": "b", "output_bytes": 40 }],
+            "nodes": [{ "name": "device", "layers_us": [100, 100], "pause_us": 7, "pause_factor": 1.5 },
+                      { "name": "edge", "layers_us": [80, 50], "pause_us": 9, "pause_factor": 1.1 }],
+            "links": [{ "bits_per_second": 1e12 }] }"#;
+        let scenario = Scenario::from_json(text).unwrap();
+        let best = search(&scenario).unwrap().best.prediction;
+        // The device runs a, the edge b, half of the time beside each other.
+        let stages = [0, 2].map(|stage| best.stages[stage].time_us);
+        assert_eq!((stages, best.interval_us), ([Micros(110.0), Micros(60.0)], Micros(110.0)));
+        // A task alone does not know of it, but each node has paused.
+        let link = best.stages[1].time_us;
+        assert!((best.latency_us - Micros(150.0 + 7.0 + 55.0 + 9.0) - link).0.abs() < 1e-9, "{best:?}");
+        let one_core =
+            scenario.nodes.iter().map(|node| Node { core: Some("0".into()), ..node.clone() }).collect();
+        let taking_turns = Scenario { nodes: one_core, ..scenario };
+        let best = search(&taking_turns).unwrap().best.prediction;
+        assert_eq!((best.contention, best.interval_us), (0.0, Micros(130.0)));
     }
 
     proptest! {

@@ -127,14 +127,17 @@ pub struct Node {
     /// What a task costs it beside layers, exits and codecs: taking it on and handing it over. Left out: 0.
     #[serde(default)]
     pub task_us: Micros,
-    /// How many times as long its work takes in a full pipeline, beside the others', as its parts do by themselves. It counts in
-    /// full, however little the others have to do, wherever tasks cross a link at all.
+    /// How many times as long its work takes in a full pipeline as its parts do by themselves, wherever tasks cross a link at all
+    /// and however little the others have to do.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub busy_factor: f64,
-    /// By how much its work on a task takes longer after a pause, as for a task that is alone in the pipeline: caches have gone
-    /// cold. Left out: 0.
+    /// By how much a task takes longer on it after a pause, as one that is alone in the pipeline, whatever its work is: a thread
+    /// is woken. Left out: 0.
     #[serde(default)]
     pub pause_us: Micros,
+    /// How many times as long its work takes after a pause: caches have gone cold, and a core has slowed down.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub pause_factor: f64,
     /// The core that it computes on, under any name. Nodes of one name take turns instead of working at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub core: Option<String>,
@@ -166,6 +169,7 @@ impl Default for Node {
             task_us: Micros::ZERO,
             busy_factor: 1.0,
             pause_us: Micros::ZERO,
+            pause_factor: 1.0,
             core: None,
             whole_us: None,
             whole_busy_us: None,
@@ -178,6 +182,11 @@ impl Default for Node {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_false(flag: &bool) -> bool {
     !*flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(share: &f64) -> bool {
+    *share == 0.0
 }
 
 fn one() -> f64 {
@@ -360,6 +369,10 @@ pub struct Scenario {
     pub nodes: Vec<Node>,
     /// The links between them, one fewer.
     pub links: Vec<Link>,
+    /// By what share of the work of the one that has less to do two nodes on one host take longer, each, while both work. Left
+    /// out: 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub contention: f64,
     /// Every encoding of every cut that may be used. Left out: every frontier as 32-bit floats, written and read in no time.
     #[serde(default)]
     pub encodings: Vec<EncodedFrontier>,
@@ -514,6 +527,12 @@ impl Scenario {
         if self.nodes.len() > 2 && self.shares_a_core() {
             return Err("nodes that share a core can be planned where there are two, not more".into());
         }
+        if !(0.0..=1.0).contains(&self.contention) {
+            return Err(format!("contention is a share from 0 to 1, found {}", self.contention));
+        }
+        if self.nodes.len() > 2 && self.contention > 0.0 {
+            return Err("contention can be planned between two nodes, not more".into());
+        }
         for node in &self.nodes {
             if node.layers_us.len() != self.layers.len() || node.exits_us.len() != self.exits.len() {
                 return Err(format!(
@@ -525,8 +544,10 @@ impl Scenario {
                     node.exits_us.len()
                 ));
             }
-            if !(node.busy_factor.is_finite() && node.busy_factor >= 1.0) {
-                return Err(format!("the busy_factor of node '{}' must be at least 1", node.name));
+            for (key, factor) in [("busy_factor", node.busy_factor), ("pause_factor", node.pause_factor)] {
+                if !(factor.is_finite() && factor >= 1.0) {
+                    return Err(format!("the {key} of node '{}' must be at least 1", node.name));
+                }
             }
             if !node.speeds.iter().copied().all(is_factor) {
                 return Err(format!("the speeds of node '{}' must be positive numbers", node.name));

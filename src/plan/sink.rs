@@ -13,14 +13,25 @@ pub(super) struct Config {
 }
 
 /// How a configuration's figures move with one of the scenario's quantities, `y`, of which the present value is 1: the time
-/// that bytes (and whole lone messages, where they take another) take on a link, or the device's times. The interval is
-/// `max(others, fixed + slope * y)`, the latency `latency + latency_slope * (y - 1)`. Microseconds.
+/// that bytes (and whole lone messages, where they take another) take on a link, or the device's times. The interval is the
+/// greatest of `others` and both `fixed + slope * y`, the latency `latency + latency_slope * (y - 1)`. Microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Motion {
     pub others: f64,
-    pub fixed: f64,
-    pub slope: f64,
+    pub fixed: [f64; 2],
+    pub slope: [f64; 2],
     pub latency_slope: f64,
+}
+
+impl Motion {
+    /// The device's times, `own`, are varied beside `others` and an edge with which there is this contention.
+    pub fn of_device(own: f64, edge: f64, others: f64, contention: f64, latency_slope: f64) -> Self {
+        if contention == 0.0 {
+            return Self { others: others.max(edge), slope: [own, 0.0], latency_slope, ..Self::default() };
+        }
+        // The greater one plus a share of the less is the greater of these two.
+        Self { others, fixed: [contention * edge, edge], slope: [own, contention * own], latency_slope }
+    }
 }
 
 /// The quantity that [`Motion`] is about.

@@ -275,7 +275,18 @@ impl<'a> Space<'a> {
         time * self.scenario.nodes[node].busy_factor
     }
 
-    /// What a task that is alone finds slower at this node.
+    /// What share of the lesser node's work both of two wait for; all of it where they have one core between them.
+    pub fn contention(&self) -> f64 {
+        if self.scenario.shares_a_core() { 1.0 } else { self.scenario.contention }
+    }
+
+    /// What work of this node takes after a pause.
+    #[inline]
+    pub fn paused(&self, node: usize, time: f64) -> f64 {
+        time * self.scenario.nodes[node].pause_factor
+    }
+
+    /// What a task that is alone finds slower at this node, whatever its work is.
     #[inline]
     pub fn pause(&self, node: usize) -> f64 {
         self.scenario.nodes[node].pause_us.0

@@ -127,9 +127,9 @@ fn scaled(scenario: &Scenario, varied: Varied, y: f64) -> Scenario {
 #[derive(Clone, Copy, Debug)]
 struct Course {
     others: f64,
-    fixed: f64,
+    fixed: [f64; 2],
     unvaried: f64,
-    slope: f64,
+    slope: [f64; 2],
     latency_slope: f64,
     right: u32,
 }
@@ -138,58 +138,61 @@ impl Course {
     /// Of a plan, going upwards.
     fn of_plan(space: &Space<'_>, best: &Predicted, right: u32, varied: Varied) -> Result<Self> {
         let script = Script::new(space, &best.plan)?;
-        let stages = &best.prediction.stages;
-        let (stage, slope, latency_slope) = match varied {
-            Varied::Device => {
-                let own = stages[0].time_us.0;
-                (0, own, own / best.prediction.nodes[0].busy_factor)
+        let (prediction, contention) = (&best.prediction, space.contention());
+        let times: Vec<f64> = prediction.uncontended().iter().map(|time| time.0).collect();
+        let greatest = |of: &[f64]| of.iter().copied().fold(0.0, f64::max);
+        let motion = match (varied, times.as_slice()) {
+            (Varied::Device, &[own, ref others @ ..]) => {
+                let basis = prediction.nodes[0];
+                let alone = own / basis.busy_factor * basis.pause_factor;
+                // There is no contention among more than two.
+                let (link, edge) =
+                    if let &[link, edge] = others { (link, edge) } else { (greatest(others), 0.0) };
+                Motion::of_device(own, edge, link, contention, alone)
             }
-            Varied::Link(link) => {
+            (Varied::Link(link), times) => {
                 let spec = &space.scenario.links[link];
-                let share = stages[2 * link + 1].share.0;
+                let share = prediction.stages[2 * link + 1].share.0;
                 let bytes = script.message_bytes[link];
                 let slope = bytes.map_or(0.0, |bytes| spec.bits_per_second.time_for(bytes).0 * share);
                 let lone = bytes.map_or(0.0, |bytes| spec.lone_time(bytes).0 * share);
-                (2 * link + 1, slope, if spec.lone.is_empty() { slope } else { lone })
+                let mut others = times.to_vec();
+                let own = std::mem::take(&mut others[2 * link + 1]);
+                if let &[device, _, edge] = times {
+                    others[0] = device.max(edge) + device.min(edge) * contention;
+                }
+                Motion {
+                    others: greatest(&others),
+                    fixed: [own - slope, 0.0],
+                    slope: [slope, 0.0],
+                    latency_slope: if spec.lone.is_empty() { slope } else { lone },
+                }
             }
+            (Varied::Device, []) => Motion::default(),
         };
-        let mut times: Vec<f64> = stages.iter().map(|stage| stage.time_us.0).collect();
-        let mut fixed = times[stage] - slope;
-        if space.scenario.shares_a_core() {
-            // Both nodes make one stage: the edge's work is a fixed part of it, or both stand beside the link.
-            let edge = std::mem::take(&mut times[2]);
-            *if stage == 0 { &mut fixed } else { &mut times[0] } += edge;
-        }
-        let others = times.iter().enumerate().filter(|(index, _)| *index != stage);
-        Ok(Self {
-            others: others.map(|(_, time)| *time).fold(0.0, f64::max),
-            fixed,
-            unvaried: best.prediction.latency_us.0 - latency_slope,
-            slope,
-            latency_slope,
-            right,
-        })
+        Ok(Self::new((prediction.latency_us.0, right), motion, 1.0, 1.0))
     }
 
     /// The same for a sweep that goes this way.
     fn towards(self, sign: f64) -> Self {
-        Self { slope: sign * self.slope, latency_slope: sign * self.latency_slope, ..self }
+        Self { slope: self.slope.map(|slope| sign * slope), latency_slope: sign * self.latency_slope, ..self }
     }
 
-    /// Of a configuration that was weighed at `y = at`.
-    fn new(point: &Point<Config>, motion: Motion, at: f64, sign: f64) -> Self {
+    /// Of a configuration with this latency at `y = at`, and so many right answers.
+    fn new((latency, right): (f64, u32), motion: Motion, at: f64, sign: f64) -> Self {
         Self {
             others: motion.others,
             fixed: motion.fixed,
-            unvaried: point.latency - motion.latency_slope,
-            slope: sign * motion.slope / at,
+            unvaried: latency - motion.latency_slope,
+            slope: motion.slope.map(|slope| sign * slope / at),
             latency_slope: sign * motion.latency_slope / at,
-            right: point.right,
+            right,
         }
     }
 
     fn interval(&self, t: f64) -> f64 {
-        self.others.max(self.fixed + self.slope * t)
+        let line = |line: usize| self.fixed[line] + self.slope[line] * t;
+        self.others.max(line(0)).max(line(1))
     }
 
     fn latency(&self, t: f64) -> f64 {
@@ -200,22 +203,32 @@ impl Course {
         wish.figures(self.interval(t), self.latency(t), self.right)
     }
 
-    /// Where the varied stage takes over the bottleneck, or leaves it.
-    fn kink(&self) -> f64 {
-        (self.others - self.fixed) / self.slope
+    /// Where the interval may change its slope: the crossings of the lines that it is the greatest of. What is no number is none.
+    fn kinks(&self) -> [f64; 3] {
+        let ([a, b], [rise_a, rise_b]) = (self.fixed, self.slope);
+        [(self.others - a) / rise_a, (self.others - b) / rise_b, (b - a) / (rise_a - rise_b)]
     }
 }
 
 /// A stretch of `t`.
 type Span = (f64, f64);
 
-/// The parts of a span between these points, where they lie in it.
-fn parts(span: Span, points: [f64; 3]) -> impl Iterator<Item = Span> {
-    let inside = points.map(|point| if point > span.0 && point < span.1 { point } else { span.0 });
-    let mut ends = [span.0, inside[0], inside[1], inside[2], span.1];
-    ends.sort_by(f64::total_cmp);
-    (0..4).map(move |part| (ends[part], ends[part + 1])).filter(|(from, to)| from < to)
+/// The parts of a span between the kinks of these, where they lie in it.
+fn parts<const N: usize>(span: Span, courses: [&Course; N]) -> impl Iterator<Item = Span> {
+    let mut ends = [span.1; MOST_ENDS];
+    ends[0] = span.0;
+    let inside = courses.into_iter().flat_map(Course::kinks).filter(|kink| *kink > span.0 && *kink < span.1);
+    let mut last = 0;
+    for (end, kink) in ends[1..MOST_ENDS - 1].iter_mut().zip(inside) {
+        *end = kink;
+        last += 1;
+    }
+    ends[..=last].sort_unstable_by(f64::total_cmp);
+    (0..=last).map(move |part| (ends[part], ends[part + 1])).filter(|(from, to)| from < to)
 }
+
+/// A span's ends and three kinks of each of three courses.
+const MOST_ENDS: usize = 2 + 3 * 3;
 
 /// The part of a span where a line is not above zero, from its values at the span's ends.
 fn not_above_zero((from, to): Span, (first, last): Span) -> Option<Span> {
@@ -252,7 +265,7 @@ fn feasible(wish: &Wish, z: &Course, span: Span) -> Option<Span> {
 
 /// Where a configuration, feasible, first lies below `other` in the first figure, even when its own is raised so.
 fn below(wish: &Wish, z: &Course, other: &Course, span: Span, raise: impl Fn(f64) -> f64) -> Option<f64> {
-    parts(span, [z.kink(), other.kink(), span.0]).find_map(|part| {
+    parts(span, [z, other]).find_map(|part| {
         let gap = |t| difference(raise(z.figures(wish, t)[0]), other.figures(wish, t)[0]);
         let gaps = (gap(part.0), gap(part.1));
         if gaps == (0.0, 0.0) {
@@ -271,7 +284,7 @@ fn preferred(
     span: Span,
     (least, raise): (&Course, &dyn Fn(f64) -> f64),
 ) -> Option<f64> {
-    parts(span, [z.kink(), best.kink(), least.kink()]).find_map(|part| {
+    parts(span, [z, best, least]).find_map(|part| {
         let ends = [part.0, part.1].map(|t| (z.figures(wish, t), best.figures(wish, t)));
         let gaps = |figure: usize| {
             let [first, last] = ends.map(|(z, best)| difference(z[figure], best[figure]));
@@ -338,7 +351,7 @@ impl Window {
     /// Ends the window where the plan misses a constraint.
     fn meet_constraints(&mut self) {
         let until = |part: Span| feasible(&self.wish, &self.best, part).map_or(part.0, |met| met.1);
-        let missed = parts(self.span(), [self.best.kink(), self.start, self.start])
+        let missed = parts(self.span(), [&self.best])
             .find_map(|part| Some(until(part)).filter(|&until| until < part.1));
         if let Some(end) = missed {
             self.shrink(end, true);
@@ -406,7 +419,7 @@ impl Sink for Window {
     }
 
     fn take(&mut self, point: Point<Config>, motion: Motion) {
-        self.weigh(Course::new(&point, motion, self.at, self.sign));
+        self.weigh(Course::new((point.latency, point.right), motion, self.at, self.sign));
     }
 
     fn varied(&self) -> Option<Varied> {
@@ -427,13 +440,13 @@ impl<'c> Envelope<'c> {
     fn least(&self) -> Option<&'c Course> {
         let (from, to) = self.span;
         let lasts = |z: &&Course| {
-            let ahead = parts(self.span, [z.kink(), from, from]).next();
+            let ahead = parts(self.span, [z]).next();
             ahead.and_then(|part| feasible(&self.wish, z, part)).is_some_and(|met| met.0 <= from)
         };
         let value = |z: &Course, t: f64| z.figures(&self.wish, t)[0];
         let order = |a: &&'c Course, b: &&'c Course| {
             // Of equals the one that falls behind last: neither has a kink before `near`.
-            let kinks = [a.kink(), b.kink()].into_iter().filter(|&kink| kink > from);
+            let kinks = [a, b].into_iter().flat_map(|z| z.kinks()).filter(|&kink| kink > from);
             let near = kinks.fold(to, f64::min);
             let gap = difference(value(a, from), value(b, from));
             gap.total_cmp(&0.0).then_with(|| value(a, near).total_cmp(&value(b, near)))
@@ -451,7 +464,7 @@ impl<'c> Iterator for Envelope<'c> {
             return None;
         }
         let least = self.least()?;
-        let met = parts(self.span, [least.kink(), from, from])
+        let met = parts(self.span, [least])
             .map(|part| (feasible(&self.wish, least, part).map_or(part.0, |met| met.1), part.1))
             .find_map(|(until, end)| (until < end).then_some(until))
             .unwrap_or(to);

@@ -315,15 +315,15 @@ impl<'s, 'a> Tiers<'s, 'a> {
                 continue;
             }
             let interval = way.interval.max(self.busy(node, way.reading + time, way.row)) / samples;
-            let latency = (way.latency + time) / samples;
+            let latency = (way.latency + self.space.paused(node, time)) / samples;
             if !sink.hopeless(interval, latency, wanted.right) {
                 self.finished.push(self.trace(index, wanted));
                 let config = Config { place: self.finished.len() as u32 - 1, ..wanted.config };
                 let motion = self.motion(&way, node, way.reading + time, None);
                 let mean = Motion {
                     others: motion.others / samples,
-                    fixed: motion.fixed / samples,
-                    slope: motion.slope / samples,
+                    fixed: motion.fixed.map(|fixed| fixed / samples),
+                    slope: motion.slope.map(|slope| slope / samples),
                     latency_slope: motion.latency_slope / samples,
                 };
                 sink.take(Point { interval, latency, right: wanted.right, config }, mean);
@@ -404,7 +404,10 @@ impl<'s, 'a> Tiers<'s, 'a> {
                 }
                 let way = Way {
                     interval: before.interval.max(space.busy(node, before.reading + stage)).max(link),
-                    latency: before.latency + stage + travel + reading,
+                    latency: before.latency
+                        + space.paused(node, stage)
+                        + travel
+                        + space.paused(node + 1, reading),
                     reading,
                     message: if self.limited { row.bytes } else { 0.0 },
                     before: Some(index),
@@ -438,8 +441,8 @@ impl<'s, 'a> Tiers<'s, 'a> {
         let mut motion = before.motion;
         let Some(varied) = self.varied else { return motion };
         if varied == Varied::Device && node == 0 {
-            motion.slope = if link.is_some() { self.space.busy(0, stage) } else { stage };
-            motion.latency_slope = stage;
+            motion.slope[0] = if link.is_some() { self.space.busy(0, stage) } else { stage };
+            motion.latency_slope = self.space.paused(0, stage);
         } else {
             let crosses = link.is_some() || before.row.is_some();
             motion.others = motion.others.max(if crosses { self.space.busy(node, stage) } else { stage });
@@ -447,10 +450,10 @@ impl<'s, 'a> Tiers<'s, 'a> {
         match link {
             Some((time, reach, row)) if varied == Varied::Link(node) => {
                 let spec = &self.space.scenario.links[node];
-                motion.slope = reach * spec.bits_per_second.time_for(row.bytes).0;
-                motion.fixed = time - motion.slope;
+                let bytes = reach * spec.bits_per_second.time_for(row.bytes).0;
+                (motion.fixed[0], motion.slope[0]) = (time - bytes, bytes);
                 let lone = reach * spec.lone_time(row.bytes).0;
-                motion.latency_slope = if spec.lone.is_empty() { motion.slope } else { lone };
+                motion.latency_slope = if spec.lone.is_empty() { bytes } else { lone };
             }
             Some((time, ..)) => motion.others = motion.others.max(time),
             None => (),

@@ -11,7 +11,6 @@ use super::answers::{Answers, Block, CHUNK, Grids, MAX_EXITS, Setting};
 use super::memory::Memory;
 use super::pareto::Point;
 use super::plan::{Plan, Threshold};
-use super::scenario::Scenario;
 use super::select::Wish;
 use super::sink::{Config, Motion, Sink, Varied};
 use super::space::{CutId, EMPTY, Resume, Space};
@@ -113,7 +112,7 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
             side: space.scenario.exits.len() - 1,
             rows: space.paths.iter().map(|path| space.useful_rows(0, path, None)).collect(),
             memory: Memory::new(space),
-            fixed: Fixed::of(space.scenario),
+            fixed: Fixed::of(space),
             excluded: None,
             wish: Wish::of(space.scenario),
             possible: vec![f64::INFINITY; space.paths.len() * space.needs.len()],
@@ -417,17 +416,21 @@ struct Fixed {
     busy: [f64; 2],
     /// What a task alone finds slower on the device.
     pause: f64,
-    /// Both nodes have one core between them.
-    one_core: bool,
+    /// How many times as long each node's work takes a task that is alone.
+    paused: [f64; 2],
+    /// What share of the lesser node's work both wait for; all of it where they have one core between them.
+    contention: f64,
 }
 
 impl Fixed {
-    fn of(scenario: &Scenario) -> Self {
+    fn of(space: &Space<'_>) -> Self {
+        let scenario = space.scenario;
         Self {
             samples: scenario.samples() as f64,
             busy: [0, 1].map(|node| scenario.nodes[node].busy_factor),
             pause: scenario.nodes[0].pause_us.0,
-            one_core: scenario.shares_a_core(),
+            paused: [0, 1].map(|node| scenario.nodes[node].pause_factor),
+            contention: space.contention(),
         }
     }
 }
@@ -448,7 +451,8 @@ impl Weigh<'_> {
         let [device, edge] = [self.stages.device, self.stages.edge].map(|s| s.at(last));
         let [link, travel] = [self.stages.link, self.stages.travel].map(|s| s.at(last));
         let interval = self.nodes(device, edge).max(link) / self.fixed.samples;
-        (interval, (device + edge + travel) / self.fixed.samples + self.fixed.pause)
+        let latency = device * self.fixed.paused[0] + edge * self.fixed.paused[1] + travel;
+        (interval, latency / self.fixed.samples + self.fixed.pause)
     }
 
     /// What a node's work takes in a full pipeline.
@@ -457,11 +461,11 @@ impl Weigh<'_> {
         if self.crosses { time * self.fixed.busy[node] } else { time }
     }
 
-    /// What the slower node needs, or both of them where they take turns.
+    /// What the slower node needs, with what it loses to the other.
     #[inline]
     fn nodes(&self, device: f64, edge: f64) -> f64 {
         let (device, edge) = (self.busy(0, device), self.busy(1, edge));
-        if self.fixed.one_core { device + edge } else { device.max(edge) }
+        device.max(edge) + device.min(edge) * self.fixed.contention
     }
 
     #[inline]
@@ -481,13 +485,17 @@ impl Weigh<'_> {
         match varied {
             Varied::Device => {
                 let (own, edge) = (self.busy(0, device), self.busy(1, edge));
-                let (others, fixed) = if self.fixed.one_core { (link, edge) } else { (link.max(edge), 0.0) };
-                Motion { others, fixed, slope: own, latency_slope: device }
+                Motion::of_device(own, edge, link, self.fixed.contention, device * self.fixed.paused[0])
             }
             Varied::Link(_) => {
                 let bytes = at(self.stages.bytes);
                 let others = self.nodes(device, edge);
-                Motion { others, fixed: link - bytes, slope: bytes, latency_slope: at(self.stages.lone) }
+                Motion {
+                    others,
+                    fixed: [link - bytes, 0.0],
+                    slope: [bytes, 0.0],
+                    latency_slope: at(self.stages.lone),
+                }
             }
         }
     }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::outcomes::Outcomes;
 use super::plan::Plan;
-use super::predict::{Prediction, predict_in};
+use super::predict::{Prediction, in_pipeline, paused, predict_in, slowest};
 use super::scenario::Scenario;
 use super::script::{Script, Way};
 use super::space::Space;
@@ -79,19 +79,15 @@ fn replicate(scenario: &Scenario, prediction: &Prediction, images: &Images, rand
             _ => level(&scenario.links[stage / 2].spread, random),
         })
         .collect();
-    let mut moved = prediction.clone();
-    let mut latency = drawn.travel;
-    for (index, stage) in moved.stages.iter_mut().enumerate() {
-        let busy = if index % 2 == 0 { prediction.nodes[index / 2].busy_factor } else { 1.0 };
-        let time = drawn.stages[index] * factors[index];
-        stage.time_us = Micros(time * busy);
-        latency += time;
-    }
+    let parts: Vec<Micros> =
+        drawn.stages.iter().zip(factors).map(|(time, factor)| Micros(time * factor)).collect();
+    let stages = in_pipeline(&prediction.nodes, prediction.contention, &parts);
+    let alone = parts.iter().copied().sum::<Micros>() + paused(&prediction.nodes, &parts);
     Replicate {
-        interval: moved.at_speeds(&[], 1.0).0.0,
-        latency,
+        interval: slowest(&stages, prediction.one_core).0.0,
+        latency: drawn.travel + alone.0,
         accuracy: drawn.accuracy,
-        stages: moved.stages.iter().map(|stage| stage.time_us.0).collect(),
+        stages: stages.iter().map(|time| time.0).collect(),
     }
 }
 

@@ -130,6 +130,7 @@ pub(super) fn random_scenario(seed: u64, extras: Extras) -> Scenario {
             lone: Vec::new(),
             spread: Vec::new(),
         }],
+        contention: 0.0,
         outcomes: exits.iter().map(|_| outcomes(rng, samples)).collect(),
         uncut_outcomes: if more > 0 {
             exits.iter().map(|_| outcomes(rng, more)).collect()
