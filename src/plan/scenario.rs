@@ -184,11 +184,6 @@ fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-fn is_zero(share: &f64) -> bool {
-    *share == 0.0
-}
-
 fn one() -> f64 {
     1.0
 }
@@ -371,7 +366,7 @@ pub struct Scenario {
     pub links: Vec<Link>,
     /// By what share of the work of the one that has less to do two nodes on one host take longer, each, while both work. Left
     /// out: 0.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default)]
     pub contention: f64,
     /// Every encoding of every cut that may be used. Left out: every frontier as 32-bit floats, written and read in no time.
     #[serde(default)]

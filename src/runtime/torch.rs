@@ -57,6 +57,10 @@ pub struct TorchBackend {
     outputs: Vec<Option<Tensor>>,
     /// How often each tensor is still to be read in the run that is on: the input, then the layers' outputs.
     reads: Vec<u32>,
+    /// Whether each layer leaves its output channels-last: what is put in its place lies so, too, as the next layer likes it.
+    channels_last: Vec<bool>,
+    /// A tensor channels-last on its way in or out.
+    turned: Vec<f32>,
 }
 
 impl TorchBackend {
@@ -77,7 +81,7 @@ impl TorchBackend {
         let mut ways = vec![channels_last, plain];
         let chosen = fastest(&mut ways, TRIAL, |way| way.run_on_zeros(&trunk));
         let mut chosen = ways.swap_remove(chosen);
-        chosen.clear();
+        chosen.learn_layouts()?;
         Ok(chosen)
     }
 
@@ -91,7 +95,34 @@ impl TorchBackend {
         let kernels = graph.layers.iter().map(prepare).collect::<Result<Vec<_>>>()?;
         let outputs = graph.layers.iter().map(|_| None).collect();
         let reads = vec![0; graph.layers.len() + 1];
-        Ok(Self { device: device.0, kernels, input: None, outputs, reads, graph })
+        let channels_last = vec![false; graph.layers.len()];
+        Ok(Self {
+            device: device.0,
+            kernels,
+            input: None,
+            outputs,
+            reads,
+            channels_last,
+            turned: Vec::new(),
+            graph,
+        })
+    }
+
+    /// Looks how each layer leaves its output.
+    pub(super) fn learn_layouts(&mut self) -> Result<()> {
+        self.clear();
+        self.put(Source::Input, &vec![0.0; self.graph.input.elements()])?;
+        let all: Vec<LayerId> = self.graph.layers_and_kept().into_iter().map(|(id, _)| id).collect();
+        self.run(&all)?;
+        self.channels_last =
+            self.outputs.iter().map(|held| held.as_ref().and_then(places_and_channels).is_some()).collect();
+        self.clear();
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn lies_channels_last(&self, id: LayerId) -> bool {
+        self.outputs[id.0].as_ref().and_then(places_and_channels).is_some()
     }
 
     fn tensor(&self, source: Source) -> Result<&Tensor> {
@@ -194,6 +225,14 @@ impl TorchBackend {
     }
 }
 
+/// How many places and channels a tensor has that lies channels-last, and in no other layout at the same time.
+fn places_and_channels(tensor: &Tensor) -> Option<(usize, usize)> {
+    let &[1, channels, height, width] = tensor.size().as_slice() else { return None };
+    let (_, channel, ..) = tensor.stride4().ok()?;
+    (channel == 1 && channels > 1 && height * width > 1)
+        .then_some(((height * width) as usize, channels as usize))
+}
+
 /// A tensor's place among all of a task.
 fn slot(tensor: Source) -> usize {
     match tensor {
@@ -222,9 +261,22 @@ impl Backend for TorchBackend {
                 values.len()
             )));
         }
-        let sides: Vec<i64> = std::iter::once(1).chain(shape.0.iter().map(|&side| side as i64)).collect();
-        let held = Tensor::f_from_slice(values)
-            .and_then(|flat| flat.f_view(sides.as_slice()))
+        let is_turned = matches!(tensor, Source::Layer(id) if self.channels_last[id.0]);
+        let shaped = match (is_turned, shape.0.as_slice()) {
+            (true, &[channels, height, width]) => {
+                self.turned.resize(values.len(), 0.0);
+                transpose::transpose(values, &mut self.turned, height * width, channels);
+                Tensor::f_from_slice(&self.turned)
+                    .and_then(|flat| flat.f_view([1, height as i64, width as i64, channels as i64]))
+                    .and_then(|turned| turned.f_permute([0, 3, 1, 2]))
+            }
+            _ => {
+                let sides: Vec<i64> =
+                    std::iter::once(1).chain(shape.0.iter().map(|&side| side as i64)).collect();
+                Tensor::f_from_slice(values).and_then(|flat| flat.f_view(sides.as_slice()))
+            }
+        };
+        let held = shaped
             .and_then(|shaped| shaped.f_to(self.device))
             .map_err(|error| failed(self.graph.tensor_name(tensor), &error))?;
         match tensor {
@@ -257,11 +309,24 @@ impl Backend for TorchBackend {
     fn get(&mut self, tensor: Source, into: &mut Vec<f32>) -> Result<()> {
         let elements = self.graph.shape(tensor).elements();
         into.resize(elements, 0.0);
+        let mut turned = std::mem::take(&mut self.turned);
         let held = self.tensor(tensor)?;
-        held.f_to(Device::Cpu)
-            .and_then(|held| held.f_contiguous())
-            .and_then(|held| held.f_copy_data(into, elements))
-            .map_err(|error| failed(self.graph.tensor_name(tensor), &error))
+        let copied = match places_and_channels(held) {
+            Some((places, channels)) => {
+                turned.resize(elements, 0.0);
+                held.f_to(Device::Cpu)
+                    .and_then(|held| held.f_permute([0, 2, 3, 1]))
+                    .and_then(|held| held.f_contiguous())
+                    .and_then(|held| held.f_copy_data(&mut turned, elements))
+                    .map(|()| transpose::transpose(&turned, into, channels, places))
+            }
+            None => held
+                .f_to(Device::Cpu)
+                .and_then(|held| held.f_contiguous())
+                .and_then(|held| held.f_copy_data(into, elements)),
+        };
+        self.turned = turned;
+        copied.map_err(|error| failed(self.graph.tensor_name(tensor), &error))
     }
 }
 

@@ -122,6 +122,7 @@ fn the_rest_behind_any_cut_answers_as_the_whole() {
     let logits = Source::Layer(graph.exits[graph.final_exit().0].logits);
     for way in WAYS {
         let mut backend = backend(&graph, way).unwrap();
+        backend.learn_layouts().unwrap();
         let (mut whole, mut found) = (Vec::new(), Vec::new());
         backend.put(Source::Input, &pixels(&mut 1, graph.input.elements())).unwrap();
         backend.run(&graph.trunk()).unwrap();
@@ -148,6 +149,23 @@ fn the_rest_behind_any_cut_answers_as_the_whole() {
             assert!(fit.is_ok(), "{:?} {way:?}: {fit:?}", cut.tip_names(&graph));
         }
     }
+}
+
+#[test]
+fn what_is_put_in_place_of_an_output_comes_back_and_lies_as_that_did() {
+    let graph = graph();
+    let mut backend = backend(&graph, (Layout::ChannelsLast, 0)).unwrap();
+    backend.learn_layouts().unwrap();
+    let mut turned = 0;
+    for id in graph.trunk() {
+        let values = pixels(&mut 3, graph.shape(Source::Layer(id)).elements());
+        let mut found = Vec::new();
+        backend.put(Source::Layer(id), &values).unwrap();
+        backend.get(Source::Layer(id), &mut found).unwrap();
+        assert_eq!(found, values);
+        turned += usize::from(backend.lies_channels_last(id));
+    }
+    assert!(turned > 3, "{turned}");
 }
 
 #[test]
