@@ -20,7 +20,7 @@ use crate::units::Micros;
 /// the same speed on average.
 const ROUNDS: usize = 20;
 /// In each the whole model runs so often alone and together by turns, …
-const GAUGES: usize = 4;
+const GAUGES: usize = 3;
 /// … for so long each time …
 const GAUGE: Duration = Duration::from_millis(12);
 /// … and a full pipeline for so long, within these numbers of tasks.
@@ -57,7 +57,7 @@ pub struct Found {
     pub whole_busy: [Micros; 2],
     /// The stages of the balanced plan in a full pipeline, each where it kept its node working.
     pub balanced: [Option<Micros>; 2],
-    /// Each node with all the work, as in [`Plans`].
+    /// Each node with all the work, as in [`Plans`], or where it waits for the link then, in the balanced plan.
     pub alone: [Option<Alone>; 2],
     /// On each node from one task to the next that waits; zero where none did.
     pub turnarounds: [Micros; 2],
@@ -67,7 +67,7 @@ pub struct Found {
     pub handover: Option<Micros>,
 }
 
-/// What a task costs a node that has all the work.
+/// What a task costs a node that works all the time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Alone {
     /// One after another, and each after a pause.
@@ -97,6 +97,11 @@ struct Round {
 impl Round {
     fn plans(&self) -> impl Iterator<Item = &Once> {
         std::iter::once(&self.balanced).chain(self.of_one.iter().flatten())
+    }
+
+    /// Those in which a node has work, most of it first.
+    fn plans_of(&self, node: usize) -> impl Iterator<Item = &Once> {
+        self.of_one[node].iter().chain([&self.balanced])
     }
 }
 
@@ -153,7 +158,7 @@ fn once(
         replay(peer, backend, &resolved, plan, &inputs, &options, &mut |_| ())
     };
     let full = pass(plan, tasks, in_flight, Duration::ZERO)?;
-    let single = pass(plan, tasks.div_ceil(2), 1, prediction.interval_us.to_duration().min(LONGEST_PAUSE))?;
+    let single = pass(plan, tasks.div_ceil(3), 1, prediction.interval_us.to_duration().min(LONGEST_PAUSE))?;
     Once::of(&full, &single, link)
 }
 
@@ -195,19 +200,28 @@ impl Found {
             middle(ratios.collect()).map(|ratio| whole[node] * ratio)
         };
         let of_one = |node: usize| {
-            let in_a_row = level(node, &|round| Some(round.of_one[node].as_ref()?.full[node]))?;
+            // One that waits for the link comes from a pause to each task.
+            let plan = |round: &Round| -> Option<[f64; 2]> {
+                let once = round.plans_of(node).find(|once| once.works[node])?;
+                Some([once.full[node] / round.alone[node], once.single[node] / once.full[node]])
+            };
+            let found: Vec<[f64; 2]> = rounds.iter().filter_map(plan).collect();
+            let in_a_row = whole[node] * middle(found.iter().map(|found| found[0]).collect())?;
             // Both passes ran one after the other.
-            let after_pause = rounds.iter().filter_map(|round| {
-                let once = round.of_one[node].as_ref()?;
-                Some(once.single[node] / once.full[node])
-            });
-            Some(Alone { in_a_row, after_pause: in_a_row * middle(after_pause.collect())? })
+            Some(Alone {
+                in_a_row,
+                after_pause: in_a_row * middle(found.iter().map(|found| found[1]).collect())?,
+            })
         };
         let worked =
             |node: usize| 2 * rounds.iter().filter(|round| round.balanced.works[node]).count() > rounds.len();
         let on_edge = || rounds.iter().filter_map(|round| round.of_one[1].as_ref());
         let all = || rounds.iter().flat_map(Round::plans);
         let median = |times: Vec<Micros>| Samples::new(times).map(|times| times.median());
+        // The same in all plans, but what the link's table misses between two sizes comes to it.
+        let handover = |plan: &dyn Fn(&Round) -> Option<&Once>| {
+            median(rounds.iter().filter_map(|round| plan(round)?.handover).collect())
+        };
         Self {
             whole,
             whole_busy: [0, 1]
@@ -217,7 +231,10 @@ impl Found {
             alone: [0, 1].map(of_one),
             turnarounds: [0, 1].map(|node| mean(all().filter_map(|once| once.turnarounds[node]))),
             passing_on: median(on_edge().map(|once| once.full[0]).collect()),
-            handover: median(all().filter_map(|once| once.handover).collect()),
+            handover: [handover(&|round| round.of_one[1].as_ref()), handover(&|round| Some(&round.balanced))]
+                .into_iter()
+                .flatten()
+                .reduce(Micros::min),
         }
     }
 }
