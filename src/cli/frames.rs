@@ -5,16 +5,16 @@ use super::args::FrameArgs;
 use super::device::Device;
 use super::model::Model;
 use super::output::Output;
-use crate::data::{ExitSample, Images, Split, is_cifar10, load_inputs, locate, made_up_frames};
+use crate::data::{Images, Split, is_cifar10, load_inputs, locate, made_up_frames, mixed};
 use crate::error::{Error, Result};
 use crate::model::{ExitId, Graph, Shape};
 use crate::pipeline::FrameSource;
-use crate::plan::{Plan, Threshold};
+use crate::plan::{ExitPlan, Plan, Prediction};
 
 /// The seed of the made-up pictures.
 const SEED: u64 = 7;
 
-/// As many as CIFAR-10's test split, to which the records match them by index; more tasks start again at the first …
+/// More tasks start again at the first …
 const MADE_UP_FRAMES: usize = 10_000;
 /// … and fewer where they are large.
 const MADE_UP_BYTES: usize = 64 << 20;
@@ -38,8 +38,8 @@ enum Kind {
 }
 
 impl Frames {
-    /// At most `count` frames: the inputs that `--data` names; or the first test images; or where there are none made-up
-    /// pictures, of which each leaves at the exit at which the recorded test image of its index would leave under the plan.
+    /// At most `count` frames: the inputs that `--data` names; or the first test images; or where there are none,
+    /// made-up pictures.
     pub fn load(data: &FrameArgs, model: &Model, count: usize, output: Output) -> Result<Self> {
         let shape = &model.graph.input.0;
         if let Some(place) = data.data.as_deref().filter(|place| !is_cifar10(place)) {
@@ -92,35 +92,24 @@ impl Frames {
         self.images.label(index)
     }
 
-    /// Made-up frames are to leave where the recorded test sample of their index would leave under `plan`, if it has any side
-    /// exit on.
-    pub fn force_exits(&mut self, model: &Model, plan: &Plan) -> Result<()> {
-        let final_exit = model.graph.final_exit();
-        let listed = plan.exits.iter().filter(|exit| exit.threshold.is_on());
-        let on: Vec<(ExitId, Threshold)> =
-            listed.filter_map(|exit| Some((model.graph.find_exit(&exit.name)?, exit.threshold))).collect();
-        if self.are_real() || on.iter().all(|(exit, _)| *exit == final_exit) {
+    /// Made-up frames are to leave at each exit as often as predicted, if `plan` has any side exit on: nothing else says where
+    /// they would.
+    pub fn force_exits(&mut self, graph: &Graph, plan: &Plan, predicted: &Prediction) -> Result<()> {
+        let is_side = |exit: &&ExitPlan| {
+            exit.threshold.is_on() && graph.find_exit(&exit.name) != Some(graph.final_exit())
+        };
+        if self.are_real() || !plan.exits.iter().any(|exit| is_side(&exit)) {
             return Ok(());
         }
-        if !model.has_record("exits") {
-            return Err(Error::failed(format!(
-                "the plan has side exits on, and nothing tells at which of them made-up frames would leave {}; give the \
-                 inputs that `coprof optimize` had with --data",
-                model.graph.name
-            )));
-        }
-        let record = model.exit_record()?;
-        let samples: Vec<_> = record.of_split(Split::Test).collect();
-        let leaves = |sample: &ExitSample| {
-            let first = on.iter().find(|(exit, threshold)| threshold.passes(sample.exits[exit.0].entropy));
-            first.map_or(final_exit, |(exit, _)| *exit)
+        let exits: Option<Vec<ExitId>> = plan.exits.iter().map(|exit| graph.find_exit(&exit.name)).collect();
+        let shares: Vec<f64> = predicted.exit_shares.iter().map(|share| share.0).collect();
+        let Some(exits) = exits.filter(|exits| exits.len() == shares.len()) else {
+            return Err(Error::failed(
+                "the plan's prediction does not tell how often tasks leave at each of its exits; make it anew with `coprof optimize`",
+            ));
         };
-        let always = on.iter().find(|(_, threshold)| *threshold == Threshold::Always);
-        let forced = |index: usize| match samples.len() {
-            0 => always.map_or(final_exit, |(exit, _)| *exit),
-            n => leaves(samples[index % n]),
-        };
-        self.forced = Some((0..self.len()).map(forced).collect());
+        let kinds = mixed(&shares, self.len(), SEED);
+        self.forced = Some(kinds.into_iter().map(|kind| exits[kind]).collect());
         Ok(())
     }
 }

@@ -119,6 +119,7 @@ fn document(graph: &Graph, device: &Device, profile: &LayerProfile, peak: &HostP
         layer_sum_over_whole: layer_sum_us / profile.whole.median(),
         whole_model_us: timing(&profile.whole),
         input_us: profile.input.as_ref().map(timing),
+        input_and_first_us: profile.input_and_first.as_ref().map(timing),
         layer_sum_us,
         disturbance: profile.disturbance,
         attempts: profile.attempts,
@@ -144,6 +145,7 @@ pub fn profile_of(document: &LayersDocument) -> Option<LayerProfile> {
         whole: samples(&document.whole_model_us)?,
         exits: document.exits.iter().map(|row| samples(&row.time_us)).collect::<Option<_>>()?,
         input: document.input_us.as_ref().and_then(samples),
+        input_and_first: document.input_and_first_us.as_ref().and_then(samples),
         disturbance: document.disturbance,
         attempts: document.attempts,
     })
@@ -185,6 +187,7 @@ mod tests {
             whole: all(5000.0),
             exits: vec![all(10.0); graph.exits.len()],
             input: None,
+            input_and_first: None,
             disturbance: Disturbance::default(),
             attempts: 1,
         };

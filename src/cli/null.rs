@@ -182,6 +182,7 @@ mod tests {
             whole: all(6.0),
             exits: vec![all(1.0)],
             input: Some(all(2.0)),
+            input_and_first: None,
             disturbance: crate::measure::Disturbance::default(),
             attempts: 1,
         })

@@ -202,7 +202,7 @@ const FEWEST_MIXED: usize = 400;
 /// … and so many messages where the link has much to do: a kernel lets several of them at once through a slow one.
 const FEWEST_MESSAGES: f64 = 100.0;
 /// Between all rounds together, the whole model runs for about so long on each node, and for so long each time.
-const GAUGES: Duration = Duration::from_secs(3);
+const GAUGES: Duration = Duration::from_secs(2);
 const GAUGE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(250));
 /// One task at a time there run a quarter of the tasks, and of few of them half.
 const FEW: usize = 250;
@@ -224,7 +224,7 @@ impl Stage<'_> {
         if job.accuracy_basis.is_agreement() {
             frames.label_as_uncut(self.model, self.device, self.output)?;
         }
-        frames.force_exits(self.model, job.plan)?;
+        frames.force_exits(graph, job.plan, job.predicted)?;
         let Ran { full, single, speeds } = self.rounds(job, &route, &frames)?;
         let expected = self.answers_in_process(&route, &frames)?;
         let measured = measured(&full, &single, &frames)?;

@@ -20,7 +20,7 @@ pub use files::{user_cache, write_whole};
 pub use fingerprint::{Fingerprints, fingerprint};
 pub use images::{Images, Split};
 pub use inputs::{MOST_INPUTS, load_inputs};
-pub use made_up::made_up_frames;
+pub use made_up::{made_up_frames, mixed};
 pub use parts::Parts;
 #[cfg(test)]
 pub(crate) use records::tests::{Row as TestRow, record as test_record};

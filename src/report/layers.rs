@@ -100,6 +100,9 @@ pub struct LayersDocument {
     /// Bringing the input in.
     #[serde(default)]
     pub input_us: Option<Timing>,
+    /// The same with the first layer, as on a node that runs nothing else.
+    #[serde(default)]
+    pub input_and_first_us: Option<Timing>,
     /// The sum of the trunk layers' medians.
     pub layer_sum_us: Micros,
     /// The sum over the whole: 1 when timing layers alone costs nothing.
