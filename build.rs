@@ -1,26 +1,12 @@
-//! Writes libtorch's folder into what is linked, so that nothing needs `LD_LIBRARY_PATH` to run.
+//! Links libtorch as the crate that computes with it says.
 
 use std::env;
-use std::path::PathBuf;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    // torch-sys gives no folder on Windows, where run paths do not exist either.
-    let Some(lib) = env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else { return };
-    // The real folder: an installed binary must outlive the `.libtorch` link of the repository.
-    let Ok(real) = lib.canonicalize() else {
-        println!("cargo::error=no libtorch in {}: run `python3 scripts/libtorch.py` first", lib.display());
-        return;
-    };
-    println!("cargo::rustc-link-arg=-Wl,-rpath,{}", real.display());
-
-    let core = lib.join("libtorch_cpu.so");
-    if core.is_file() {
-        // Only an existing file: cargo takes a missing one for changed at every build.
-        println!("cargo::rerun-if-changed={}", core.display());
-    }
-    if lib.join("libtorch_cuda.so").is_file() {
-        // No symbol of it is called by name, so the linker would drop it, and CUDA with it.
-        println!("cargo::rustc-link-arg=-Wl,--no-as-needed,-ltorch_cuda,--as-needed");
+    for name in ["RUN_PATH", "CUDA"] {
+        if let Ok(argument) = env::var(format!("DEP_COPROF_TORCH_{name}")) {
+            println!("cargo::rustc-link-arg={argument}");
+        }
     }
 }

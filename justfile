@@ -12,12 +12,14 @@ demo: setup
 
 # Run all tests
 test: setup
-    cargo test --release
+    cargo test -p coprof-core -p coprof-run
+    cargo test --profile checked -p coprof -p coprof-torch
 
 # Check formatting and lints
 check: setup
-    cargo fmt --check
-    cargo clippy --release --all-targets -- -D warnings
+    cargo fmt --all --check
+    cargo clippy --workspace --profile checked --all-targets -- -D warnings
+    cargo clippy -p coprof --no-default-features --all-targets -- -D warnings
 
 # Run the benchmarks
 bench: setup
@@ -25,4 +27,4 @@ bench: setup
 
 # Build the API documentation
 docs: setup
-    cargo doc --no-deps --release
+    cargo doc --workspace --no-deps --release

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use coprof::codec::{Calibration, Calibrator, Codec, Encoding, TensorSpec};
-use coprof::model::Shape;
+use coprof_core::codec::{Calibration, Calibrator, Codec, Encoding, TensorSpec};
+use coprof_core::model::Shape;
 use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
 };

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 
-use coprof::model::{Graph, Source, confidence};
-use coprof::runtime::{Backend, ComputeThread, TorchBackend, TorchDevice};
+use coprof_core::model::{Graph, Source, confidence};
+use coprof_run::backend::Backend;
+use coprof_torch::{ComputeThread, TorchBackend, TorchDevice};
 
 fn layers(criterion: &mut Criterion) {
     let thread = ComputeThread::prepare(1, Some(0));

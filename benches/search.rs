@@ -2,12 +2,12 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 
-use coprof::codec::Encoding;
-use coprof::plan::{
+use coprof_core::codec::Encoding;
+use coprof_core::plan::{
     Constraints, EncodedFrontier, ExitSite, LossyOutcomes, Node, Outcomes, SCHEMA, Scenario, TrunkLayer,
     search,
 };
-use coprof::units::{Micros, Share};
+use coprof_core::units::{Micros, Share};
 
 /// A reproducible stream of shares, 0 to 1.
 struct Stream(u64);

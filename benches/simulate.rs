@@ -2,8 +2,8 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
-use coprof::plan::{Arrival, Class, Spacing, Workload, highest_rate_with_p99_below, simulate};
-use coprof::units::Micros;
+use coprof_core::plan::{Arrival, Class, Spacing, Workload, highest_rate_with_p99_below, simulate};
+use coprof_core::units::Micros;
 
 /// As many stages as asked for, a quarter of the samples leaving after each node but the last; the second stage is the
 /// slowest.
@@ -24,7 +24,7 @@ fn simulations(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("simulate");
     for (stages, tasks) in [(3, 100_000), (3, 200_000), (5, 100_000), (9, 100_000)] {
         let workload = workload(stages, tasks);
-        let rate_per_s = 0.8 * coprof::plan::sustained_rate(&workload);
+        let rate_per_s = 0.8 * coprof_core::plan::sustained_rate(&workload);
         let open = |spacing| Arrival::Open { spacing, rate_per_s };
         let kinds = [
             ("closed", Arrival::Closed { in_flight: 8 }),

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use coprof::cli::Model;
-use coprof::model::Source;
-use coprof::runtime::{Backend, TorchBackend, TorchDevice};
+use coprof::study::Model;
+use coprof_core::model::Source;
+use coprof_run::backend::Backend;
+use coprof_torch::{ComputeThread, TorchBackend, TorchDevice};
 use serde_json::{Map, Value, json};
 
 const SEED: u64 = 2021;
@@ -20,9 +21,9 @@ fn main() {
     }
 }
 
-fn answers(file: &str) -> coprof::error::Result<Value> {
+fn answers(file: &str) -> coprof_core::error::Result<Value> {
     let graph = Model::load(file)?.graph;
-    let thread = coprof::runtime::ComputeThread::prepare(1, None);
+    let thread = ComputeThread::prepare(1, None);
     let mut backend = TorchBackend::load(Arc::clone(&graph), TorchDevice::CPU, &thread)?;
     let mut state = SEED;
     let mut pixel = || {

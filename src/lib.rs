@@ -2,14 +2,6 @@
 //! best way of splitting the network between the two. `ARCHITECTURE.md` draws the rooms.
 
 pub mod cli;
-pub mod clock;
-pub mod codec;
-pub mod data;
-pub mod error;
-pub mod measure;
-pub mod model;
-pub mod pipeline;
-pub mod plan;
 pub mod report;
 pub mod runtime;
-pub mod units;
+pub mod study;

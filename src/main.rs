@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use coprof::cli;
-use coprof::error::Error;
+use coprof_core::error::Error;
 
 fn main() -> ExitCode {
     match cli::run(cli::Cli::parse()) {

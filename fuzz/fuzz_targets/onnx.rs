@@ -3,15 +3,15 @@
 //! ```sh
 //! cargo install cargo-fuzz
 //! mkdir -p fuzz/corpus/onnx                    # what is found; the seeds stay as they are
-//! LD_LIBRARY_PATH=.libtorch/lib RUSTC_BOOTSTRAP=1 cargo fuzz run -s none onnx fuzz/corpus/onnx tests/data/onnx -- \
+//! RUSTC_BOOTSTRAP=1 cargo fuzz run -s none onnx fuzz/corpus/onnx tests/data/onnx -- \
 //!     -rss_limit_mb=2048 -malloc_limit_mb=256
 //! ```
 //!
-//! `-s none`: the reader has no unsafe code, and libtorch is not built for a sanitizer.
+//! `-s none`: the reader has no unsafe code.
 
 #![no_main]
 
-use coprof::model::{Graph, Source, self_contained};
+use coprof_core::model::{Graph, Source, self_contained};
 use libfuzzer_sys::fuzz_target;
 
 /// Enough for weights in separate files of small models.

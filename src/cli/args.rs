@@ -7,12 +7,12 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use crate::error::{Error, Result};
-use crate::pipeline::{LinkShape, Pace};
-use crate::plan::Policy;
 use crate::report::Emulation;
 use crate::runtime::TorchDevice;
-use crate::units::{BitRate, Micros};
+use crate::study::NodeOptions;
+use coprof_core::error::{Error, Result};
+use coprof_core::plan::Policy;
+use coprof_core::units::{BitRate, Micros};
 
 /// Where an edge listens unless told otherwise.
 pub const PORT: u16 = 7411;
@@ -39,10 +39,10 @@ pub struct RuntimeArgs {
     pub device: TorchDevice,
 }
 
-impl Default for RuntimeArgs {
-    /// As without flags.
-    fn default() -> Self {
-        Self { threads: 1, core: None, device: TorchDevice::CPU }
+impl RuntimeArgs {
+    /// As studies take them.
+    pub fn options(&self) -> NodeOptions {
+        NodeOptions { threads: self.threads, core: self.core, device: self.device }
     }
 }
 
@@ -121,19 +121,6 @@ pub fn policy() -> impl TypedValueParser<Value = Policy> {
     PossibleValuesParser::new(Policy::ALL.map(Policy::name)).try_map(|name| name.parse::<Policy>())
 }
 
-/// How slow the device is to be.
-pub fn pace(emulation: &Emulation) -> Result<Pace> {
-    Pace::new(emulation.slowdown)
-}
-
-/// The link's shape; `None` leaves it as it is.
-pub fn link_shape(emulation: &Emulation) -> Option<LinkShape> {
-    emulation.shapes_link().then(|| LinkShape {
-        rate: emulation.link_bits_per_second,
-        delay: emulation.link_delay_us.map_or(Duration::ZERO, Micros::to_duration),
-    })
-}
-
 fn slowdown(text: &str) -> Result<f64, String> {
     let factor: f64 =
         text.trim_end_matches('x').parse().map_err(|_| "a factor such as 8 was expected".to_string())?;
@@ -182,12 +169,12 @@ pub fn span(text: &str) -> Result<Duration, String> {
 }
 
 /// A share as `85`, `85%` or `0.85`.
-pub fn share(text: &str) -> Result<crate::units::Share, String> {
+pub fn share(text: &str) -> Result<coprof_core::units::Share, String> {
     let wrong = || format!("an accuracy such as 85% or 0.85 was expected, found '{text}'");
     let (number, percent) = text.strip_suffix('%').map_or((text, false), |number| (number.trim(), true));
     let value: f64 = number.parse().map_err(|_| wrong())?;
     let value = if percent || value > 1.0 { value / 100.0 } else { value };
-    if (0.0..=1.0).contains(&value) { Ok(crate::units::Share(value)) } else { Err(wrong()) }
+    if (0.0..=1.0).contains(&value) { Ok(coprof_core::units::Share(value)) } else { Err(wrong()) }
 }
 
 #[cfg(test)]

@@ -5,23 +5,21 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use serde::Serialize;
 
-use super::args::{EmulationArgs, FrameArgs, ModelArgs, PeerArgs, RuntimeArgs};
-use super::device::Device;
-use super::edge::Route;
-use super::evidence::Evidence;
-use super::model::Model;
-use super::optimize::{self, Problem, Wishes};
+use super::args::{EmulationArgs, FrameArgs, ModelArgs, RuntimeArgs};
 use super::output::Output;
-use super::refine::Nodes;
-use super::replay::{Job, Stage};
-use super::{exits, layers, link, provenance, save, survey};
-use crate::error::Result;
-use crate::plan::Policy;
 use crate::report::{
-    Envelope, ExitsDocument, LayersDocument, LinkDocument, OptimizeDocument, PolicyChoice, ReplayDocument,
-    exits_view, layers_view, link_view, optimize_view, replay_view,
+    Emulation, Envelope, ExitsDocument, LayersDocument, LinkDocument, OptimizeDocument, PolicyChoice,
+    ReplayDocument, exits_view, layers_view, link_view, optimize_view, replay_view,
 };
-use crate::units::BitRate;
+use crate::runtime;
+use crate::study::replay::{Job, Stage};
+use crate::study::{
+    Case, Criteria, Device, Evidence, Model, Nodes, Route, exits, layers, link, measure_scenario, optimize,
+    provenance,
+};
+use coprof_core::error::Result;
+use coprof_core::plan::Policy;
+use coprof_core::units::BitRate;
 
 pub const EXAMPLE: &str = "Examples:
   coprof demo                                     # an 8 times slower device on a 2 Mbit/s, 5 ms link
@@ -76,8 +74,10 @@ impl Args {
 }
 
 pub fn run(args: &Args, output: Output) -> Result<()> {
+    let context = &output.context();
+    runtime::check()?;
     let model = Model::load(&args.model.model)?;
-    let device = Device::new(&args.runtime)?;
+    let device = Device::new(&args.runtime.options())?;
     let emulation = args.emulation().emulation();
     let described = emulation.describe().unwrap_or_default();
     output.say(format!("{} on this host as device and edge; {described}", model.graph.name));
@@ -85,21 +85,22 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
         if output.is_json() { Ok(()) } else { output.text(&format!("\n── {title} ──\n{}", view())) }
     };
 
-    let (layers, _) = layers::measure(&model, &device, output)?;
+    let (layers, _) = layers::measure(&model, &device, context)?;
     show("layers, on this host", &|| layers_view(&layers))?;
-    let route = Route::open(&PeerArgs { peer: None }, &args.runtime, &emulation, output)?;
-    let link_only = crate::report::Emulation { slowdown: 1.0, ..emulation };
-    let (link, _) = link::measure(&route, &device, link_only, LINK_TIME, output)?;
+    let route = Route::open(None, &args.runtime.options(), &emulation, context)?;
+    let link_only = Emulation { slowdown: 1.0, ..emulation };
+    let (link, _) = link::measure(&route, &device, link_only, LINK_TIME, context)?;
     show(&format!("link, {}", link_only.describe().unwrap_or_default()), &|| link_view(&link))?;
-    let other = provenance::of_frames(&model, &args.data, output);
-    let exits = exits::document(&model, &device, &model.exit_record()?)?;
+    let data = args.data.data.as_deref();
+    let other = provenance::of_frames(&model, data, context);
+    let exits = exits::sweep_record(&model, &device, &model.exit_record()?)?;
     let exits = ExitsDocument { records_of_other_images: other, ..exits };
     show("exits, from the committed record of CIFAR-10", &|| exits_view(&exits))?;
-    let evidence = Evidence::gather(&model, &device, None, output)?;
-    let nodes = Nodes { model: &model, device: &device, route: &route, output };
-    let problem = survey::measure_scenario(&nodes, &evidence, emulation, &Wishes::default(), 0)?;
-    let problem = Problem { records_of_other_images: other, ..problem };
-    let optimized = optimize::optimize(&problem, None, output)?;
+    let evidence = Evidence::gather(&model, &device, None, context)?;
+    let nodes = Nodes { model: &model, device: &device, route: &route, context };
+    let case = measure_scenario(&nodes, &evidence, emulation, &Criteria::default(), 0)?;
+    let case = Case { records_of_other_images: other, ..case };
+    let optimized = optimize::optimize(&case, None, context)?;
     show(&format!("optimize, {described}"), &|| optimize_view(&optimized))?;
 
     let stage = Stage {
@@ -107,16 +108,16 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
         device: &device,
         edge: Some(&route),
         emulation,
-        data: &args.data,
+        data,
         records_of_other_images: other,
         tasks: TASKS,
-        output,
+        context,
     };
     let replays = replay_all(&stage, &optimized)?;
     let emulated = described.clone();
     let envelope = device.envelope("demo", Some(&model.graph), &emulation);
     let document = Document { envelope, layers, link, exits, optimize: optimized, replays };
-    let path = save("demo", &document)?;
+    let path = context.save("demo", &document)?;
     output.result(&document, || {
         let replays: Vec<&ReplayDocument> = document.replays.iter().collect();
         format!(

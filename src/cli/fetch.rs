@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::output::Output;
 use super::stop;
-use crate::data::fetch_cifar10;
-use crate::error::Result;
+use coprof_core::error::Result;
+use coprof_run::data::fetch_cifar10;
 
 pub const EXAMPLE: &str = "Example:\n  coprof fetch cifar10      # 170 MB into datasets/, checked";
 
@@ -36,7 +36,7 @@ struct Document {
 
 pub fn run(args: &Args, output: Output) -> Result<()> {
     let DataSet::Cifar10 = args.dataset;
-    let bar = output.progress("CIFAR-10");
+    let bar = output.context().progress("CIFAR-10");
     let mut progress = |done: u64, total: u64| bar.set(done as f64 / total.max(1) as f64);
     let fetched = fetch_cifar10(&args.to, &mut progress, &stop::asked)?;
     drop(bar);

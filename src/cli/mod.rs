@@ -1,49 +1,23 @@
-//! The command line: flags in, rooms called, report out. The only room that sees all the others.
+//! The command line: flags in, studies called, results out.
 
-mod agreement;
 mod args;
-mod calibrate;
-mod crossings;
+mod bars;
 mod demo;
-mod device;
-mod drift;
-mod edge;
 mod encodings;
-mod encodings_record;
-mod evidence;
 mod exits;
 mod fetch;
-mod frames;
-mod gauge;
 mod layers;
 mod link;
-mod model;
 mod models;
-mod null;
 mod optimize;
 mod output;
-mod peak;
-mod profile;
-mod provenance;
-mod refine;
 mod replay;
-mod rows;
-mod saved;
-mod scenario;
 mod serve;
 mod stop;
-mod survey;
-mod trial;
-
-pub use model::{Model, bundled_names};
-
-use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use serde::Serialize;
 
-use crate::error::{Error, Kind, Result};
-use crate::report::Store;
+use coprof_core::error::{Error, Kind, Result};
 use output::Output;
 
 /// Splits a deep neural network between a device and an edge server: measures layers, link and exits, finds the best
@@ -97,17 +71,6 @@ enum Command {
     /// Download data
     #[command(after_help = fetch::EXAMPLE)]
     Fetch(fetch::Args),
-}
-
-/// Where results are saved and picked up again, under the folder that coprof runs in.
-fn store() -> Store {
-    Store::new("reports")
-}
-
-/// Saves a result, unless a signal has come.
-fn save(kind: &str, document: &impl Serialize) -> Result<PathBuf> {
-    stop::check()?;
-    store().save(kind, document)
 }
 
 /// Whether a failure is still to be told: not where that of a signal was told already.

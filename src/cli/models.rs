@@ -2,18 +2,12 @@
 
 use clap::{Args as ClapArgs, Subcommand};
 
-use super::args::RuntimeArgs;
-use super::device::Device;
-use super::model::{Model, bundled_names};
 use super::output::Output;
-use crate::data::Split;
-use crate::error::Result;
-use crate::measure::SweepTable;
-use crate::model::{Cut, ExitId};
 use crate::report::{
-    Emulation, GraphCut, LayerFacts, MOST_CUTS, ModelDocument, ModelRow, ModelsDocument, model_exit,
-    model_view, models_view,
+    Emulation, GraphCut, LayerFacts, ModelDocument, ModelsDocument, model_view, models_view,
 };
+use crate::study::{Device, Model, NodeOptions, bundled_names, facts};
+use coprof_core::error::Result;
 
 pub const EXAMPLE: &str = "Examples:
   coprof models                    # what is bundled
@@ -38,7 +32,7 @@ enum Show {
 }
 
 pub fn run(args: &Args, output: Output) -> Result<()> {
-    let device = Device::new(&RuntimeArgs::default())?;
+    let device = Device::new(&NodeOptions::default())?;
     match &args.show {
         None => list(&device, output),
         Some(Show::Show { model }) => show(&Model::load(model)?, &device, output),
@@ -64,27 +58,4 @@ fn show(model: &Model, device: &Device, output: Output) -> Result<()> {
         cuts: cuts.map(|cut| GraphCut::of(graph, cut)).collect(),
     };
     output.result(&document, || model_view(graph, &document))
-}
-
-/// What there is to say of a model, and its cuts, that behind the whole trunk included. A model without an exit record has no
-/// accuracies.
-fn facts(model: &Model) -> (ModelRow, Vec<Cut>) {
-    let graph = &*model.graph;
-    let test = model.exit_record().ok().map(|record| SweepTable::new(&record, Split::Test));
-    let accuracy =
-        |exit| test.as_ref().filter(|test| test.samples() > 0).map(|test| test.accuracy_of(exit).0);
-    let (cuts, all_cuts) = Cut::all(graph, MOST_CUTS);
-    let exits = (0..graph.exits.len()).map(ExitId);
-    let row = ModelRow {
-        name: graph.name.clone(),
-        sha256: graph.hash.clone(),
-        file_bytes: model.file.len() as u64,
-        layer_count: graph.layers.len(),
-        params: graph.layers.iter().map(|layer| layer.params).sum(),
-        exits: exits.map(|exit| model_exit(graph, exit, accuracy(exit))).collect(),
-        // Behind the whole trunk nothing crosses.
-        cut_count: cuts.len() - 1,
-        all_cuts,
-    };
-    (row, cuts)
 }

@@ -1,14 +1,17 @@
 //! Where words go: the result to stdout, progress and messages to stderr.
 
-use std::io::{IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
 
-use indicatif::{ProgressBar, ProgressStyle, WeakProgressBar};
 use serde::Serialize;
 
+use super::bars::Bar;
 use super::stop;
-use crate::error::{Error, Result};
+use crate::report::Store;
+use crate::study::{Context, Observer, Progress};
+use coprof_core::error::{Error, Result};
+use coprof_run::data::write_whole;
 
 /// How much is said, and in what form.
 #[derive(Clone, Copy, Debug)]
@@ -65,55 +68,34 @@ impl Output {
         }
     }
 
-    /// A progress bar with a time left, on a terminal; elsewhere nothing.
-    pub fn progress(self, what: &str) -> Progress {
-        if self.quiet || self.json || !std::io::stderr().is_terminal() {
-            return Progress(ProgressBar::hidden());
-        }
-        let bar = ProgressBar::new(1000);
-        if let Ok(style) = ProgressStyle::with_template("{msg:28} {bar:40} {percent:>3} %  {eta} left") {
-            bar.set_style(style);
-        }
-        bar.set_message(what.to_owned());
-        bar.enable_steady_tick(Duration::from_millis(200));
-        let mut shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        shown.retain(|bar| bar.upgrade().is_some());
-        shown.push(bar.downgrade());
-        Progress(bar)
+    /// Rows, the header first, as a CSV file that appears whole or not at all; not once a signal has come.
+    pub fn csv(self, path: &Path, rows: &[Vec<String>]) -> Result<()> {
+        stop::check()?;
+        let broken = |error: csv::Error| Error::failed(format!("cannot write {}: {error}", path.display()));
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        rows.iter().try_for_each(|row| writer.write_record(row)).map_err(broken)?;
+        let bytes = writer
+            .into_inner()
+            .map_err(|error| Error::failed(format!("cannot write {}: {error}", path.display())))?;
+        write_whole(path, &bytes)
+    }
+
+    /// What studies need: they say on this output how they go on, and keep their results under the folder that coprof runs in.
+    pub fn context(self) -> Context {
+        Context::new(Arc::new(self), stop::flag(), Store::new("reports"))
     }
 }
 
-/// The progress bars on the terminal.
-static SHOWN: Mutex<Vec<WeakProgressBar>> = Mutex::new(Vec::new());
-
-/// What a process says that ends in the middle of its work. Progress bars are gone, and nobody says anything after it.
-pub fn last_words(error: &Error) {
-    let shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    shown.iter().filter_map(WeakProgressBar::upgrade).for_each(|bar| bar.finish_and_clear());
-    let mut stderr = std::io::stderr().lock();
-    // There is nobody left to tell that it failed.
-    let _ = writeln!(stderr, "error: {error}");
-    std::mem::forget((shown, stderr));
-}
-
-/// A progress bar that goes away when dropped.
-pub struct Progress(ProgressBar);
-
-impl Progress {
-    /// Starts from a share that was done before: the time left is reckoned from here.
-    pub fn start_at(&self, share: f64) {
-        self.set(share);
-        self.0.reset_eta();
+impl Observer for Output {
+    fn say(&self, message: &str) {
+        Self::say(*self, message);
     }
 
-    /// Shows the share that is done, 0 to 1.
-    pub fn set(&self, share: f64) {
-        self.0.set_position((share.clamp(0.0, 1.0) * 1000.0) as u64);
+    fn detail(&self, message: &str) {
+        Self::detail(*self, message);
     }
-}
 
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
+    fn progress(&self, what: &str) -> Box<dyn Progress> {
+        Box::new(Bar::new(what, !self.quiet && !self.json))
     }
 }

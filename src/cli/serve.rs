@@ -7,12 +7,11 @@ use clap::Args as ClapArgs;
 use serde::Serialize;
 
 use super::args::{PORT, RuntimeArgs};
-use super::device::Device;
-use super::edge::EdgeServices;
 use super::output::Output;
 use super::stop;
-use crate::error::{Error, Result};
-use crate::pipeline::{Deadlines, ServeOptions, Server};
+use crate::study::{Device, EdgeServices};
+use coprof_core::error::{Error, Result};
+use coprof_run::pipeline::{Deadlines, ServeOptions, Server};
 
 pub const EXAMPLE: &str = "Examples:
   coprof serve                                       # for this machine only
@@ -49,7 +48,7 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 pub fn run(args: &Args, output: Output) -> Result<()> {
-    let device = Device::as_edge(&args.runtime)?;
+    let device = Device::as_edge(&args.runtime.options())?;
     let options = ServeOptions {
         listen: args.listen,
         insecure: args.insecure,

@@ -5,9 +5,9 @@ use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::Duration;
 
-use super::output;
-use crate::data::abandon_unfinished;
-use crate::error::{Error, Result};
+use super::bars;
+use coprof_core::error::{Error, Result};
+use coprof_run::data::abandon_unfinished;
 
 /// How long work may go on after the first signal. What is left of a second then is for the system: it takes 0.14 s for each GB of
 /// memory that it takes back.
@@ -69,7 +69,7 @@ fn end(wait: Duration) -> ! {
             exit();
         };
         if thread::Builder::new().spawn(unheard).is_ok() {
-            output::last_words(&Error::interrupted());
+            bars::last_words(&Error::interrupted());
         }
     }
     exit()

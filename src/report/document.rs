@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Graph, ModelHash};
-use crate::units::{BitRate, Micros};
+use coprof_core::model::{Graph, ModelHash};
+use coprof_core::units::{BitRate, Micros};
 
 /// What was emulated, as given on the command line. Two results fit together only where this is the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

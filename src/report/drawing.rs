@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Graph, LayerId, Source};
+use coprof_core::model::{Graph, LayerId, Source};
 
 /// The rails beside each layer, in topological order; the first line is the input's. A layer stands where its output goes; `╯`,
 /// `╰` and `┴` end the rails of tensors that it is the last to read, `├` and `┤` branch off those that others still read.
@@ -75,7 +75,7 @@ pub fn exits_at(graph: &Graph, id: LayerId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::samples;
+    use coprof_core::model::samples;
 
     #[test]
     fn a_chain_with_a_side_exit_branches_once() {

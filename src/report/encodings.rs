@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::document::Envelope;
 use super::table::new_table;
-use crate::codec::{Element, Encoding};
-use crate::units::{Micros, Share};
+use coprof_core::codec::{Element, Encoding};
+use coprof_core::units::{Micros, Share};
 
 /// The losses that the overview allows, in points.
 const LOSSES: [(f64, &str); 3] = [(0.0, "none"), (0.5, "≤ 0.5"), (1.0, "≤ 1.0")];
@@ -24,10 +24,10 @@ pub struct EncodingTableRow {
     pub bytes_mean: f64,
     /// The size that 99 % of the samples stay within.
     pub bytes_p99: u64,
-    /// Median time on this host to read the frontier from the runtime and write it.
-    pub encode_us: Micros,
-    /// Median time on this host to read it and hand it to the runtime.
-    pub decode_us: Micros,
+    /// Mean time on this host to read the frontier from the runtime and write it; `None` where coprof runs no layers.
+    pub encode_us: Option<Micros>,
+    /// Mean time on this host to read it and hand it to the runtime.
+    pub decode_us: Option<Micros>,
     /// By name, how often each exit behind the cut is right when all samples are answered there.
     pub accuracy: BTreeMap<String, Share>,
     /// That of the final exit.
@@ -72,7 +72,8 @@ impl EncodingsDocument {
             0.0 => row.encoding.is_lossless(),
             _ => row.final_accuracy.0 >= self.uncut_final_accuracy.0 - points / 100.0 - 1e-9,
         };
-        let cost = |row: &EncodingTableRow| (row.bytes_mean, (row.encode_us + row.decode_us).0);
+        let time = |row: &EncodingTableRow| row.encode_us.into_iter().chain(row.decode_us).sum::<Micros>();
+        let cost = |row: &EncodingTableRow| (row.bytes_mean, time(row).0);
         self.of_cut(cut).filter(allowed).min_by(|a, b| {
             let ((a_bytes, a_time), (b_bytes, b_time)) = (cost(a), cost(b));
             a_bytes.total_cmp(&b_bytes).then(a_time.total_cmp(&b_time))
@@ -110,7 +111,7 @@ pub fn encodings_view(document: &EncodingsDocument) -> String {
     };
     format!(
         "{table}\nThe smallest encoding of each cut by the points of accuracy that the final exit loses. Uncut it is\n\
-         right on {} of {} validation images. Bytes: means; times: medians on this host.\n\
+         right on {} of {} validation images. Bytes and times, on this host: means.\n\
          Every encoding of a cut: --cut NAME; of all: --csv FILE.{wide}",
         document.uncut_final_accuracy, document.samples
     )
@@ -132,10 +133,14 @@ pub fn cut_view(document: &EncodingsDocument, cut: &str) -> String {
         table.add_row(cells);
     }
     format!(
-        "{table}\nCut after {cut}. Uncut, of {} validation images: {}.\nTimes: medians on this host.",
+        "{table}\nCut after {cut}. Uncut, of {} validation images: {}.\nTimes on this host: means.",
         document.samples,
         named(&document.uncut_accuracy)
     )
+}
+
+fn time(known: Option<Micros>) -> String {
+    known.map_or_else(|| "–".into(), |time| time.to_string())
 }
 
 fn right(text: String) -> Cell {
@@ -147,7 +152,31 @@ fn figures(row: &EncodingTableRow) -> [Cell; 4] {
     [
         Cell::new(row.encoding.to_string()),
         right(format!("{:.0}", row.bytes_mean)),
-        right(row.encode_us.to_string()),
-        right(row.decode_us.to_string()),
+        right(time(row.encode_us)),
+        right(time(row.decode_us)),
     ]
+}
+
+/// The rows of its CSV file, the header first.
+pub fn encodings_csv(document: &EncodingsDocument) -> Vec<Vec<String>> {
+    let exits: Vec<&String> = document.uncut_accuracy.keys().collect();
+    let time = |known: Option<Micros>| known.map_or_else(String::new, |time| format!("{:.2}", time.0));
+    let header = ["cut", "encoding", "bytes_mean", "bytes_p99", "encode_us", "decode_us"];
+    let accuracies = exits.iter().map(|exit| format!("{exit}_accuracy"));
+    let mut rows = vec![header.map(str::to_owned).into_iter().chain(accuracies).collect::<Vec<_>>()];
+    rows.extend(document.encodings.iter().map(|row| {
+        let of_exit = |exit: &&String| {
+            row.accuracy.get(*exit).map_or_else(String::new, |share| format!("{:.4}", share.0))
+        };
+        let figures = [
+            row.cut.clone(),
+            row.encoding.to_string(),
+            format!("{:.1}", row.bytes_mean),
+            row.bytes_p99.to_string(),
+            time(row.encode_us),
+            time(row.decode_us),
+        ];
+        figures.into_iter().chain(exits.iter().map(of_exit)).collect()
+    }));
+    rows
 }

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::document::Envelope;
 use super::table::{bar, new_table};
-use crate::measure::{Choice, SweepPoint};
-use crate::units::Share;
+use coprof_core::units::Share;
+use coprof_run::measure::{Choice, SweepPoint};
 
 /// Steps of the accuracy plot.
 const PLOT_ROWS: usize = 12;
@@ -58,7 +58,7 @@ pub struct ExitsDocument {
     /// The least work within one point of the final exit's accuracy: chosen on validation, reported on test.
     pub chosen: Option<Choice>,
     /// What evaluating all settings took.
-    pub sweep_time_us: crate::units::Micros,
+    pub sweep_time_us: coprof_core::units::Micros,
 }
 
 /// The tables of `coprof exits`.
@@ -140,4 +140,22 @@ fn plot(document: &ExitsDocument) -> comfy_table::Table {
         ]);
     }
     table
+}
+
+/// The rows of its CSV file, the header first.
+pub fn exits_csv(document: &ExitsDocument) -> Vec<Vec<String>> {
+    let names = || document.exits.iter().map(|exit| exit.name.clone());
+    let mut header: Vec<String> = names().map(|name| format!("{name}_threshold")).collect();
+    header.extend(["accuracy", "accuracy_ci95_low", "accuracy_ci95_high"].map(str::to_owned));
+    header.extend(names().map(|name| format!("{name}_share")));
+    header.push("macs".into());
+    let mut rows = vec![header];
+    rows.extend(document.sweep.iter().map(|SweepRow { point, macs }| {
+        let mut cells: Vec<String> = point.thresholds.iter().map(ToString::to_string).collect();
+        let figures = [point.accuracy, point.accuracy_ci95[0], point.accuracy_ci95[1]];
+        cells.extend(figures.iter().chain(&point.exit_fractions).map(|share| format!("{:.4}", share.0)));
+        cells.push(format!("{macs:.0}"));
+        cells
+    }));
+    rows
 }

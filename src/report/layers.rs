@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::document::Envelope;
 use super::table::{bar, new_table};
-use crate::measure::{Disturbance, Summary};
-use crate::model::{Graph, LayerId, Shape};
-use crate::units::{Micros, Share};
+use coprof_core::model::{Graph, LayerId, Shape};
+use coprof_core::units::{Micros, Share};
+use coprof_run::measure::{Disturbance, Summary};
 
 /// Times of one thing that was run again and again, with the raw samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -215,4 +215,22 @@ fn count(n: u64) -> String {
 
 fn right(text: String) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
+}
+
+/// The rows of its CSV file, the header first.
+pub fn layers_csv(document: &LayersDocument) -> Vec<Vec<String>> {
+    let header = "index,name,op,side_exit,output_shape,output_bytes,params,macs,median_us,p90_us,mean_us,stddev_us,runs";
+    let mut rows = vec![header.split(',').map(str::to_owned).collect()];
+    rows.extend(document.layers.iter().map(|row| {
+        let (layer, time) = (&row.layer, &row.time_us.summary);
+        let times = [time.median, time.p90, time.mean, time.stddev].map(|time| format!("{:.3}", time.0));
+        let mut cells =
+            vec![row.index.to_string(), layer.name.clone(), layer.op.clone(), layer.in_side_exit.to_string()];
+        cells.extend([layer.output_shape.to_string(), layer.output_bytes.to_string()]);
+        cells.extend([layer.params.to_string(), layer.macs.to_string()]);
+        cells.extend(times);
+        cells.push(time.runs.to_string());
+        cells
+    }));
+    rows
 }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::document::Envelope;
 use super::table::{bar, new_table};
-use crate::measure::{Direction, LinkProfile, RoundTrips};
-use crate::units::Micros;
+use coprof_core::units::Micros;
+use coprof_run::measure::{Direction, LinkProfile, RoundTrips};
 
 /// The document of `coprof link`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,4 +86,15 @@ fn sizes_plot(profile: &LinkProfile) -> String {
         table.add_row([size, how.into(), time.to_string(), bar(time.0 / longest, 40)]);
     }
     table.to_string()
+}
+
+/// The rows of its CSV file, the header first.
+pub fn link_csv(profile: &LinkProfile) -> Vec<Vec<String>> {
+    let mut rows = vec![["direction", "frame_bytes", "time_us"].map(str::to_owned).to_vec()];
+    for (name, direction) in [("uplink", &profile.uplink), ("downlink", &profile.downlink)] {
+        rows.extend(direction.frame_times.iter().map(|point| {
+            vec![name.into(), point.frame_bytes.to_string(), format!("{:.3}", point.time_us.0)]
+        }));
+    }
+    rows
 }

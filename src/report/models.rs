@@ -7,8 +7,8 @@ use super::document::Envelope;
 use super::drawing::{exits_at, rails};
 use super::layers::LayerFacts;
 use super::table::new_table;
-use crate::model::{Cut, ExitId, Graph, ModelHash, Source};
-use crate::units::Share;
+use coprof_core::model::{Cut, ExitId, Graph, ModelHash, Source};
+use coprof_core::units::Share;
 
 /// More cuts than these are not counted.
 pub const MOST_CUTS: usize = 20_000;

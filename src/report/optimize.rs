@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::document::Envelope;
 use super::plans::{PlanRow, crossing, plan_table};
 use super::table::{bar, new_table};
-use crate::plan::{
+use coprof_core::plan::{
     AccuracyBasis, Constraints, FrontPlan, Plan, Policy, Predicted, Prediction, Stability, UnderLoad, Within,
 };
-use crate::units::{Micros, Share};
+use coprof_core::units::{Micros, Share};
 
 /// Rows that the table of the Pareto front shows at most; the document and the CSV file hold all.
 const FRONT_ROWS: usize = 8;
@@ -315,4 +315,22 @@ fn front_table(document: &OptimizeDocument) -> comfy_table::Table {
         ]);
     }
     table
+}
+
+/// The rows of its CSV file, the header first.
+pub fn optimize_csv(document: &OptimizeDocument) -> Vec<Vec<String>> {
+    let mut rows = vec![["rate_per_s", "latency_us", "accuracy", "cut", "exits"].map(str::to_owned).to_vec()];
+    rows.extend(document.pareto.iter().map(|point| {
+        let on = point.plan.exits.iter().filter(|exit| exit.threshold.is_on());
+        let exits: Vec<String> =
+            on.map(|exit| format!("{} {} node {}", exit.name, exit.threshold, exit.node)).collect();
+        vec![
+            format!("{:.3}", point.rate_per_s),
+            format!("{:.1}", point.latency_us.0),
+            format!("{:.4}", point.accuracy.0),
+            crossing(&point.plan).replace('\n', " "),
+            exits.join("; "),
+        ]
+    }));
+    rows
 }

@@ -4,8 +4,8 @@ use comfy_table::{Cell, CellAlignment, Table};
 use serde::{Deserialize, Serialize};
 
 use super::table::new_table;
-use crate::plan::{Plan, Prediction, Stage, Threshold};
-use crate::units::{Micros, Share};
+use coprof_core::plan::{Plan, Prediction, Stage, Threshold};
+use coprof_core::units::{Micros, Share};
 
 /// What a run showed of a plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::document::Envelope;
 use super::plans::{Measured, PlanRow, plan_table};
-use crate::pipeline::Trace;
-use crate::plan::{AccuracyBasis, Interval95, Plan, Prediction};
-use crate::units::Micros;
+use coprof_core::plan::{AccuracyBasis, Interval95, Plan, Prediction};
+use coprof_core::units::Micros;
+use coprof_run::pipeline::Trace;
 
 /// By how much the measurement lies off the prediction, as signed shares of the prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -265,4 +265,30 @@ fn inside_line(document: &ReplayDocument) -> Option<String> {
         place(inside.rate),
         place(inside.latency)
     ))
+}
+
+/// The rows of its CSV file, the header first.
+pub fn replay_csv(trace: &Trace) -> Vec<Vec<String>> {
+    let header = "seq,frame,exit,class,started_us,computed_us,encoded_us,sent_us,arrived_us,edge_started_us,\
+                  edge_finished_us,finished_us,payload_bytes";
+    let mut rows = vec![header.split(',').map(str::to_owned).collect()];
+    let us = |time: Micros| format!("{:.1}", time.0);
+    rows.extend(trace.tasks.iter().map(|task| {
+        let crossed = task.crossed;
+        let mut cells = vec![
+            task.seq.to_string(),
+            task.frame.to_string(),
+            task.answer.exit.0.to_string(),
+            task.answer.class.to_string(),
+            us(task.started_us),
+            us(task.computed_us),
+        ];
+        let times =
+            crossed.map(|c| [c.encoded_us, c.sent_us, c.arrived_us, c.edge_started_us, c.edge_finished_us]);
+        cells.extend(times.map_or_else(|| vec![String::new(); 5], |times| times.map(us).to_vec()));
+        cells.push(us(task.finished_us));
+        cells.push(crossed.map_or_else(String::new, |crossed| crossed.payload_bytes.to_string()));
+        cells
+    }));
+    rows
 }

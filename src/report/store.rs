@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::document::timestamp;
-use crate::data::write_whole;
-use crate::error::{Error, Result};
+use coprof_core::error::{Error, Result};
+use coprof_run::data::write_whole;
 
 /// Larger files in the folder are not ours.
 const MAX_BYTES: u64 = 512 << 20;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
 
-use coprof::data::{Split, fingerprint, locate};
+use coprof_run::data::{Split, fingerprint, locate};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;

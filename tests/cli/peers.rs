@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Stdio;
 use std::thread;
 
-use coprof::pipeline::{ConnectOptions, Peer};
+use coprof_run::pipeline::{ConnectOptions, Peer};
 use serde_json::{Value, json};
 
 use crate::program::{Serving, Workplace, signal};

@@ -114,7 +114,7 @@ fn encodings_have_a_schema() {
         for (names, known) in [(&right[..], true), (&wrong[..], false)] {
             for name in names {
                 assert_eq!(encoding.is_valid(&Value::from(*name)), known, "{document}: {name}");
-                assert_eq!(name.parse::<coprof::codec::Encoding>().is_ok(), known, "{name}");
+                assert_eq!(name.parse::<coprof_core::codec::Encoding>().is_ok(), known, "{name}");
             }
         }
     }

@@ -1,0 +1,308 @@
+//! Turns the file's nodes, one by one, into layers of the runtime's few kinds; `fuse` then joins what belongs together.
+
+mod activation;
+mod arithmetic;
+mod cut;
+mod einsum;
+mod linear;
+mod norm;
+mod pool;
+mod shape;
+mod window;
+
+use std::collections::HashMap;
+
+pub use window::MAX_ELEMENTS;
+
+use super::constant::{Budget, Constant, elements};
+use super::fold;
+use super::node::{Node, is_standard, shown};
+use super::proto::data_type::{BFLOAT16, DOUBLE, FLOAT, FLOAT16};
+use super::value::{Value, View, per_sample};
+use crate::error::{Error, Result};
+use crate::model::{LayerId, Op, Shape, Source};
+
+/// What the reader turns into layers or computes away, for its messages.
+const SUPPORTED: &str = "Abs, Add, AveragePool, BatchNormalization, Cast, CastLike, Clip, Concat, Constant, Conv, Div, \
+    Dropout, Einsum (of two), Elu, Erf, Exp, Expand, Flatten, Gather (constant places), Gelu, Gemm, GlobalAveragePool, GlobalMaxPool, \
+    HardSigmoid, HardSwish, Identity, InstanceNormalization, LRN, LayerNormalization, LeakyRelu, Log, LogSoftmax, MatMul, Max, \
+    MaxPool, Min, Mish, Mul, Neg, PRelu, Pad (constant), Pow, Reciprocal, ReduceL2, ReduceMax, ReduceMean, ReduceSum, Relu, Reshape, \
+    Selu, Shape, Sigmoid, Size, Slice, Softmax, Softplus, Split, Sqrt, Squeeze, Sub, Sum, Tanh, Transpose, Unsqueeze; \
+    of constants also ConstantOfShape, Equal, GatherND, Range, ScatterND, Where and the like";
+
+/// More layers than any network for images has; planning is quadratic in them.
+const MAX_LAYERS: usize = 4096;
+
+/// The largest number of values in all tensors of one sample together: the runtime keeps them all.
+const MAX_ALL_ELEMENTS: usize = 1 << 30;
+
+/// A layer in the making: one or more nodes of the file.
+#[derive(Clone, Debug)]
+pub struct Draft<'a> {
+    /// What it computes.
+    pub op: Op,
+    /// The tensors that it reads; ids count drafts.
+    pub inputs: Vec<Source>,
+    /// The shape that it writes.
+    pub output: Shape,
+    /// The nodes it stands for, the one that does the main work first; none for a change of shape that no node asks for.
+    pub nodes: Vec<Node<'a>>,
+}
+
+/// The graph as far as it has been read.
+#[derive(Debug)]
+pub struct Lowering<'a> {
+    /// The layers so far.
+    pub drafts: Vec<Draft<'a>>,
+    /// What is left for computing with constants.
+    pub budget: Budget,
+    input: Shape,
+    values: HashMap<&'a str, Value>,
+    /// Tensors that lie in another shape as well.
+    reshaped: HashMap<(Source, Vec<usize>), Source>,
+    /// How many values all tensors so far hold.
+    elements: usize,
+}
+
+impl<'a> Lowering<'a> {
+    /// Before the first node. `values` holds the graph's input and the stored constants.
+    pub fn new(input: Shape, values: HashMap<&'a str, Value>, budget: Budget) -> Self {
+        Self { drafts: Vec::new(), budget, input, values, reshaped: HashMap::new(), elements: 0 }
+    }
+
+    /// Reads all nodes, given in an order in which each comes behind those that it needs.
+    pub fn run(&mut self, nodes: &[Node<'a>]) -> Result<()> {
+        for node in nodes {
+            if node.op() == "Split" && is_standard(&node.proto.domain) {
+                for (name, part) in std::iter::zip(&node.proto.output, cut::split(self, node)?) {
+                    self.values.insert(name, part);
+                }
+            } else {
+                let value = self.node(node)?;
+                self.values.insert(node.output(), value);
+            }
+        }
+        Ok(())
+    }
+
+    /// The layers, with all else given up.
+    pub fn into_drafts(self) -> Vec<Draft<'a>> {
+        self.drafts
+    }
+
+    /// What a name stands for.
+    pub fn value(&self, name: &str) -> Option<&Value> {
+        self.values.get(name)
+    }
+
+    /// The shape that a tensor was written in.
+    pub fn stored_shape(&self, source: Source) -> &Shape {
+        match source {
+            Source::Input => &self.input,
+            Source::Layer(LayerId(id)) => &self.drafts[id].output,
+        }
+    }
+
+    /// Appends a layer for a node, which writes this shape of the file's.
+    pub fn push(&mut self, node: &Node<'a>, op: Op, inputs: Vec<Source>, shape: Vec<usize>) -> Result<View> {
+        // Charged for each use, since fusing may give each use of shared weights its own copy.
+        self.budget.take(op.learned_values()).map_err(|error| node.error(error))?;
+        let draft = Draft { op, inputs, output: Shape(per_sample(&shape).to_vec()), nodes: vec![*node] };
+        let source = self.append(draft).map_err(|what| node.error(what))?;
+        Ok(View { source, shape })
+    }
+
+    /// Appends a layer that works value by value, so that it can leave the values in the shape that they lie in.
+    pub fn push_alike(&mut self, node: &Node<'a>, op: Op, view: View) -> Result<View> {
+        self.budget.take(op.learned_values()).map_err(|error| node.error(error))?;
+        let output = self.stored_shape(view.source).clone();
+        let draft = Draft { op, inputs: vec![view.source], output, nodes: vec![*node] };
+        let source = self.append(draft).map_err(|what| node.error(what))?;
+        Ok(View { source, shape: view.shape })
+    }
+
+    /// Where a tensor lies in this shape: where it lies already, or behind a layer that changes its shape.
+    pub fn stored_as(&mut self, view: &View, shape: &[usize]) -> Result<Source, String> {
+        if self.stored_shape(view.source).0 == shape {
+            return Ok(view.source);
+        }
+        let key = (view.source, shape.to_vec());
+        if let Some(&there) = self.reshaped.get(&key) {
+            return Ok(there);
+        }
+        let output = Shape(shape.to_vec());
+        let source =
+            self.append(Draft { op: Op::Reshape, inputs: vec![view.source], output, nodes: vec![] })?;
+        self.reshaped.insert(key, source);
+        Ok(source)
+    }
+
+    /// Where a tensor lies in the shape that the file gives it, without the batch.
+    pub fn settled(&mut self, node: &Node<'_>, view: &View) -> Result<Source> {
+        self.stored_as(view, per_sample(&view.shape)).map_err(|what| node.error(what))
+    }
+
+    /// The same for an op that works along axes: also by how much their numbers are smaller there than in the file. With
+    /// `whole`, the first axis stays even if it may be the batch.
+    pub fn along_axes(&mut self, node: &Node<'_>, view: &View, whole: bool) -> Result<(Source, usize)> {
+        let stored = if whole { &view.shape } else { per_sample(&view.shape) };
+        let source = self.stored_as(view, stored).map_err(|what| node.error(what))?;
+        Ok((source, view.shape.len() - stored.len()))
+    }
+
+    /// Input number `index` of a node, which must be there.
+    pub fn operand(&self, node: &Node<'_>, index: usize) -> Result<Value> {
+        let name =
+            node.input(index).ok_or_else(|| node.error(format_args!("its input {index} is missing")))?;
+        self.values.get(name).cloned().ok_or_else(|| {
+            node.error(format_args!(
+                "it reads '{}', which no node writes as an output that is supported",
+                shown(name)
+            ))
+        })
+    }
+
+    /// A tensor that it reads.
+    pub fn tensor(&self, node: &Node<'_>, index: usize) -> Result<View> {
+        match self.operand(node, index)? {
+            Value::Tensor(view) => Ok(view),
+            Value::Constant(_) => {
+                Err(node.error(format_args!("expected its input {index} to be computed, found a constant")))
+            }
+        }
+    }
+
+    /// A constant that it reads, unless that input is left out.
+    pub fn constant(&self, node: &Node<'_>, index: usize) -> Result<Option<Constant>> {
+        if node.input(index).is_none() {
+            return Ok(None);
+        }
+        match self.operand(node, index)? {
+            Value::Constant(constant) => Ok(Some(constant)),
+            Value::Tensor(_) => Err(node
+                .error(format_args!("expected its input {index} to be a constant, found a computed tensor"))),
+        }
+    }
+
+    /// A list of integers that it reads as an attribute (old opsets) or as an input (new ones).
+    pub fn list(&self, node: &Node<'_>, name: &str, index: usize) -> Result<Option<Vec<i64>>> {
+        match (node.ints(name), self.constant(node, index)?) {
+            (Some(list), _) => Ok(Some(list.to_vec())),
+            (None, Some(Constant::Int(list))) => Ok(Some(list.data.clone())),
+            (None, Some(Constant::Float(_))) => Err(node.error(format_args!("its {name} are not integers"))),
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn append(&mut self, draft: Draft<'a>) -> Result<Source, String> {
+        let output = &draft.output.0;
+        let count = elements(output).filter(|count| (1..=MAX_ELEMENTS).contains(count));
+        let count = count
+            .ok_or_else(|| format!("its output {output:?} is empty or holds over {MAX_ELEMENTS} values"))?;
+        if self.elements > MAX_ALL_ELEMENTS - count {
+            return Err(format!("the tensors of one sample hold over {MAX_ALL_ELEMENTS} values"));
+        }
+        self.elements += count;
+        if self.drafts.len() == MAX_LAYERS {
+            return Err(format!("the model has over {MAX_LAYERS} layers"));
+        }
+        self.drafts.push(draft);
+        Ok(Source::Layer(LayerId(self.drafts.len() - 1)))
+    }
+
+    fn node(&mut self, node: &Node<'a>) -> Result<Value> {
+        if !is_standard(&node.proto.domain) {
+            return Err(unsupported(node));
+        }
+        if let Some(constant) = self.folded(node)? {
+            return Ok(Value::Constant(constant));
+        }
+        match node.op() {
+            "Conv" => linear::conv(self, node),
+            "Gemm" => linear::gemm(self, node),
+            "MatMul" => linear::matmul(self, node),
+            "Einsum" => einsum::einsum(self, node),
+            "BatchNormalization" => norm::batch_norm(self, node),
+            "InstanceNormalization" => norm::instance_norm(self, node),
+            "LayerNormalization" => norm::layer_norm(self, node),
+            "LRN" => norm::local_response_norm(self, node),
+            "Softmax" | "LogSoftmax" => norm::softmax(self, node),
+            "Add" | "Sub" | "Mul" | "Div" | "Pow" => arithmetic::pair(self, node),
+            "Sum" | "Max" | "Min" => arithmetic::several(self, node),
+            "Neg" => arithmetic::negative(self, node),
+            "PRelu" => arithmetic::sloped(self, node),
+            "Selu" => arithmetic::selu(self, node),
+            "Clip" => activation::clip(self, node),
+            "MaxPool" | "AveragePool" => pool::pool(self, node),
+            "GlobalAveragePool" | "GlobalMaxPool" => pool::global(self, node),
+            "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceL2" => pool::reduce(self, node),
+            "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" => shape::reshape(self, node),
+            "Transpose" => shape::transpose(self, node),
+            "Expand" => shape::expand(self, node),
+            "Concat" => shape::concat(self, node),
+            "Pad" => shape::pad(self, node),
+            "Slice" => cut::slice(self, node),
+            "Gather" => cut::gather(self, node),
+            "Identity" => self.operand(node, 0),
+            "Cast" | "CastLike" => self.cast(node),
+            "Dropout" => self.dropout(node),
+            _ => match activation::of_node(node) {
+                Some(function) => activation::apply(self, node, function),
+                None => Err(unsupported(node)),
+            },
+        }
+    }
+
+    /// The node's value, if it depends on constants and shapes alone.
+    fn folded(&mut self, node: &Node<'_>) -> Result<Option<Constant>> {
+        match node.op() {
+            "Constant" => return fold::constant_node(node).map(Some),
+            "Shape" => return Ok(Some(fold::shape_node(node, self.operand(node, 0)?.shape()))),
+            "Size" => {
+                let count = elements(self.operand(node, 0)?.shape()).unwrap_or(usize::MAX);
+                return Ok(Some(Constant::int(vec![], vec![i64::try_from(count).unwrap_or(i64::MAX)])));
+            }
+            _ => {}
+        }
+        let mut inputs = Vec::with_capacity(node.proto.input.len());
+        for name in node.inputs() {
+            match self.values.get(name) {
+                Some(Value::Constant(constant)) => inputs.push(constant.clone()),
+                _ => return Ok(None),
+            }
+        }
+        if inputs.is_empty() {
+            return Ok(None);
+        }
+        let read = inputs.iter().map(Constant::len).fold(0, usize::saturating_add);
+        self.budget.take(read).map_err(|error| node.error(error))?;
+        fold::constants(node, &inputs, &mut self.budget)
+    }
+
+    /// Everything is computed in single precision, so that casts between floating-point types do nothing.
+    fn cast(&self, node: &Node<'_>) -> Result<Value> {
+        let to = i32::try_from(node.int("to", 0));
+        if node.op() == "CastLike" || matches!(to, Ok(FLOAT | FLOAT16 | BFLOAT16 | DOUBLE)) {
+            return Ok(Value::Tensor(self.tensor(node, 0)?));
+        }
+        Err(node.error("it casts a tensor to something other than a floating-point type"))
+    }
+
+    fn dropout(&self, node: &Node<'_>) -> Result<Value> {
+        match self.constant(node, 2)? {
+            Some(Constant::Int(flag)) if flag.data.first().is_some_and(|&flag| flag != 0) => {
+                Err(node.error("it was exported in training mode; call model.eval() before the export"))
+            }
+            _ => Ok(Value::Tensor(self.tensor(node, 0)?)),
+        }
+    }
+}
+
+fn unsupported(node: &Node<'_>) -> Error {
+    let domain = shown(&node.proto.domain);
+    let domain = if domain.is_empty() { domain } else { format!(" of '{domain}'") };
+    node.error(format_args!(
+        "this op{domain} is not supported (opset {}); supported: {SUPPORTED}",
+        node.opset
+    ))
+}

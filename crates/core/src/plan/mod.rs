@@ -1,0 +1,55 @@
+//! Planning: pure functions from a scenario to plans and predictions. Knows no tch, sockets, files, clocks or printing.
+
+mod answers;
+
+#[cfg(test)]
+mod brute_force;
+mod complete;
+mod layers;
+mod leaders;
+mod marginal;
+mod memory;
+mod outcomes;
+mod pareto;
+#[expect(clippy::module_inception, reason = "the file is named after the type that it holds")]
+mod plan;
+mod policy;
+mod predict;
+#[cfg(test)]
+mod random;
+mod route;
+mod scenario;
+mod script;
+mod search;
+mod select;
+mod shadow;
+mod simulate;
+mod sink;
+mod space;
+mod stability;
+mod tally;
+mod tiers;
+mod trial_plans;
+mod two_nodes;
+mod uncertainty;
+
+pub use layers::TrunkLayer;
+pub use leaders::{Decided, UnderLoad, decide, under_load};
+pub use outcomes::{Outcomes, SampleSet};
+pub use plan::{ExitPlan, LinkPlan, NodePlan, Plan, Threshold};
+pub use policy::Policy;
+pub use predict::{Interval95, NodeBasis, Prediction, Stage, predict, workload};
+pub use route::{Crossing, NodeRoute, Route, Step};
+pub use scenario::{
+    AccuracyBasis, Constraints, EncodedFrontier, ExitSite, Link, LoneMessage, LossyOutcomes, Marginal,
+    MarginalStep, ModelId, Node, Objective, Range, SCHEMA, Scenario, in_flight, threshold_steps,
+};
+pub use script::{Stretch, stretches};
+pub use search::{Found, FrontPlan, Predicted, search};
+pub use simulate::{
+    Arrival, Class, Latencies, Simulated, Spacing, StageLoad, Workload, highest_rate_with_p99_below,
+    simulate, sustained_rate,
+};
+pub use stability::{Stability, Within, stays_best};
+pub use trial_plans::{all_on_device, all_on_edge, most_balanced};
+pub use uncertainty::with_intervals;

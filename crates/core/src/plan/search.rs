@@ -1,0 +1,216 @@
+//! The exact search: over what crosses each link, the exits, their thresholds, and the node that tries each.
+
+use serde::{Deserialize, Serialize};
+
+use super::answers::{COUNT_BITS, Grids};
+use super::pareto::{Front, Point};
+use super::plan::Plan;
+use super::predict::{Prediction, predict, predict_in};
+use super::scenario::{Constraints, Scenario};
+use super::select::{Wish, unmet};
+use super::sink::{Best, Config};
+use super::space::Space;
+use super::tally::MAX_EXITS;
+use super::tally::Tally;
+use super::tiers::Tiers;
+use super::two_nodes::TwoNodes;
+use crate::error::{Error, Result};
+use crate::units::{Micros, Share};
+
+/// A plan with what it would do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Predicted {
+    /// The plan.
+    pub plan: Plan,
+    /// What it would do.
+    pub prediction: Prediction,
+}
+
+/// A plan of the Pareto front with its three figures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FrontPlan {
+    /// Tasks per second.
+    pub rate_per_s: f64,
+    /// Mean latency of a task alone.
+    pub latency_us: Micros,
+    /// Share answered right.
+    pub accuracy: Share,
+    /// The plan.
+    pub plan: Plan,
+}
+
+/// What a search found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The best plan.
+    pub best: Predicted,
+    /// The best plan that resumes or encodes otherwise.
+    pub runner_up: Option<Predicted>,
+    /// The Pareto front of rate, latency and accuracy, by falling rate.
+    pub front: Vec<FrontPlan>,
+    /// How many configurations were weighed, with two nodes by bounds on many at once. With more nodes those are counted
+    /// that were followed to their end; the others share a stretch that a better way replaces.
+    pub configurations: u64,
+    /// How many cuts can be crossed.
+    pub cuts: usize,
+    /// Right answers of the best plan, in parts of the scenario's tally.
+    pub(super) best_right: u32,
+    /// With two nodes what is possible at best where: see `TwoNodes`.
+    pub(super) possible: Vec<f64>,
+}
+
+/// Finds the best plan for `scenario` under its constraints, exactly.
+pub fn search(scenario: &Scenario) -> Result<Found> {
+    scenario.check()?;
+    check_size(scenario)?;
+    let space = Space::new(scenario)?;
+    let grids = Grids::new(scenario);
+    if scenario.nodes.len() == 2 { two_nodes(&space, &grids) } else { tiers(&space, &grids) }
+}
+
+fn two_nodes(space: &Space<'_>, grids: &Grids) -> Result<Found> {
+    let mut walk = TwoNodes::new(space, grids);
+    let mut front = Front::default();
+    walk.walk(&mut front);
+    let front = front.take();
+    let (wish, best) = best_of(space, &front)?;
+    let mut second = Best::new(wish);
+    walk.without(TwoNodes::place(&best.config).row).walk(&mut second);
+    let second = wish.pick(&second.front.take()).map(|point| walk.plan(&point.config));
+    let found = found(space, &best, second, &front, walk.configurations, |config| walk.plan(config))?;
+    Ok(Found { possible: walk.possible(), ..found })
+}
+
+fn tiers(space: &Space<'_>, grids: &Grids) -> Result<Found> {
+    if space.resumes.len() > MOST_CUTS_OF_TIERS {
+        return Err(Error::failed(format!(
+            "at most {MOST_CUTS_OF_TIERS} cuts can be searched for more than two nodes, found {}; list fewer in `encodings`",
+            space.resumes.len()
+        )));
+    }
+    let mut walk = Tiers::new(space, grids);
+    let mut front = Front::default();
+    walk.walk(&mut front);
+    let front = front.take();
+    let (wish, best) = best_of(space, &front)?;
+    let mut others: Vec<Tiers<'_, '_>> = Vec::new();
+    let mut points = Vec::new();
+    for mut other in walk.others(&best.config) {
+        let mut second = Best::new(wish);
+        other.walk(&mut second);
+        let here = others.len();
+        let placed = |point: Point<Config>| Point {
+            interval: point.interval,
+            latency: point.latency,
+            right: point.right,
+            config: (here, point.config),
+        };
+        points.extend(second.front.take().into_iter().map(placed));
+        others.push(other);
+    }
+    let second = wish.pick(&points).map(|point| others[point.config.0].plan(&point.config.1));
+    found(space, &best, second, &front, walk.configurations, |config| walk.plan(config))
+}
+
+fn best_of(space: &Space<'_>, front: &[Point<Config>]) -> Result<(Wish, Point<Config>)> {
+    let wish = Wish::of(space.scenario);
+    match wish.pick(front) {
+        Some(best) => Ok((wish, best)),
+        None if front.is_empty() => Err(too_little_memory(space.scenario)),
+        None => Err(Error::unmet(unmet(space.scenario, front))),
+    }
+}
+
+/// Says which nodes cannot hold what they would have to, in the plan without memory limits that exceeds them the least.
+fn too_little_memory(scenario: &Scenario) -> Error {
+    let limited = scenario.nodes.iter().any(|node| node.memory_bytes.is_some());
+    let mut free = scenario.clone();
+    free.nodes.iter_mut().for_each(|node| node.memory_bytes = None);
+    free.constraints = Constraints { min_accuracy: Some(Share(0.0)), ..Constraints::default() };
+    let found = if limited { search(&free).ok() } else { None };
+    let misses = |plan: &FrontPlan| -> Vec<(usize, f64, f64)> {
+        let needs = predict(&free, &plan.plan).map(|prediction| prediction.memory_bytes).unwrap_or_default();
+        let limits =
+            scenario.nodes.iter().map(|node| node.memory_bytes.map_or(f64::INFINITY, |limit| limit as f64));
+        needs
+            .into_iter()
+            .zip(limits)
+            .enumerate()
+            .filter(|(_, (need, limit))| need > limit)
+            .map(|(k, (need, limit))| (k, need, limit))
+            .collect()
+    };
+    let excess = |misses: &[(usize, f64, f64)]| {
+        misses.iter().map(|(_, need, limit)| need / limit.max(1.0)).sum::<f64>()
+    };
+    let all = found.iter().flat_map(|found| &found.front).map(misses);
+    let Some(least) = all.min_by(|a, b| excess(a).total_cmp(&excess(b))) else {
+        return Error::unmet(unmet::<Config>(scenario, &[]));
+    };
+    let of_node = |&(node, need, limit): &(usize, f64, f64)| {
+        format!("node '{}' needs {need:.0} bytes, its memory_bytes are {limit:.0}", scenario.nodes[node].name)
+    };
+    let missed: Vec<String> = least.iter().map(of_node).collect();
+    Error::unmet(format!("no plan fits into the nodes' memory\nin the nearest one {}", missed.join("; ")))
+}
+
+fn found(
+    space: &Space<'_>,
+    best: &Point<Config>,
+    second: Option<Plan>,
+    front: &[Point<Config>],
+    configurations: u64,
+    plan: impl Fn(&Config) -> Plan,
+) -> Result<Found> {
+    let predicted = |plan: Plan| {
+        let prediction = predict_in(space, &plan)?;
+        Ok::<_, Error>(Predicted { plan, prediction })
+    };
+    let in_names = |point: &Point<Config>| FrontPlan {
+        rate_per_s: Micros(point.interval).rate_per_s(),
+        latency_us: Micros(point.latency),
+        accuracy: Tally::of(space.scenario).accuracy(point.right),
+        plan: plan(&point.config),
+    };
+    Ok(Found {
+        best: predicted(plan(&best.config))?,
+        runner_up: second.map(predicted).transpose()?,
+        front: front.iter().map(in_names).collect(),
+        configurations,
+        cuts: space.resumes.len(),
+        best_right: best.right,
+        possible: Vec::new(),
+    })
+}
+
+/// More settings of the exits before the last two side exits would take hours.
+const MOST_OUTER_SETTINGS: f64 = 1e4;
+
+/// With more than two nodes, more cuts than this would make too many pairs.
+const MOST_CUTS_OF_TIERS: usize = 4000;
+
+pub(super) fn check_size(scenario: &Scenario) -> Result<()> {
+    if scenario.exits.len() > MAX_EXITS {
+        return Err(Error::failed(format!(
+            "at most {MAX_EXITS} exits can be searched, found {}; leave the least useful ones out",
+            scenario.exits.len()
+        )));
+    }
+    let outer = scenario.exits.len().saturating_sub(3) as i32;
+    let settings = (scenario.threshold_steps as f64 + 1.0).powi(outer);
+    if settings > MOST_OUTER_SETTINGS {
+        return Err(Error::failed(format!(
+            "{} exits with {} threshold_steps make too many settings to search whole; lower threshold_steps to {} or leave \
+             exits out",
+            scenario.exits.len(),
+            scenario.threshold_steps,
+            MOST_OUTER_SETTINGS.powf(1.0 / f64::from(outer)) as usize - 1
+        )));
+    }
+    let most = 1 << COUNT_BITS;
+    let samples = scenario.samples().max(scenario.uncut_samples());
+    if samples >= most {
+        return Err(Error::failed(format!("fewer than {most} samples can be searched, found {samples}")));
+    }
+    Ok(())
+}

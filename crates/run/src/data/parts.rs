@@ -1,0 +1,91 @@
+//! What a long measurement has finished, kept in a folder so that it goes on where it was stopped.
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::files::{gzip, read_gzip_text, write_whole};
+use super::unfinished::undisturbed;
+use coprof_core::error::{Error, Result};
+
+/// Far above any part.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// Numbered parts of one measurement. A part of another one (other model, data, settings or version) is not seen.
+pub struct Parts {
+    folder: PathBuf,
+    key: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct File<T> {
+    key: String,
+    part: T,
+}
+
+impl Parts {
+    /// Those in `folder`, which need not exist, of the measurement that `settings` describe.
+    pub fn new(folder: &Path, settings: &[String]) -> Self {
+        let mut hash = Sha256::new();
+        for setting in settings.iter().map(String::as_str).chain([env!("CARGO_PKG_VERSION")]) {
+            hash.update((setting.len() as u64).to_le_bytes());
+            hash.update(setting);
+        }
+        let key = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { folder: folder.into(), key }
+    }
+
+    fn path(&self, index: usize) -> PathBuf {
+        self.folder.join(format!("{index:06}.json.gz"))
+    }
+
+    /// A part that is there, whole, and of this measurement.
+    pub fn get<T: DeserializeOwned>(&self, index: usize) -> Option<T> {
+        let text = read_gzip_text(&self.path(index), MAX_BYTES, "").ok()?;
+        let file: File<T> = serde_json::from_str(&text).ok()?;
+        (file.key == self.key).then_some(file.part)
+    }
+
+    /// Keeps a part.
+    pub fn put<T: Serialize>(&self, index: usize, part: &T) -> Result<()> {
+        let text = serde_json::to_vec(&File { key: self.key.clone(), part })
+            .map_err(|error| Error::failed(format!("cannot keep a part of the measurement ({error})")))?;
+        write_whole(&self.path(index), &gzip(&text)?)
+    }
+
+    /// Removes the folder: the whole is made.
+    pub fn remove(self) -> Result<()> {
+        match undisturbed(|| std::fs::remove_dir_all(&self.folder)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::failed(format!("cannot remove {}: {error}", self.folder.display())))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_come_back_to_their_own_measurement_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("x.part");
+        let parts = Parts::new(&folder, &["model", "data"].map(str::to_owned));
+        assert_eq!(parts.get::<Vec<u32>>(0), None);
+        parts.put(0, &vec![1, 2]).unwrap();
+        parts.put(7, &vec![3]).unwrap();
+        assert_eq!(parts.get::<Vec<u32>>(0), Some(vec![1, 2]));
+        assert_eq!(parts.get::<Vec<u32>>(1), None);
+        assert_eq!(parts.get::<String>(7), None);
+        assert_eq!(Parts::new(&folder, &["modeld", "ata"].map(str::to_owned)).get::<Vec<u32>>(0), None);
+        std::fs::write(parts.path(7), b"cut short").unwrap();
+        assert_eq!(parts.get::<Vec<u32>>(7), None);
+        parts.remove().unwrap();
+        assert!(!folder.exists());
+        Parts::new(&folder, &[]).remove().unwrap();
+    }
+}

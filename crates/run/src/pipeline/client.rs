@@ -1,0 +1,256 @@
+//! The device's side of a connection to an edge.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::connection::{Connection, Deadlines, dial};
+use super::messages::{
+    Fields, Hello, ModelOffer, Progress, Refusal, RunRequest, StreamRequest, Waiting, Welcome, parse,
+    parse_greeting, printable,
+};
+use super::wire::{FrameKind, MAGIC, MAX_FILLER_BYTES, MODEL_CHUNK_BYTES, frame_bytes, set_filler};
+use coprof_core::clock::Clock;
+use coprof_core::error::{Error, Kind, Result};
+use coprof_core::model::ModelHash;
+use coprof_core::units::Micros;
+
+pub use super::messages::StreamReport;
+
+/// How to connect.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectOptions {
+    /// How long the edge may take.
+    pub deadlines: Deadlines,
+    /// Set by SIGINT: whatever waits for the edge ends.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// How an edge's clock maps to ours.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClockMap {
+    /// Our reading minus the edge's.
+    pub offset: Micros,
+    /// The shortest round trip found.
+    pub round_trip: Micros,
+}
+
+/// A connection to an edge. It ends when nothing is asked for longer than the edge's idle deadline: connect when there is
+/// something to ask. After an error it is of no use any more.
+pub struct Peer {
+    pub(super) connection: Connection,
+    address: SocketAddr,
+    host: serde_json::Value,
+    payload: Vec<u8>,
+    filler: Vec<u8>,
+    has_turn: bool,
+    stop: Arc<AtomicBool>,
+}
+
+impl Peer {
+    /// Connects and greets. Everything that stands in the way is a peer error that says what to do.
+    pub fn connect(address: SocketAddr, options: &ConnectOptions) -> Result<Self> {
+        let stream = dial(address, options.deadlines.handshake)?;
+        let connection = Connection::new(stream, options.deadlines)?;
+        let stop = Arc::clone(&options.stop);
+        let host = serde_json::Value::Null;
+        let (payload, filler) = (Vec::new(), Vec::new());
+        let mut peer = Self { connection, address, host, payload, filler, has_turn: false, stop };
+        peer.connection.send_json(FrameKind::Hello, &MAGIC, &Hello::ours())?;
+        let asked = Arc::clone(&peer.stop);
+        let stop = || asked.load(Ordering::Relaxed);
+        let kind = peer
+            .connection
+            .receive_greeting(&stop, &mut peer.payload)
+            .map_err(|error| error.within(address))?;
+        peer.check(kind, FrameKind::Welcome)?;
+        let welcome: Welcome = parse_greeting(&peer.payload).map_err(|error| error.within(address))?;
+        Hello::check(welcome.protocol, &welcome.coprof).map_err(|error| error.within(address))?;
+        peer.host = welcome.host;
+        Ok(peer)
+    }
+
+    /// Facts about the edge's host, as it reports them.
+    pub fn host(&self) -> &serde_json::Value {
+        &self.host
+    }
+
+    /// Where it is.
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn receive(&mut self) -> Result<Option<FrameKind>> {
+        let stop = || self.stop.load(Ordering::Relaxed);
+        self.connection.receive(0, &stop, &mut self.payload).map_err(|error| self.named(error))
+    }
+
+    fn expect(&mut self, wanted: FrameKind) -> Result<()> {
+        let kind = self.receive()?;
+        self.check(kind, wanted)
+    }
+
+    fn check(&self, found: Option<FrameKind>, wanted: FrameKind) -> Result<()> {
+        match found {
+            Some(kind) if kind == wanted => Ok(()),
+            other => Err(unexpected(other, &self.payload).within(self.address)),
+        }
+    }
+
+    fn named(&self, error: Error) -> Error {
+        match error.kind() {
+            Kind::Interrupted => error,
+            _ => error.within(self.address),
+        }
+    }
+
+    fn send(&self, kind: FrameKind, head: &[u8], body: &[u8]) -> Result<()> {
+        self.connection.send(kind, head, body).map_err(|error| self.named(error))
+    }
+
+    /// Waits until nobody else measures on the edge; from then on nobody does until this connection ends. `waiting` is told
+    /// about twice a second how many come before. All that disturbs others or is disturbed by them begins with it: whoever
+    /// wants to hear of the wait calls it before. On a connection that has its turn it does nothing.
+    pub fn take_turn(&mut self, waiting: &mut dyn FnMut(usize)) -> Result<()> {
+        if self.has_turn {
+            return Ok(());
+        }
+        self.send(FrameKind::TakeTurn, &[], &[])?;
+        loop {
+            match self.receive()? {
+                Some(FrameKind::Waiting) => waiting(parse::<Waiting>(&self.payload)?.before),
+                other => {
+                    self.check(other, FrameKind::Turn)?;
+                    self.has_turn = true;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Makes the model the one that the next requests are about; sends `file` if the edge lacks it.
+    pub fn offer_model(&mut self, name: &str, hash: &ModelHash, file: &[u8]) -> Result<()> {
+        self.take_turn(&mut |_| ())?;
+        let offer = ModelOffer { name: printable(name), hash: hash.clone(), bytes: file.len() };
+        self.connection.send_json(FrameKind::OfferModel, &[], &offer)?;
+        match self.receive()? {
+            Some(FrameKind::ModelReady) => Ok(()),
+            Some(FrameKind::ModelWanted) => {
+                for chunk in file.chunks(MODEL_CHUNK_BYTES) {
+                    self.send(FrameKind::ModelChunk, &[], chunk)?;
+                }
+                self.expect(FrameKind::ModelReady)
+            }
+            other => self.check(other, FrameKind::ModelReady),
+        }
+    }
+
+    /// Has the edge measure the offered model; `progress` is told the share that is done.
+    pub fn profile(
+        &mut self,
+        request: &serde_json::Value,
+        progress: &mut dyn FnMut(f64),
+    ) -> Result<serde_json::Value> {
+        self.take_turn(&mut |_| ())?;
+        self.connection.send_json(FrameKind::Profile, &[], request)?;
+        loop {
+            match self.receive()? {
+                Some(FrameKind::Progress) => progress(parse::<Progress>(&self.payload)?.share),
+                other => {
+                    self.check(other, FrameKind::Profiled)?;
+                    return parse(&self.payload);
+                }
+            }
+        }
+    }
+
+    /// The round trip of a frame with `send_bytes` of payload (at least 4) and a reply with `reply_bytes` (at least 8).
+    pub fn ping(&mut self, send_bytes: usize, reply_bytes: usize) -> Result<Duration> {
+        self.check_filler(send_bytes.max(reply_bytes))?;
+        set_filler(&mut self.filler, send_bytes.saturating_sub(4));
+        let wanted = (reply_bytes as u32).to_le_bytes();
+        let asked = Instant::now();
+        self.send(FrameKind::Ping, &wanted, &self.filler)?;
+        self.expect(FrameKind::Pong)?;
+        Ok(asked.elapsed())
+    }
+
+    /// Maps the edge's clock to `clock` by the fastest of a few round trips, taking the way there to be as long as the way
+    /// back. Clocks drift apart by some microseconds per second.
+    pub fn map_clock(&mut self, clock: &dyn Clock) -> Result<ClockMap> {
+        const ROUNDS: usize = 10;
+        let mut best: Option<ClockMap> = None;
+        for _ in 0..ROUNDS {
+            let asked = Micros::from(clock.now());
+            self.ping(4, 8)?;
+            let answered = Micros::from(clock.now());
+            let there = Fields(&self.payload).take().map_or(0, u64::from_le_bytes);
+            let round_trip = answered - asked;
+            if best.is_none_or(|best| round_trip < best.round_trip) {
+                let offset = asked + round_trip * 0.5 - Duration::from_nanos(there).into();
+                best = Some(ClockMap { offset, round_trip });
+            }
+        }
+        best.ok_or_else(|| Error::peer("the edge answered no ping"))
+    }
+
+    /// Sends `frames` frames of `payload_bytes`; what the edge saw.
+    pub fn stream_up(&mut self, payload_bytes: usize, frames: usize) -> Result<StreamReport> {
+        self.check_filler(payload_bytes)?;
+        let request = StreamRequest { frames, payload_bytes };
+        self.take_turn(&mut |_| ())?;
+        self.connection.send_json(FrameKind::StreamUp, &[], &request)?;
+        set_filler(&mut self.filler, payload_bytes);
+        for _ in 0..frames {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::interrupted());
+            }
+            self.send(FrameKind::Filler, &[], &self.filler)?;
+        }
+        self.expect(FrameKind::StreamReport)?;
+        parse(&self.payload)
+    }
+
+    /// Has the edge send `frames` frames of `payload_bytes`; what we saw.
+    pub fn stream_down(&mut self, payload_bytes: usize, frames: usize) -> Result<StreamReport> {
+        let request = StreamRequest { frames, payload_bytes };
+        self.take_turn(&mut |_| ())?;
+        self.connection.send_json(FrameKind::StreamDown, &[], &request)?;
+        let (mut bytes, mut first) = (0, Instant::now());
+        for index in 0..frames {
+            self.expect(FrameKind::Filler)?;
+            match index {
+                0 => first = Instant::now(),
+                _ => bytes += frame_bytes(self.payload.len()) as u64,
+            }
+        }
+        Ok(StreamReport { bytes, frames: frames.saturating_sub(1) as u64, span_us: first.elapsed().into() })
+    }
+
+    /// Has the edge take part in a run.
+    pub(super) fn start_run(&mut self, request: &RunRequest) -> Result<()> {
+        self.take_turn(&mut |_| ())?;
+        self.connection.send_json(FrameKind::Run, &[], request)?;
+        self.expect(FrameKind::RunReady)
+    }
+
+    fn check_filler(&self, bytes: usize) -> Result<()> {
+        if bytes <= MAX_FILLER_BYTES {
+            return Ok(());
+        }
+        Err(Error::usage(format!("a measuring frame has at most {MAX_FILLER_BYTES} bytes, found {bytes}")))
+    }
+}
+
+/// What an unexpected frame means.
+pub(super) fn unexpected(found: Option<FrameKind>, payload: &[u8]) -> Error {
+    match found {
+        Some(FrameKind::Refused | FrameKind::Failed) => match parse::<Refusal>(payload) {
+            Ok(refusal) => Error::peer(format!("the edge says: {}", printable(&refusal.message))),
+            Err(error) => error,
+        },
+        Some(kind) => Error::peer(format!("the edge sent an unexpected {kind:?} frame; update both sides")),
+        None => Error::peer("the edge closed the connection; look at what `coprof serve -v` says there"),
+    }
+}

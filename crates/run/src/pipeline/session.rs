@@ -1,0 +1,334 @@
+//! The edge's side of one connection: greeting, then one request after another.
+
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use super::connection::Connection;
+use super::edge;
+use super::messages::{
+    Fields, Hello, ModelOffer, Progress, Refusal, StreamReport, StreamRequest, Waiting, Welcome, parse,
+    parse_greeting, printable,
+};
+use super::services::{MAX_MODEL_BYTES, Shared};
+use super::turns::Place;
+use super::wire::{FrameKind, MAGIC, MAX_FILLER_BYTES, PROTOCOL, frame_bytes, set_filler};
+use crate::backend::Backend;
+use coprof_core::clock::{Clock, SystemClock};
+use coprof_core::error::{Error, Kind, Result};
+use coprof_core::model::ModelHash;
+
+/// The most bytes in one measuring stream.
+const MAX_STREAM_BYTES: usize = 1 << 30;
+
+/// A measurement that has nothing new to say says at least this often that it goes on.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// Who waits for its turn hears so often that it does. Not at once: the client's own last connection may be about to end.
+const WAITING_EVERY: Duration = Duration::from_millis(500);
+
+/// Progress is not told more often.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+
+/// Whether a connection is served.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Admission {
+    Open,
+    /// There are too many: it is told so.
+    Busy,
+}
+
+/// Serves one connection to its end.
+pub(super) fn serve(
+    stream: TcpStream,
+    admission: Admission,
+    shared: &Shared,
+    stop: &AtomicBool,
+) -> Result<()> {
+    let connection = Connection::new(stream, shared.deadlines)?;
+    let clock = SystemClock::default();
+    let mut session =
+        Session { connection, clock, shared, stop, model: None, turn: None, payload: Vec::new() };
+    let served = match session.greet(admission) {
+        Ok(()) => {
+            let served = session.serve_requests();
+            // In this order: others may measure only when nothing is left to tear down. They need not wait while this peer is
+            // told why it ends, though, which takes long if it does not listen.
+            session.model = None;
+            session.turn = None;
+            served.map_err(|error| session.report(error))
+        }
+        // The other side may be anything: nothing is said to it but what `greet` says.
+        Err(error) => Err(error),
+    };
+    if served.is_err() {
+        session.connection.linger();
+    }
+    served
+}
+
+struct Session<'a> {
+    connection: Connection,
+    /// Counts from the start of the connection.
+    clock: SystemClock,
+    shared: &'a Shared,
+    stop: &'a AtomicBool,
+    model: Option<(ModelHash, Box<dyn Backend>)>,
+    /// Present once it is this connection's turn.
+    turn: Option<Place<'a>>,
+    /// The last frame's.
+    payload: Vec<u8>,
+}
+
+impl Session<'_> {
+    fn receive(&mut self) -> Result<Option<FrameKind>> {
+        self.connection.receive(0, &|| self.stop.load(Ordering::Relaxed), &mut self.payload)
+    }
+
+    /// The next frame of a request under way.
+    fn expect(&mut self, wanted: FrameKind) -> Result<()> {
+        match self.receive()? {
+            Some(kind) if kind == wanted => Ok(()),
+            Some(kind) => Err(Error::peer(format!("expected a {wanted:?} frame, found {kind:?}"))),
+            None => {
+                Err(Error::peer(format!("the peer closed the connection, a {wanted:?} frame was expected")))
+            }
+        }
+    }
+
+    fn greet(&mut self, admission: Admission) -> Result<()> {
+        let stop = || self.stop.load(Ordering::Relaxed);
+        match self.connection.receive_greeting(&stop, &mut self.payload)? {
+            Some(FrameKind::Hello) => {}
+            Some(kind) => return Err(Error::peer(format!("expected a greeting, found a {kind:?} frame"))),
+            None => return Err(Error::peer("closed before the greeting")),
+        }
+        let hello: Hello = parse_greeting(&self.payload)?;
+        let admitted = Hello::check(hello.protocol, &hello.coprof).and(match admission {
+            Admission::Open => Ok(()),
+            Admission::Busy => {
+                Err(Error::peer("the edge is busy: it has all the connections it takes; try again later"))
+            }
+        });
+        if let Err(error) = admitted {
+            self.connection.send_json(FrameKind::Refused, &[], &Refusal { message: error.to_string() })?;
+            return Err(error);
+        }
+        let coprof = env!("CARGO_PKG_VERSION").into();
+        let welcome = Welcome { protocol: PROTOCOL, coprof, host: self.shared.services.host() };
+        self.connection.send_json(FrameKind::Welcome, &MAGIC, &welcome)
+    }
+
+    /// Tells the peer, which may be gone, why its connection ends.
+    fn report(&self, error: Error) -> Error {
+        let error = match error.kind() {
+            Kind::Interrupted => Error::peer("the edge is stopping"),
+            _ => error,
+        };
+        // If it is gone, nobody is left to tell.
+        let _ = self.connection.send_json(FrameKind::Failed, &[], &Refusal { message: error.to_string() });
+        error
+    }
+
+    fn serve_requests(&mut self) -> Result<()> {
+        while let Some(kind) = self.receive()? {
+            if kind.needs_turn() && self.turn.is_none() {
+                return Err(Error::peer(format!(
+                    "a {kind:?} frame came without its turn; update both sides"
+                )));
+            }
+            match kind {
+                FrameKind::Ping => self.pong()?,
+                FrameKind::TakeTurn => self.take_turn()?,
+                FrameKind::StreamUp => self.take_stream()?,
+                FrameKind::StreamDown => self.give_stream()?,
+                FrameKind::OfferModel => self.take_model()?,
+                FrameKind::Profile => self.profile()?,
+                FrameKind::Run => self.run()?,
+                other => return Err(Error::peer(format!("expected a request, found a {other:?} frame"))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until nobody else measures here.
+    fn take_turn(&mut self) -> Result<()> {
+        let shared = self.shared;
+        let place = self.turn.take().unwrap_or_else(|| shared.turns.queue());
+        let mut told = Instant::now();
+        loop {
+            let before = place.before();
+            // In this order: a stop ends the turns of others, too.
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::interrupted());
+            }
+            if before == 0 {
+                break;
+            }
+            if told.elapsed() >= WAITING_EVERY {
+                told = Instant::now();
+                self.connection.send_json(FrameKind::Waiting, &[], &Waiting { before })?;
+            }
+            self.connection.pause()?;
+        }
+        self.turn = Some(place);
+        self.connection.send(FrameKind::Turn, &[], &[])
+    }
+
+    fn pong(&mut self) -> Result<()> {
+        let wanted = Fields(&self.payload).take().map_or(0, u32::from_le_bytes) as usize;
+        if wanted > MAX_FILLER_BYTES {
+            return Err(Error::peer(format!(
+                "a reply has at most {MAX_FILLER_BYTES} bytes, {wanted} were asked for"
+            )));
+        }
+        let now = self.clock.now().as_nanos() as u64;
+        // The question's own bytes serve as filler.
+        self.payload.resize(wanted.saturating_sub(8), 0);
+        self.connection.send(FrameKind::Pong, &now.to_le_bytes(), &self.payload)
+    }
+
+    fn stream_request(&self) -> Result<StreamRequest> {
+        let request: StreamRequest = parse(&self.payload)?;
+        let total = request.frames.checked_mul(frame_bytes(request.payload_bytes.min(MAX_STREAM_BYTES)));
+        let fits = total.is_some_and(|total| total <= MAX_STREAM_BYTES);
+        if request.frames < 2 || request.payload_bytes > MAX_FILLER_BYTES || !fits {
+            return Err(Error::peer(format!(
+                "a stream has at least 2 frames of at most {MAX_FILLER_BYTES} bytes and {MAX_STREAM_BYTES} in all, \
+                 found {} of {}",
+                request.frames, request.payload_bytes
+            )));
+        }
+        Ok(request)
+    }
+
+    fn take_stream(&mut self) -> Result<()> {
+        let request = self.stream_request()?;
+        let (mut bytes, mut first) = (0, Duration::ZERO);
+        for index in 0..request.frames {
+            self.expect(FrameKind::Filler)?;
+            match index {
+                0 => first = self.clock.now(),
+                _ => bytes += frame_bytes(self.payload.len()) as u64,
+            }
+        }
+        let span_us = (self.clock.now() - first).into();
+        let report = StreamReport { bytes, frames: request.frames as u64 - 1, span_us };
+        self.connection.send_json(FrameKind::StreamReport, &[], &report)
+    }
+
+    fn give_stream(&mut self) -> Result<()> {
+        let request = self.stream_request()?;
+        set_filler(&mut self.payload, request.payload_bytes);
+        (0..request.frames).try_for_each(|_| self.connection.send(FrameKind::Filler, &[], &self.payload))
+    }
+
+    fn take_model(&mut self) -> Result<()> {
+        let offer: ModelOffer = parse(&self.payload)?;
+        if self.model.as_ref().is_some_and(|(hash, _)| *hash == offer.hash) {
+            return self.connection.send(FrameKind::ModelReady, &[], &[]);
+        }
+        let (name, file, is_new) = match self.shared.find_model(&offer.hash) {
+            Some((name, file)) => (name, file, false),
+            None => (printable(&offer.name), self.take_model_file(&offer)?, true),
+        };
+        let backend = self.shared.services.backend(&name, &file)?;
+        if is_new {
+            self.shared.keep_model(offer.hash.clone(), name, file);
+        }
+        self.model = Some((offer.hash, backend));
+        self.connection.send(FrameKind::ModelReady, &[], &[])
+    }
+
+    fn take_model_file(&mut self, offer: &ModelOffer) -> Result<Arc<[u8]>> {
+        if offer.bytes > MAX_MODEL_BYTES {
+            return Err(Error::peer(format!(
+                "a model file of {} bytes was offered, {MAX_MODEL_BYTES} are taken at most",
+                offer.bytes
+            )));
+        }
+        self.connection.send(FrameKind::ModelWanted, &[], &[])?;
+        let mut file = Vec::new();
+        while file.len() < offer.bytes {
+            self.expect(FrameKind::ModelChunk)?;
+            if self.payload.is_empty() || self.payload.len() > offer.bytes - file.len() {
+                return Err(Error::peer(format!(
+                    "a model file of {} bytes was announced, found another size",
+                    offer.bytes
+                )));
+            }
+            file.extend_from_slice(&self.payload);
+        }
+        let found = ModelHash::of(&file);
+        if found != offer.hash {
+            return Err(Error::peer(format!(
+                "model {} was announced, {} arrived; has the file changed meanwhile?",
+                printable(offer.hash.short()),
+                found.short()
+            )));
+        }
+        Ok(file.into())
+    }
+
+    fn profile(&mut self) -> Result<()> {
+        let request = parse(&self.payload)?;
+        let (_, backend) = self.model.as_mut().ok_or_else(no_model)?;
+        let services = &self.shared.services;
+        let (tell, told) = mpsc::channel();
+        let gone = AtomicBool::new(false);
+        let over = || gone.load(Ordering::Relaxed) || self.stop.load(Ordering::Relaxed);
+        let result = std::thread::scope(|scope| {
+            let over = &over;
+            let worker = scope.spawn(move || {
+                services.pin();
+                // The listener outlives this thread.
+                let mut progress = |share| _ = tell.send(share);
+                services.profile(&mut **backend, request, &mut progress, over)
+            });
+            tell_progress(&self.connection, &told, &gone);
+            worker.join().unwrap_or_else(|_| Err(Error::failed("the measurement panicked on the edge")))
+        });
+        if gone.load(Ordering::Relaxed) {
+            return Err(Error::peer("the peer closed the connection in the middle of a measurement"));
+        }
+        self.connection.send_json(FrameKind::Profiled, &[], &result?)
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let request = parse(&self.payload)?;
+        let (_, backend) = self.model.as_mut().ok_or_else(no_model)?;
+        let services = &*self.shared.services;
+        let part = edge::Part::new(&self.connection, &self.clock, services, self.stop);
+        part.run(&mut **backend, &request)
+    }
+}
+
+fn no_model() -> Error {
+    Error::peer("no model was offered on this connection; update both sides")
+}
+
+/// Passes progress on until the measurement is over, and finds out when the peer is `gone`. The measuring thread never waits
+/// for the network.
+fn tell_progress(connection: &Connection, told: &mpsc::Receiver<f64>, gone: &AtomicBool) {
+    let mut share = 0.0;
+    let mut last = Instant::now();
+    loop {
+        match told.recv_timeout(KEEP_ALIVE) {
+            Ok(next) => {
+                share = next;
+                if last.elapsed() < PROGRESS_EVERY {
+                    continue;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        last = Instant::now();
+        if connection.send_json(FrameKind::Progress, &[], &Progress { share }).is_err() {
+            gone.store(true, Ordering::Relaxed);
+            return;
+        }
+    }
+}

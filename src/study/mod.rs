@@ -1,0 +1,42 @@
+//! What coprof does: plain options in, results out. Knows no flags and no terminal: an [`Observer`] is told how it goes on.
+
+mod agreement;
+mod calibrate;
+mod context;
+mod crossings;
+mod device;
+mod drift;
+mod edge;
+mod emulation;
+pub mod encodings;
+pub mod encodings_record;
+mod evidence;
+pub mod exits;
+mod frames;
+mod gauge;
+pub mod layers;
+pub mod link;
+mod link_terms;
+mod model;
+mod models;
+mod null;
+pub mod optimize;
+mod peak;
+mod profile;
+pub mod provenance;
+mod refine;
+pub mod replay;
+mod saved;
+mod scenario;
+mod survey;
+mod trial;
+
+pub use context::{Context, Observer, Progress};
+pub use device::{Device, NodeOptions};
+pub use edge::{EdgeServices, Route};
+pub use evidence::Evidence;
+pub use model::{Model, bundled_names};
+pub use models::facts;
+pub use optimize::{Case, Criteria};
+pub use refine::Nodes;
+pub use survey::measure_scenario;

@@ -1,0 +1,88 @@
+//! `coprof optimize --refine N`: sums of layers mislead (caches, calls), so the stages of the leading plans are measured whole
+//! on the real nodes, and all plans are ranked again.
+
+use super::Context;
+use super::device::Device;
+use super::edge::Route;
+use super::model::Model;
+use super::profile::{NodeProfile, ProfileRequest, ask, profile_node};
+use coprof_core::error::{Error, Result};
+use coprof_core::plan::{Range, Scenario, Stretch, search, stretches};
+use coprof_core::units::Micros;
+
+/// What it takes to measure on both nodes.
+pub struct Nodes<'a> {
+    /// The model that runs on both.
+    pub model: &'a Model,
+    /// This machine.
+    pub device: &'a Device,
+    /// The way to the edge.
+    pub route: &'a Route,
+    /// Who is told.
+    pub context: &'a Context,
+}
+
+/// Measures the stages of the best plan whole, searches again, and so on, until the best plan has been measured or `plans`
+/// of them have. The measured ranges stay in the scenario.
+pub fn refine(scenario: &mut Scenario, plans: usize, nodes: &Nodes<'_>) -> Result<()> {
+    for round in 0..plans {
+        let best = search(scenario)?.best.plan;
+        let all = stretches(scenario, &best)?;
+        let missing: Vec<Stretch> = all.into_iter().filter(|stretch| !is_known(scenario, stretch)).collect();
+        if missing.is_empty() {
+            nodes.context.say(format!("refined: the best plan's stages are measured, after {round} plans"));
+            return Ok(());
+        }
+        for node in 0..scenario.nodes.len() {
+            let own: Vec<Stretch> = missing.iter().filter(|stretch| stretch.node == node).cloned().collect();
+            if own.is_empty() {
+                continue;
+            }
+            let measured = measure(node, own, nodes)?;
+            let slowdown = scenario.nodes[node].emulated_slowdown.unwrap_or(1.0);
+            let slowed = |range: Range| Range { time_us: range.time_us * slowdown, ..range };
+            scenario.nodes[node].ranges.extend(measured.ranges.into_iter().map(slowed));
+        }
+    }
+    if plans > 0 {
+        nodes
+            .context
+            .say(format!("refined: {plans} plans measured; the best may still rest on sums of layers"));
+    }
+    Ok(())
+}
+
+fn is_known(scenario: &Scenario, stretch: &Stretch) -> bool {
+    let same = |range: &Range| range.from == stretch.from && range.to == stretch.to;
+    scenario.nodes[stretch.node].ranges.iter().any(same)
+}
+
+fn measure(node: usize, stretches: Vec<Stretch>, nodes: &Nodes<'_>) -> Result<NodeProfile> {
+    let count = stretches.len();
+    let ranges = stretches
+        .into_iter()
+        .map(|stretch| Range { from: stretch.from, to: stretch.to, time_us: Micros::ZERO })
+        .collect();
+    let request = ProfileRequest { ranges, ..ProfileRequest::default() };
+    let bar = |place: &str| nodes.context.progress(&format!("stages of the best plan on {place}"));
+    let profile = if node == 0 {
+        let bar = bar("the device");
+        nodes.device.run(&nodes.model.graph, |backend| {
+            profile_node(
+                backend,
+                &request,
+                &*nodes.device.clock(),
+                &mut |share| bar.set(share),
+                nodes.context.stop(),
+            )
+        })?
+    } else {
+        let mut peer = nodes.route.connect_with(nodes.model)?;
+        let bar = bar("the edge");
+        ask(&mut peer, &request, &mut |share| bar.set(share))?
+    };
+    if profile.ranges.len() != count {
+        return Err(Error::peer("the edge measured no ranges; is it the same coprof?"));
+    }
+    Ok(profile)
+}
