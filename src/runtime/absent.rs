@@ -84,7 +84,7 @@ impl Backend for TorchBackend {
 
 /// Solves nothing.
 #[derive(Default)]
-pub struct DenseSolver;
+pub struct DenseSolver(());
 
 impl DenseSolver {
     /// Refuses.
