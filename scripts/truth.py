@@ -4,7 +4,7 @@
     cargo build --release && sudo python3 scripts/truth.py > docs/truth.md
 
 Device and edge run in two network namespaces of this host, the link between them is shaped by the kernel. In each
-scenario `coprof optimize` plans, then `coprof replay` runs our plan and those of rivals that differ. Takes half an hour.
+scenario `coprof optimize` plans, then `coprof replay` runs our plan and those of baselines that differ. Takes half an hour.
 Needs root, `ip` and `tc` of iproute2 and the kernel's token bucket filter; without them the page says that they are missing.
 """
 
@@ -251,7 +251,7 @@ def plan_key(plan):
 
 
 def plans_to_run(optimized, place, most):
-    """Ours, named None, and so many different ones of rivals: the simple ones first, then others by turns."""
+    """Ours, named None, and so many different ones of baselines: the simple ones first, then others by turns."""
     choices = {choice["name"]: choice for choice in optimized["policies"]}
     others = [name for name in choices if name not in ALWAYS_RUN]
     turn = place % max(len(others), 1)
@@ -520,7 +520,7 @@ def heading(rows, runs):
     )
     lines += paragraph(
         f"{counted(optimized, 'scenario')} and {counted(len(runs), 'replay')} (aim: at least {FEWEST_REPLAYS}).",
-        "In each scenario `coprof optimize` plans, then `coprof replay` runs our plan and rivals' plans that differ from it and",
+        "In each scenario `coprof optimize` plans, then `coprof replay` runs our plan and baselines' plans that differ from it and",
         "from each other.",
     )
     return [TITLE, "", *lines]
@@ -702,7 +702,7 @@ def asked():
         description=__doc__.splitlines()[0], epilog="The page goes to stdout, progress to stderr.", allow_abbrev=False
     )
     parser.add_argument("--minutes", type=float, default=28.5, help="start nothing after this time [default: 28.5]")
-    parser.add_argument("--baselines", type=int, default=4, metavar="N", help="rivals' plans per scenario [default: 4]")
+    parser.add_argument("--baselines", type=int, default=4, metavar="N", help="baselines' plans per scenario [default: 4]")
     parser.add_argument("--data", type=pathlib.Path, metavar="DIR", help="CIFAR-10 for `coprof replay`: measures accuracy")
     links = f"only scenarios with these substrings, empty for any; links: {', '.join(LINKS)}"
     parser.add_argument("--only", default="", metavar="MODEL,LINK,SLOWDOWN", help=links)

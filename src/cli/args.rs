@@ -116,7 +116,7 @@ impl EmulationArgs {
     }
 }
 
-/// A rival by name; the help lists them all.
+/// A baseline by name; the help lists them all.
 pub fn policy() -> impl TypedValueParser<Value = Policy> {
     PossibleValuesParser::new(Policy::ALL.map(Policy::name)).try_map(|name| name.parse::<Policy>())
 }

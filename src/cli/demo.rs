@@ -31,8 +31,8 @@ const SLOWDOWN: f64 = 8.0;
 const LINK_RATE: BitRate = BitRate(2e6);
 /// … with this delay.
 const LINK_DELAY: Duration = Duration::from_millis(5);
-/// The rivals that the demo runs, too; `replay --policy` runs any.
-const DEMO_RIVALS: [Policy; 3] = [Policy::DeviceOnly, Policy::EdgeOnly, Policy::Neurosurgeon];
+/// The baselines that the demo runs, too; `replay --policy` runs any.
+const DEMO_BASELINES: [Policy; 3] = [Policy::DeviceOnly, Policy::EdgeOnly, Policy::Neurosurgeon];
 /// Tasks per plan: enough for figures within some per cent in the demo's two minutes.
 const TASKS: usize = 400;
 /// The link is measured for so long.
@@ -129,12 +129,12 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
     Ok(())
 }
 
-/// Our plan first, then each rival's.
+/// Our plan first, then each baseline's.
 fn replay_all(stage: &Stage<'_>, optimized: &OptimizeDocument) -> Result<Vec<ReplayDocument>> {
     let (best, accuracy_basis) = (&optimized.best, optimized.accuracy_basis);
     let mut jobs =
         vec![Job { name: "coprof", plan: &best.plan, predicted: &best.prediction, accuracy_basis }];
-    let simple = |choice: &&PolicyChoice| DEMO_RIVALS.contains(&choice.name);
+    let simple = |choice: &&PolicyChoice| DEMO_BASELINES.contains(&choice.name);
     jobs.extend(optimized.policies.iter().filter(simple).map(|choice| Job {
         name: choice.name.label(),
         plan: &choice.predicted.plan,

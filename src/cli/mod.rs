@@ -59,7 +59,7 @@ enum Command {
     /// Size and accuracy of every encoding at every cut, on CIFAR-10
     #[command(after_help = encodings::EXAMPLE)]
     Encodings(encodings::Args),
-    /// The best plan, why, its rivals and the Pareto front
+    /// The best plan, why, the baselines and the Pareto front
     #[command(after_help = optimize::EXAMPLE)]
     Optimize(optimize::Args),
     /// Run the plan over TCP; predicted beside measured

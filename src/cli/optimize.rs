@@ -47,7 +47,7 @@ pub struct Args {
     /// Measure the stages of up to N leading plans whole on the real nodes, and rank all plans again
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "scenario", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub refine: u8,
-    /// Save a rival's plan instead of ours
+    /// Save a baseline's plan instead of ours
     #[arg(long, value_name = "NAME", value_parser = args::policy())]
     pub policy: Option<Policy>,
     /// Write the Pareto front as CSV, too

@@ -15,7 +15,7 @@ use coprof_core::plan::{AccuracyBasis, Policy};
 pub const EXAMPLE: &str = "Examples:
   coprof replay --peer 192.168.1.20                    # the plan of the last `coprof optimize`
   coprof replay --slowdown 8 --link-rate 2mbit --link-delay 5ms    # the flags that optimize had
-  coprof replay --policy jalad                         # a rival's plan of the same `coprof optimize`
+  coprof replay --policy jalad                         # a baseline's plan of the same `coprof optimize`
   coprof replay --plan reports/plan-….json --tasks 2000
   coprof replay --model mine.onnx --data inputs.npy    # agreement with the uncut model on inputs of yours
   coprof replay --json | jq .error";
@@ -35,7 +35,7 @@ pub struct Args {
     /// The plan to run [default: that of the newest `coprof optimize` for this model, host and emulation]
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
-    /// Run a rival's plan from the newest `coprof optimize`
+    /// Run a baseline's plan from the newest `coprof optimize`
     #[arg(long, value_name = "NAME", conflicts_with = "plan", value_parser = args::policy())]
     policy: Option<Policy>,
     /// Tasks with the pipeline full; half as many run one at a time

@@ -31,7 +31,7 @@ pub struct PlanDocument {
     pub accuracy_basis: AccuracyBasis,
 }
 
-/// A rival's choice.
+/// A baseline's choice.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PolicyChoice {
     /// Its name.
@@ -59,7 +59,7 @@ pub struct SearchFacts {
 pub struct Arrivals {
     /// Where a ceiling of the 99th percentile was asked for: how many leaders of the exact search were simulated for it.
     pub decided_among: Option<usize>,
-    /// Ours first, then the rivals'.
+    /// Ours first, then the baselines'.
     pub plans: Vec<LoadedPlan>,
 }
 
@@ -101,7 +101,7 @@ pub struct OptimizeDocument {
     pub best: Predicted,
     /// The best plan that cuts, resumes or encodes otherwise.
     pub runner_up: Option<Predicted>,
-    /// Rivals on the same scenario.
+    /// Baselines on the same scenario.
     pub policies: Vec<PolicyChoice>,
     /// No plan is better in one of rate, latency and accuracy without being worse in another.
     pub pareto: Vec<FrontPlan>,
@@ -120,13 +120,13 @@ pub struct OptimizeDocument {
 }
 
 impl OptimizeDocument {
-    /// A rival's choice, if it has one.
+    /// A baseline's choice, if it has one.
     pub fn choice(&self, name: Policy) -> Option<&Predicted> {
         self.policies.iter().find(|choice| choice.name == name).map(|choice| &choice.predicted)
     }
 }
 
-/// The tables of `coprof optimize`: the front, why, and our plan beside its rivals.
+/// The tables of `coprof optimize`: the front, why, and our plan beside the baselines.
 pub fn optimize_view(document: &OptimizeDocument) -> String {
     let best = &document.best;
     let mut rows =

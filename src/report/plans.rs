@@ -1,4 +1,4 @@
-//! The table that `optimize`, `replay` and `demo` end with: a row for our plan and one for each rival.
+//! The table that `optimize`, `replay` and `demo` end with: a row for our plan and one for each baseline.
 
 use comfy_table::{Cell, CellAlignment, Table};
 use serde::{Deserialize, Serialize};

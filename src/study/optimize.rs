@@ -91,7 +91,7 @@ pub fn read_scenario(path: &Path, criteria: &Criteria, device: &Device) -> Resul
     Ok(Case { scenario, path: path.into(), peer, envelope, records_of_other_images: None })
 }
 
-/// Searches, asks the rivals, and saves the result and the plan, ours or that of `policy`.
+/// Searches, asks the baselines, and saves the result and the plan, ours or that of `policy`.
 pub fn optimize(case: &Case, policy: Option<Policy>, context: &Context) -> Result<OptimizeDocument> {
     let scenario = &case.scenario;
     let start = Instant::now();
@@ -114,7 +114,7 @@ pub fn optimize(case: &Case, policy: Option<Policy>, context: &Context) -> Resul
     }
     found.best.prediction = with_intervals(scenario, &found.best.plan)?;
     found.best.plan = scenario.calibrated(found.best.plan);
-    let policies = rivals(scenario, context);
+    let policies = baselines(scenario, context);
     let envelope = case.envelope.renewed("optimize");
     let arrivals = arrivals(scenario, &found.best, &policies, decided_among)?;
     let document = OptimizeDocument {
@@ -161,8 +161,8 @@ fn save_result(document: &OptimizeDocument, policy: Option<Policy>, context: &Co
     Ok(())
 }
 
-/// Every rival's choice; a rival without one is named with the reason.
-fn rivals(scenario: &Scenario, context: &Context) -> Vec<PolicyChoice> {
+/// Every baseline's choice; a baseline without one is named with the reason.
+fn baselines(scenario: &Scenario, context: &Context) -> Vec<PolicyChoice> {
     let (able, unable): (Vec<Policy>, Vec<Policy>) =
         Policy::ALL.into_iter().partition(|policy| policy.takes(scenario.nodes.len()));
     if !unable.is_empty() {
@@ -183,7 +183,7 @@ fn rivals(scenario: &Scenario, context: &Context) -> Vec<PolicyChoice> {
     choices
 }
 
-/// Ours and every rival's plan under the scenario's arrivals.
+/// Ours and every baseline's plan under the scenario's arrivals.
 fn arrivals(
     scenario: &Scenario,
     best: &Predicted,

@@ -435,9 +435,10 @@ fn three_nodes_by_hand_give_the_plan_found_by_hand() {
     assert_eq!((&load["name"], &load["simulated"]["latency_us"]["p99"]), (&json!("coprof"), &json!(8150.0)));
     assert_eq!(load["sustained_rate_per_s"], 800.0);
     assert_eq!(optimized["stability"]["links_bits_per_second"].as_array().unwrap().len(), 2);
-    let rivals: Vec<&Value> = optimized["policies"].as_array().unwrap().iter().map(|p| &p["name"]).collect();
+    let baselines: Vec<&Value> =
+        optimized["policies"].as_array().unwrap().iter().map(|p| &p["name"]).collect();
     // The input's size is unknown, so it cannot cross to the cloud.
-    assert_eq!(rivals, ["device-only"]);
+    assert_eq!(baselines, ["device-only"]);
     workplace.succeed(&["optimize", "--scenario", &file]);
 }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use tch::{Device, TchError, Tensor};
 
 use super::ComputeThread;
+use super::autotuning::{Autotuning, fastest};
 use super::kernel::{Kernel, Layout};
-use super::trial::{Race, fastest};
 use coprof_core::error::{Error, Result};
 use coprof_core::model::{Graph, LayerId, Source};
 use coprof_run::backend::Backend;
@@ -68,7 +68,7 @@ impl TorchBackend {
     /// Puts the model's weights on `device` and picks the faster of the layouts there by running both on the calling thread,
     /// which must be the one that `_thread` stands for.
     pub fn load(graph: Arc<Graph>, device: TorchDevice, _thread: &ComputeThread) -> Result<Self> {
-        const TRIAL: Duration = Duration::from_secs(2);
+        const BUDGET: Duration = Duration::from_secs(2);
         let plain = Self::with_layout(graph.clone(), device, Layout::Plain)?;
         if device != TorchDevice::CPU {
             return Ok(plain);
@@ -79,9 +79,9 @@ impl TorchBackend {
             return Ok(plain);
         };
         let trunk = graph.trunk();
-        let mut ways = vec![channels_last, plain];
-        let chosen = fastest(&mut ways, TRIAL, |way| way.run_on_zeros(&trunk));
-        let mut chosen = ways.swap_remove(chosen);
+        let mut algorithms = vec![channels_last, plain];
+        let chosen = fastest(&mut algorithms, BUDGET, |algorithm| algorithm.run_on_zeros(&trunk));
+        let mut chosen = algorithms.swap_remove(chosen);
         chosen.learn_layouts()?;
         Ok(chosen)
     }
@@ -176,44 +176,45 @@ impl TorchBackend {
         }
     }
 
-    /// Chooses a way for each layer. They are timed where they stand, one layer after another: alone, a layer would find its
+    /// Chooses an algorithm for each layer. They are timed where they stand, one layer after another: alone, a layer would find its
     /// input and its output's memory warm.
     fn settle(&mut self) -> Result<()> {
-        const TRIAL: Duration = Duration::from_secs(1);
-        let ways = self.kernels.iter().map(Kernel::ways).max().unwrap_or(1);
-        let mut races: Vec<Race> = self.kernels.iter().map(|kernel| Race::of(kernel.ways())).collect();
-        self.time_layers(ways, |_, _, _| ())?;
+        const BUDGET: Duration = Duration::from_secs(1);
+        let algorithms = self.kernels.iter().map(Kernel::algorithms).max().unwrap_or(1);
+        let mut tunings: Vec<Autotuning> =
+            self.kernels.iter().map(|kernel| Autotuning::of(kernel.algorithms())).collect();
+        self.time_layers(algorithms, |_, _, _| ())?;
         let start = Instant::now();
         for round in 0.. {
-            if ways < 2 || Race::is_over(round, start.elapsed(), TRIAL) {
+            if algorithms < 2 || Autotuning::is_over(round, start.elapsed(), BUDGET) {
                 break;
             }
-            self.time_layers(ways, |id, way, time| races[id].lap(way, time))?;
-            races.iter_mut().for_each(Race::end_round);
+            self.time_layers(algorithms, |id, algorithm, time| tunings[id].lap(algorithm, time))?;
+            tunings.iter_mut().for_each(Autotuning::end_round);
         }
-        for (kernel, race) in self.kernels.iter_mut().zip(&races) {
-            kernel.choose(race.winner());
+        for (kernel, autotuning) in self.kernels.iter_mut().zip(&tunings) {
+            kernel.choose(autotuning.winner());
             kernel.settle();
         }
         Ok(())
     }
 
-    /// Runs every layer in its way of this number from now on, in its last one where it has fewer.
-    pub(super) fn choose(&mut self, way: usize) {
-        self.kernels.iter_mut().for_each(|kernel| kernel.choose(way));
+    /// Runs every layer by its algorithm of this number from now on, in its last one where it has fewer.
+    pub(super) fn choose(&mut self, algorithm: usize) {
+        self.kernels.iter_mut().for_each(|kernel| kernel.choose(algorithm));
     }
 
-    /// Runs all layers on zeros, once in every way.
-    fn time_layers(&mut self, ways: usize, mut seen: impl FnMut(usize, usize, Duration)) -> Result<()> {
+    /// Runs all layers on zeros, once by every algorithm.
+    fn time_layers(&mut self, algorithms: usize, mut seen: impl FnMut(usize, usize, Duration)) -> Result<()> {
         let layers = self.graph.layers_and_kept();
-        for way in 0..ways {
-            self.choose(way);
+        for algorithm in 0..algorithms {
+            self.choose(algorithm);
             self.clear();
             self.put(Source::Input, &vec![0.0; self.graph.input.elements()])?;
             for (id, kept) in &layers {
                 let start = Instant::now();
                 self.run_keeping(&[*id], kept)?;
-                seen(id.0, way, start.elapsed());
+                seen(id.0, algorithm, start.elapsed());
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! libtorch answers as ONNX Runtime does, in every layout and way.
+//! libtorch answers as ONNX Runtime does, in every layout and by every algorithm.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -53,20 +53,23 @@ fn close(found: &[f32], expected: &[f32]) -> Result<(), String> {
     if off <= 1e-4 * scale { Ok(()) } else { Err(format!("off by {off}: {found:?} for {expected:?}")) }
 }
 
-/// The layouts, and in each the ways of every layer; who has fewer runs in its last one.
-const WAYS: [(Layout, usize); 4] =
+/// The layouts, and in each the algorithms of every layer; who has fewer runs in its last one.
+const ALGORITHMS: [(Layout, usize); 4] =
     [(Layout::Plain, 0), (Layout::ChannelsLast, 0), (Layout::ChannelsLast, 1), (Layout::ChannelsLast, 2)];
 
-fn backend(graph: &Arc<Graph>, (layout, way): (Layout, usize)) -> coprof_core::error::Result<TorchBackend> {
+fn backend(
+    graph: &Arc<Graph>,
+    (layout, algorithm): (Layout, usize),
+) -> coprof_core::error::Result<TorchBackend> {
     let mut backend = TorchBackend::with_layout(graph.clone(), TorchDevice::CPU, layout)?;
-    backend.choose(way);
+    backend.choose(algorithm);
     Ok(backend)
 }
 
 /// Runs a model on the reference's pixels and compares all exits.
-fn compare(graph: &Arc<Graph>, reference: &Reference, way: (Layout, usize)) -> Result<(), String> {
+fn compare(graph: &Arc<Graph>, reference: &Reference, algorithm: (Layout, usize)) -> Result<(), String> {
     let text = |error: coprof_core::error::Error| error.to_string();
-    let mut backend = backend(graph, way).map_err(text)?;
+    let mut backend = backend(graph, algorithm).map_err(text)?;
     let mut state = reference.seed;
     for image in 0..reference.exits[0].logits.len() {
         backend.clear();
@@ -95,8 +98,9 @@ fn every_exit_answers_as_onnx_runtime_does_in_every_way() {
         let graph = load(&name).unwrap();
         let name = name.display();
         assert_eq!(reference.model_sha256.as_ref(), Some(&graph.hash.0), "{name}: of another model");
-        for way in WAYS {
-            compare(&graph, &reference, way).unwrap_or_else(|error| panic!("{name} {way:?}: {error}"));
+        for algorithm in ALGORITHMS {
+            compare(&graph, &reference, algorithm)
+                .unwrap_or_else(|error| panic!("{name} {algorithm:?}: {error}"));
         }
     }
 }
@@ -116,8 +120,10 @@ fn every_op_answers_as_onnx_runtime_does() {
                 continue;
             }
         };
-        for way in WAYS {
-            failures.extend(compare(&graph, reference, way).err().map(|e| format!("{name} {way:?}: {e}")));
+        for algorithm in ALGORITHMS {
+            failures.extend(
+                compare(&graph, reference, algorithm).err().map(|e| format!("{name} {algorithm:?}: {e}")),
+            );
         }
         // What exporters write in many nodes is recognized.
         let relics = ["erf", "sqrt"].map(|op| graph.layers.iter().any(|layer| layer.op.kind() == op));
@@ -133,8 +139,8 @@ fn every_op_answers_as_onnx_runtime_does() {
 fn the_rest_behind_any_cut_answers_as_the_whole() {
     let graph = graph();
     let logits = Source::Layer(graph.exits[graph.final_exit().0].logits);
-    for way in WAYS {
-        let mut backend = backend(&graph, way).unwrap();
+    for algorithm in ALGORITHMS {
+        let mut backend = backend(&graph, algorithm).unwrap();
         backend.learn_layouts().unwrap();
         let (mut whole, mut found) = (Vec::new(), Vec::new());
         backend.put(Source::Input, &pixels(&mut 1, graph.input.elements())).unwrap();
@@ -159,7 +165,7 @@ fn the_rest_behind_any_cut_answers_as_the_whole() {
             backend.run(&cut.rest(&graph)).unwrap();
             backend.get(logits, &mut found).unwrap();
             let fit = close(&found, &whole);
-            assert!(fit.is_ok(), "{:?} {way:?}: {fit:?}", cut.tip_names(&graph));
+            assert!(fit.is_ok(), "{:?} {algorithm:?}: {fit:?}", cut.tip_names(&graph));
         }
     }
 }
@@ -184,7 +190,7 @@ fn what_is_put_in_place_of_an_output_comes_back_and_lies_as_that_did() {
 #[test]
 fn only_what_is_kept_is_there_behind_a_run_that_forgets() {
     let graph = graph();
-    let mut backend = backend(&graph, WAYS[1]).unwrap();
+    let mut backend = backend(&graph, ALGORITHMS[1]).unwrap();
     let (trunk, mut values) = (graph.trunk(), Vec::new());
     let (kept, logits) = (Source::Layer(trunk[1]), Source::Layer(trunk[trunk.len() - 1]));
     for _ in 0..2 {

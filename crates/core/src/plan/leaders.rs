@@ -7,7 +7,7 @@ use super::predict::{predict_in, workload_in};
 use super::scenario::Objective;
 use super::scenario::Scenario;
 use super::search::{Found, FrontPlan, Predicted};
-use super::select::Wish;
+use super::select::Criteria;
 use super::simulate::{Arrival, Simulated, simulate, sustained_rate};
 use super::space::Space;
 use super::tally::Tally;
@@ -82,25 +82,25 @@ pub fn decide(scenario: &Scenario, found: &Found) -> Result<Option<Decided>> {
 
 /// Plans of the front that meet the other constraints, best first.
 fn leaders<'f>(scenario: &Scenario, found: &'f Found) -> Vec<&'f FrontPlan> {
-    let wish = Wish::of(scenario);
+    let criteria = Criteria::of(scenario);
     let tally = Tally::of(scenario);
     let right = |plan: &FrontPlan| tally.parts_in(plan.accuracy);
     let figures = |plan: &FrontPlan| (1e6 / plan.rate_per_s, plan.latency_us.0, right(plan));
     let feasible = found.front.iter().filter(|plan| {
         let (interval, latency, right) = figures(plan);
-        wish.is_met(interval * (1.0 - 1e-12), latency, right)
+        criteria.is_met(interval * (1.0 - 1e-12), latency, right)
     });
     let mut feasible: Vec<&FrontPlan> = feasible.collect();
     let key = |plan: &FrontPlan| {
         let (interval, latency, right) = figures(plan);
-        wish.figures(interval, latency, right)
+        criteria.figures(interval, latency, right)
     };
     feasible.sort_by(|a, b| {
         let pairs = key(a).into_iter().zip(key(b));
         pairs.map(|(a, b)| a.total_cmp(&b)).find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
     });
     // The search's own choice comes first: within a tie it is not the first by the first figure alone.
-    if wish.objective != Objective::Accuracy
+    if criteria.objective != Objective::Accuracy
         && let Some(at) = feasible.iter().position(|plan| plan.plan == found.best.plan)
     {
         let best = feasible.remove(at);

@@ -5,6 +5,7 @@ mod answers;
 #[cfg(test)]
 mod brute_force;
 mod complete;
+mod dominance;
 mod layers;
 mod leaders;
 mod marginal;
@@ -22,11 +23,10 @@ mod scenario;
 mod script;
 mod search;
 mod select;
-mod shadow;
+mod sensitivity;
 mod simulate;
 mod sink;
 mod space;
-mod stability;
 mod tally;
 mod tiers;
 mod trial_plans;
@@ -46,10 +46,10 @@ pub use scenario::{
 };
 pub use script::{Stretch, stretches};
 pub use search::{Found, FrontPlan, Predicted, search};
+pub use sensitivity::{Stability, Within, stays_best};
 pub use simulate::{
     Arrival, Class, Latencies, Simulated, Spacing, StageLoad, Workload, highest_rate_with_p99_below,
     simulate, sustained_rate,
 };
-pub use stability::{Stability, Within, stays_best};
 pub use trial_plans::{all_on_device, all_on_edge, most_balanced};
 pub use uncertainty::with_intervals;

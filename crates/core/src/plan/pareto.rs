@@ -1,6 +1,6 @@
 //! The Pareto front of rate, latency and accuracy, kept while points stream in.
 
-use super::shadow::Shadow;
+use super::dominance::DominanceIndex;
 
 /// A configuration's three figures. Lower interval, lower latency and more right answers are better.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,12 +19,12 @@ pub(super) struct Point<C> {
 pub(super) struct Front<C> {
     points: Vec<Point<C>>,
     settled: usize,
-    shadow: Shadow,
+    dominated: DominanceIndex,
 }
 
 impl<C> Default for Front<C> {
     fn default() -> Self {
-        Self { points: Vec::new(), settled: 0, shadow: Shadow::default() }
+        Self { points: Vec::new(), settled: 0, dominated: DominanceIndex::default() }
     }
 }
 
@@ -33,11 +33,11 @@ impl<C: Copy> Front<C> {
     /// points is better than these), so is every point of the set, and none of them needs a look.
     #[inline]
     pub fn dominates(&self, interval: f64, latency: f64, right: u32) -> bool {
-        self.shadow.covers(interval, latency, right)
+        self.dominated.covers(interval, latency, right)
     }
 
     pub fn add(&mut self, point: Point<C>) {
-        self.shadow.add(point.interval, point.latency, point.right);
+        self.dominated.add(point.interval, point.latency, point.right);
         self.points.push(point);
         // Reducing costs a sort, so it waits until the fresh points outnumber the settled ones.
         if self.points.len() > 2 * self.settled + 16_384 {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
 use super::scenario::{Node, Scenario};
-use super::script::{Script, Way};
+use super::script::{Passage, Script};
 use super::simulate::{Class, Workload};
 use super::space::Space;
 use super::tally::{Tally, right_uncut};
@@ -97,7 +97,7 @@ impl Prediction {
     }
 
     /// Interval and latency, were every node's work to take so many times as long (since it was measured, or in truth), and the
-    /// messages in the pipeline so many times. A lone message's time is left as it is: it hangs on its size in another way.
+    /// messages in the pipeline so many times. A lone message's time is left as it is: it depends on its size in another way.
     pub fn at_speeds(&self, nodes: &[f64], messages: f64) -> (Micros, Micros) {
         let factor = |node: usize| nodes.get(node).copied().unwrap_or(1.0);
         let mut times = self.uncontended();
@@ -139,7 +139,7 @@ pub fn predict(scenario: &Scenario, plan: &Plan) -> Result<Prediction> {
     predict_in(&Space::new(scenario)?, plan)
 }
 
-/// The plan's tasks as the simulation takes them: samples that leave at the same exit go the same way.
+/// The plan's tasks as the simulation takes them: samples that leave at the same exit take the same passage.
 pub fn workload(scenario: &Scenario, plan: &Plan) -> Result<Workload> {
     workload_in(&Space::new(scenario)?, plan)
 }
@@ -151,9 +151,12 @@ pub(super) fn workload_in(space: &Space<'_>, plan: &Plan) -> Result<Workload> {
             "queues are simulated for nodes with a core each, and these share one; leave --arrival out, or give them two",
         ));
     }
-    let ways = (0..scenario.samples()).map(|sample| script.follow(sample)).collect::<Result<Vec<Way>>>()?;
+    let passages =
+        (0..scenario.samples()).map(|sample| script.follow(sample)).collect::<Result<Vec<Passage>>>()?;
     let mut total = vec![Micros::ZERO; 2 * scenario.nodes.len() - 1];
-    ways.iter().for_each(|way| total.iter_mut().zip(&way.service).for_each(|(sum, time)| *sum += *time));
+    passages
+        .iter()
+        .for_each(|passage| total.iter_mut().zip(&passage.service).for_each(|(sum, time)| *sum += *time));
     let nodes = bases(scenario, &script);
     let longer: Vec<f64> = in_pipeline(&nodes, scenario.contention, &total)
         .into_iter()
@@ -161,16 +164,16 @@ pub(super) fn workload_in(space: &Space<'_>, plan: &Plan) -> Result<Workload> {
         .map(|(busy, own)| if own > Micros::ZERO { busy / own } else { 1.0 })
         .collect();
     let mut of_exit: Vec<Option<Class>> = vec![None; scenario.exits.len()];
-    for way in &ways {
-        let class = of_exit[way.exit].get_or_insert_with(|| Class {
+    for passage in &passages {
+        let class = of_exit[passage.exit].get_or_insert_with(|| Class {
             samples: 0,
-            service_us: way.service[..way.stages]
+            service_us: passage.service[..passage.stages]
                 .iter()
                 .zip(&longer)
                 .map(|(time, longer)| *time * *longer)
                 .collect(),
             // In a stream no message is faster than the link's own time for it.
-            delay_us: (way.travel + paused(&nodes, &way.service)).max(Micros::ZERO),
+            delay_us: (passage.travel + paused(&nodes, &passage.service)).max(Micros::ZERO),
         });
         class.samples += 1;
     }
@@ -229,14 +232,14 @@ pub(super) fn predict_in(space: &Space<'_>, plan: &Plan) -> Result<Prediction> {
     let (mut times, mut reached) = (vec![Micros::ZERO; stages], vec![0; stages]);
     let (mut travel, mut right, mut left) = (Micros::ZERO, 0, vec![0; scenario.exits.len()]);
     for sample in 0..scenario.samples() {
-        let way = script.follow(sample)?;
-        for (stage, time) in way.service.iter().enumerate() {
+        let passage = script.follow(sample)?;
+        for (stage, time) in passage.service.iter().enumerate() {
             times[stage] += *time;
-            reached[stage] += usize::from(stage < way.stages);
+            reached[stage] += usize::from(stage < passage.stages);
         }
-        travel += way.travel;
-        left[way.exit] += 1;
-        right += usize::from(way.right);
+        travel += passage.travel;
+        left[passage.exit] += 1;
+        right += usize::from(passage.right);
     }
     let samples = scenario.samples();
     times.iter_mut().chain([&mut travel]).for_each(|sum| *sum = *sum * (1.0 / samples as f64));

@@ -1,4 +1,4 @@
-//! Random graphs with exits, for the tests of the search and of the rivals.
+//! Random graphs with exits, for the tests of the search and of the baselines.
 
 use rand::RngExt;
 use rand::rngs::StdRng;

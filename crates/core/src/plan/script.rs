@@ -54,8 +54,8 @@ pub fn stretches(scenario: &Scenario, plan: &Plan) -> Result<Vec<Stretch>> {
     Ok(script.stretches.into_iter().map(named).collect())
 }
 
-/// A sample's own way: what each stage spends on it, what it travels besides, and where it leaves.
-pub(super) struct Way {
+/// A sample's own passage: what each stage spends on it, what it travels besides, and where it leaves.
+pub(super) struct Passage {
     pub service: Vec<Micros>,
     pub travel: Micros,
     pub exit: usize,
@@ -93,9 +93,9 @@ impl<'a> Script<'a> {
     }
 
     /// Follows one sample.
-    pub fn follow(&self, sample: usize) -> Result<Way> {
+    pub fn follow(&self, sample: usize) -> Result<Passage> {
         let stages = 2 * self.memory_bytes.len() - 1;
-        let mut way = Way {
+        let mut passage = Passage {
             service: vec![Micros::ZERO; stages],
             travel: Micros::ZERO,
             exit: 0,
@@ -105,13 +105,13 @@ impl<'a> Script<'a> {
         for step in &self.steps {
             match *step {
                 Step::Work { stage, time } => {
-                    way.service[stage] += time;
-                    way.stages = way.stages.max(stage + 1);
+                    passage.service[stage] += time;
+                    passage.stages = passage.stages.max(stage + 1);
                 }
-                Step::Travel(time) => way.travel += time,
+                Step::Travel(time) => passage.travel += time,
                 Step::Try { exit, threshold, outcomes } if threshold.passes(outcomes.entropy(sample)) => {
-                    (way.exit, way.right) = (exit, outcomes.right().contains(sample));
-                    return Ok(way);
+                    (passage.exit, passage.right) = (exit, outcomes.right().contains(sample));
+                    return Ok(passage);
                 }
                 Step::Try { .. } => (),
             }

@@ -7,7 +7,7 @@ use super::pareto::{Front, Point};
 use super::plan::Plan;
 use super::predict::{Prediction, predict, predict_in};
 use super::scenario::{Constraints, Scenario};
-use super::select::{Wish, unmet};
+use super::select::{Criteria, unmet};
 use super::sink::{Best, Config};
 use super::space::Space;
 use super::tally::MAX_EXITS;
@@ -73,10 +73,10 @@ fn two_nodes(space: &Space<'_>, grids: &Grids) -> Result<Found> {
     let mut front = Front::default();
     walk.walk(&mut front);
     let front = front.take();
-    let (wish, best) = best_of(space, &front)?;
-    let mut second = Best::new(wish);
+    let (criteria, best) = best_of(space, &front)?;
+    let mut second = Best::new(criteria);
     walk.without(TwoNodes::place(&best.config).row).walk(&mut second);
-    let second = wish.pick(&second.front.take()).map(|point| walk.plan(&point.config));
+    let second = criteria.pick(&second.front.take()).map(|point| walk.plan(&point.config));
     let found = found(space, &best, second, &front, walk.configurations, |config| walk.plan(config))?;
     Ok(Found { possible: walk.possible(), ..found })
 }
@@ -92,11 +92,11 @@ fn tiers(space: &Space<'_>, grids: &Grids) -> Result<Found> {
     let mut front = Front::default();
     walk.walk(&mut front);
     let front = front.take();
-    let (wish, best) = best_of(space, &front)?;
+    let (criteria, best) = best_of(space, &front)?;
     let mut others: Vec<Tiers<'_, '_>> = Vec::new();
     let mut points = Vec::new();
     for mut other in walk.others(&best.config) {
-        let mut second = Best::new(wish);
+        let mut second = Best::new(criteria);
         other.walk(&mut second);
         let here = others.len();
         let placed = |point: Point<Config>| Point {
@@ -108,14 +108,14 @@ fn tiers(space: &Space<'_>, grids: &Grids) -> Result<Found> {
         points.extend(second.front.take().into_iter().map(placed));
         others.push(other);
     }
-    let second = wish.pick(&points).map(|point| others[point.config.0].plan(&point.config.1));
+    let second = criteria.pick(&points).map(|point| others[point.config.0].plan(&point.config.1));
     found(space, &best, second, &front, walk.configurations, |config| walk.plan(config))
 }
 
-fn best_of(space: &Space<'_>, front: &[Point<Config>]) -> Result<(Wish, Point<Config>)> {
-    let wish = Wish::of(space.scenario);
-    match wish.pick(front) {
-        Some(best) => Ok((wish, best)),
+fn best_of(space: &Space<'_>, front: &[Point<Config>]) -> Result<(Criteria, Point<Config>)> {
+    let criteria = Criteria::of(space.scenario);
+    match criteria.pick(front) {
+        Some(best) => Ok((criteria, best)),
         None if front.is_empty() => Err(too_little_memory(space.scenario)),
         None => Err(Error::unmet(unmet(space.scenario, front))),
     }

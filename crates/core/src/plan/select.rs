@@ -16,7 +16,7 @@ const EQUAL: f64 = 1e-10;
 
 /// A scenario's objective and constraints, in the figures of points.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wish {
+pub(super) struct Criteria {
     pub objective: Objective,
     /// Parts of the scenario's tally that must be right at least.
     pub min_right: u32,
@@ -24,7 +24,7 @@ pub(super) struct Wish {
     pub max_interval: f64,
 }
 
-impl Wish {
+impl Criteria {
     pub fn of(scenario: &Scenario) -> Self {
         let constraints = &scenario.constraints;
         let above = 1.0 + ROUNDING;
@@ -97,15 +97,15 @@ pub(super) fn unmet<C>(scenario: &Scenario, front: &[Point<C>]) -> String {
 }
 
 fn misses<C>(scenario: &Scenario, point: &Point<C>) -> [(String, f64); 3] {
-    let (wish, constraints) = (Wish::of(scenario), &scenario.constraints);
-    let short = Tally::of(scenario).shortfall(wish.min_right, point.right);
+    let (criteria, constraints) = (Criteria::of(scenario), &scenario.constraints);
+    let short = Tally::of(scenario).shortfall(criteria.min_right, point.right);
     let latency = constraints.max_latency_us.unwrap_or(Micros(f64::INFINITY));
     [
         (format!("accuracy of at least {}", scenario.accuracy_floor()), short),
-        (format!("latency of at most {latency}"), over(point.latency, wish.max_latency)),
+        (format!("latency of at most {latency}"), over(point.latency, criteria.max_latency)),
         (
             format!("rate of at least {:.1}/s", constraints.min_rate_per_s.unwrap_or(0.0)),
-            over(point.interval, wish.max_interval),
+            over(point.interval, criteria.max_interval),
         ),
     ]
 }
@@ -119,8 +119,8 @@ fn over(figure: f64, most: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn wish(objective: Objective) -> Wish {
-        Wish { objective, min_right: 0, max_latency: f64::INFINITY, max_interval: f64::INFINITY }
+    fn criteria(objective: Objective) -> Criteria {
+        Criteria { objective, min_right: 0, max_latency: f64::INFINITY, max_interval: f64::INFINITY }
     }
 
     fn point(interval: f64, latency: f64, right: u32) -> Point<usize> {
@@ -133,10 +133,10 @@ mod tests {
         let latency = 320.579_310_345;
         let points = [point(67.0, latency, 3), point(67.0, latency * (1.0 + 1e-13), 7)];
         for objective in [Objective::Rate, Objective::Latency] {
-            assert_eq!(wish(objective).pick(&points).unwrap().right, 7);
+            assert_eq!(criteria(objective).pick(&points).unwrap().right, 7);
         }
         let faster = [point(67.0, latency * 0.999_999, 3), points[1]];
-        assert_eq!(wish(Objective::Rate).pick(&faster).unwrap().right, 3);
-        assert!(wish(Objective::Rate).pick::<usize>(&[]).is_none());
+        assert_eq!(criteria(Objective::Rate).pick(&faster).unwrap().right, 3);
+        assert!(criteria(Objective::Rate).pick::<usize>(&[]).is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! What a walk through the configurations is for: the sinks tell which ones need no look, and keep the others.
 
 use super::pareto::{Front, Point};
-use super::select::Wish;
+use super::select::Criteria;
 use super::tally::Setting;
 
 /// A configuration in indices: small enough to keep by the million.
@@ -16,14 +16,14 @@ pub(super) struct Config {
 /// that bytes (and whole lone messages, where they take another) take on a link, or the device's times. The interval is the
 /// greatest of `others` and both `fixed + slope * y`, the latency `latency + latency_slope * (y - 1)`. Microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Motion {
+pub(super) struct Sensitivity {
     pub others: f64,
     pub fixed: [f64; 2],
     pub slope: [f64; 2],
     pub latency_slope: f64,
 }
 
-impl Motion {
+impl Sensitivity {
     /// The device's times, `own`, are varied beside `others` and an edge with which there is this contention.
     pub fn of_device(own: f64, edge: f64, others: f64, contention: f64, latency_slope: f64) -> Self {
         if contention == 0.0 {
@@ -34,7 +34,7 @@ impl Motion {
     }
 }
 
-/// The quantity that [`Motion`] is about.
+/// The quantity that [`Sensitivity`] is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Varied {
     /// The time that bytes take on this link.
@@ -45,14 +45,14 @@ pub(super) enum Varied {
 
 pub(super) trait Sink {
     /// Whether no configuration is wanted whose figures are at best these.
-    fn hopeless(&self, interval: f64, latency: f64, right: u32) -> bool;
-    /// Takes a configuration that is not hopeless.
-    fn take(&mut self, point: Point<Config>, motion: Motion);
-    /// Whether nothing is wanted whose first figure under the wish is at best this in the scenario as it is.
+    fn is_pruned(&self, interval: f64, latency: f64, right: u32) -> bool;
+    /// Takes a configuration that is not pruned.
+    fn take(&mut self, point: Point<Config>, sensitivity: Sensitivity);
+    /// Whether nothing is wanted whose first figure under the criteria is at best this in the scenario as it is.
     fn is_too_late(&self, _first: f64) -> bool {
         false
     }
-    /// Which quantity the motions are to be about; without one they are not worked out.
+    /// Which quantity the sensitivities are to be about; without one they are not worked out.
     fn varied(&self) -> Option<Varied> {
         None
     }
@@ -61,44 +61,44 @@ pub(super) trait Sink {
 /// Keeps the whole Pareto front.
 impl Sink for Front<Config> {
     #[inline]
-    fn hopeless(&self, interval: f64, latency: f64, right: u32) -> bool {
+    fn is_pruned(&self, interval: f64, latency: f64, right: u32) -> bool {
         self.dominates(interval, latency, right)
     }
 
-    fn take(&mut self, point: Point<Config>, _: Motion) {
+    fn take(&mut self, point: Point<Config>, _: Sensitivity) {
         self.add(point);
     }
 }
 
 /// Keeps what the best of all feasible configurations is picked from.
 pub(super) struct Best {
-    pub wish: Wish,
+    pub criteria: Criteria,
     pub front: Front<Config>,
     /// The least first figure found so far.
     least: f64,
 }
 
 impl Best {
-    pub fn new(wish: Wish) -> Self {
-        Self { wish, front: Front::default(), least: f64::INFINITY }
+    pub fn new(criteria: Criteria) -> Self {
+        Self { criteria, front: Front::default(), least: f64::INFINITY }
     }
 }
 
 impl Sink for Best {
     #[inline]
-    fn hopeless(&self, interval: f64, latency: f64, right: u32) -> bool {
+    fn is_pruned(&self, interval: f64, latency: f64, right: u32) -> bool {
         // Constraints and objective favour better figures, so what is missed at best is missed by all.
-        !self.wish.is_met(interval, latency, right)
-            || self.wish.figures(interval, latency, right)[0] > self.wish.tied_with(self.least)
+        !self.criteria.is_met(interval, latency, right)
+            || self.criteria.figures(interval, latency, right)[0] > self.criteria.tied_with(self.least)
             || self.front.dominates(interval, latency, right)
     }
 
     fn is_too_late(&self, first: f64) -> bool {
-        first == f64::INFINITY || first > self.wish.tied_with(self.least)
+        first == f64::INFINITY || first > self.criteria.tied_with(self.least)
     }
 
-    fn take(&mut self, point: Point<Config>, _: Motion) {
-        let first = self.wish.figures(point.interval, point.latency, point.right)[0];
+    fn take(&mut self, point: Point<Config>, _: Sensitivity) {
+        let first = self.criteria.figures(point.interval, point.latency, point.right)[0];
         self.least = self.least.min(first);
         self.front.add(point);
     }

@@ -1,11 +1,12 @@
-//! The walk through all configurations of more than two nodes.
+//! The walk through all configurations of more than two nodes: label setting for a shortest path with several criteria
+//! (E. Q. V. Martins, "On a multicriteria shortest path problem", European Journal of Operational Research 16, 1984).
 //!
 //! For each setting of the thresholds (`answers.rs`) the samples that reach each exit are known, and with them what every
-//! stretch of layers costs on every node. What is left is a way through the links: behind node `k` crosses the frontier of
-//! a resume cut that covers the one before, with so many exits tried so far. Ways that meet in the same resume cut with
+//! stretch of layers costs on every node. What is left is a path through the links: behind node `k` crosses the frontier of
+//! a resume cut that covers the one before, with so many exits tried so far. Labels that meet in the same resume cut with
 //! the same exits tried have the same future, whatever lies behind them: interval and latency of any continuation
-//! grow with the way's own interval, latency, the reading that the next node still has to do, and the message that it
-//! has to hold (and, where a quantity is varied, with what that makes of the interval). So a way that another one beats or
+//! grow with the label's own interval, latency, the reading that the next node still has to do, and the message that it
+//! has to hold (and, where a quantity is varied, with what that makes of the interval). So a label that another one beats or
 //! equals in all of these needs no continuation, and all that remain are gone through to the end: no configuration that
 //! could be best is missed.
 //!
@@ -16,7 +17,7 @@ use super::memory::Memory;
 use super::pareto::Point;
 use super::plan::{Plan, Threshold};
 use super::scenario::EncodedFrontier;
-use super::sink::{Config, Motion, Sink, Varied};
+use super::sink::{Config, Sensitivity, Sink, Varied};
 use super::space::{CutId, EMPTY, Space};
 use super::tally::MAX_EXITS;
 
@@ -27,7 +28,7 @@ struct Lossy {
     edge_from: usize,
 }
 
-/// The setting whose ways are looked for: exits that are on, samples that reach each, and right answers.
+/// The setting whose labels are looked for: exits that are on, samples that reach each, and right answers.
 struct Wanted {
     config: Config,
     exits: Vec<usize>,
@@ -36,9 +37,9 @@ struct Wanted {
     lossy: Option<Lossy>,
 }
 
-/// A way as far as one link.
+/// A path as far as one link, with all of its figures that what follows depends on.
 #[derive(Clone, Copy)]
-struct Way {
+struct Label {
     /// Slowest stage so far, and all time so far with the reading that follows. Microseconds, summed over samples.
     interval: f64,
     latency: f64,
@@ -46,28 +47,28 @@ struct Way {
     reading: f64,
     /// Bytes of the message, where memory is limited.
     message: f64,
-    /// The way before, by link and index.
+    /// The label before, by link and index.
     before: Option<usize>,
     row: Option<usize>,
     tried: usize,
     /// How the interval moves; zero where nothing is varied.
-    motion: Motion,
+    sensitivity: Sensitivity,
 }
 
-impl Way {
+impl Label {
     fn is_no_worse(&self, other: &Self) -> bool {
         self.interval <= other.interval
             && self.latency <= other.latency
             && self.reading <= other.reading
             && self.message <= other.message
-            && self.motion.others <= other.motion.others
-            && self.motion.fixed <= other.motion.fixed
-            && self.motion.slope <= other.motion.slope
-            && self.motion.latency_slope <= other.motion.latency_slope
+            && self.sensitivity.others <= other.sensitivity.others
+            && self.sensitivity.fixed <= other.sensitivity.fixed
+            && self.sensitivity.slope <= other.sensitivity.slope
+            && self.sensitivity.latency_slope <= other.sensitivity.latency_slope
     }
 }
 
-/// Where ways meet: a resume cut, exits tried, and whether the lossy path was crossed.
+/// Where labels meet: a resume cut, exits tried, and whether the lossy path was crossed.
 #[derive(Clone, Copy)]
 struct Meeting {
     resume: Option<usize>,
@@ -75,7 +76,7 @@ struct Meeting {
     crossed: bool,
 }
 
-/// What crosses each link of a finished way, and the node that tries each exit.
+/// What crosses each link of a finished path, and the node that tries each exit.
 #[derive(Clone, PartialEq)]
 struct Finished {
     rows: Vec<Option<usize>>,
@@ -104,8 +105,8 @@ pub(super) struct Tiers<'s, 'a> {
     varied: Option<Varied>,
     finished: Vec<Finished>,
     part: Option<Part>,
-    /// Every way under the present setting that was kept.
-    ways: Vec<Way>,
+    /// Every label under the present setting that was kept.
+    labels: Vec<Label>,
     /// How many configurations were followed to their end.
     pub configurations: u64,
 }
@@ -135,7 +136,7 @@ impl<'s, 'a> Tiers<'s, 'a> {
             varied: None,
             finished: Vec::new(),
             part: None,
-            ways: Vec::new(),
+            labels: Vec::new(),
             configurations: 0,
         }
     }
@@ -161,12 +162,12 @@ impl<'s, 'a> Tiers<'s, 'a> {
             memory: self.memory.clone(),
             finished: Vec::new(),
             part: Some(part),
-            ways: Vec::new(),
+            labels: Vec::new(),
             ..*self
         }
     }
 
-    /// Shows `sink` every configuration that it does not call hopeless and that no other way beats.
+    /// Shows `sink` every configuration that it does not prune and that no other label beats.
     pub fn walk(&mut self, sink: &mut impl Sink) {
         let (space, grids, side) = (self.space, self.grids, self.side);
         self.varied = sink.varied();
@@ -211,7 +212,7 @@ impl<'s, 'a> Tiers<'s, 'a> {
         }
     }
 
-    /// Goes through all ways under one setting, node after node.
+    /// Goes through all labels under one setting, node after node.
     fn ways_of(&mut self, wanted: &Wanted, sink: &mut impl Sink) {
         // The least `edge_from` that means the same stands for the others.
         let meant = |lossy: Lossy| {
@@ -222,8 +223,8 @@ impl<'s, 'a> Tiers<'s, 'a> {
         if wanted.lossy.is_some_and(|lossy| !meant(lossy)) {
             return;
         }
-        self.ways.clear();
-        let start = Way {
+        self.labels.clear();
+        let start = Label {
             interval: 0.0,
             latency: self.space.scenario.samples() as f64 * self.space.pause(0),
             reading: 0.0,
@@ -231,19 +232,20 @@ impl<'s, 'a> Tiers<'s, 'a> {
             before: None,
             row: None,
             tried: 0,
-            motion: Motion::default(),
+            sensitivity: Sensitivity::default(),
         };
-        self.ways.push(start);
+        self.labels.push(start);
         let origin = Meeting { resume: None, tried: 0, crossed: false };
         let mut here = vec![(origin, vec![0])];
         for node in 0..self.nodes {
             let slots = self.space.resumes.len() * (wanted.exits.len() + 1) * 2;
             let mut there: Vec<Vec<usize>> = vec![Vec::new(); if node + 1 < self.nodes { slots } else { 0 }];
-            for (meeting, ways) in &here {
-                self.node(node, *meeting, ways, wanted, &mut there, sink);
+            for (meeting, labels) in &here {
+                self.node(node, *meeting, labels, wanted, &mut there, sink);
             }
-            let of_slot = |(slot, ways): (usize, Vec<usize>)| (self.meeting(slot, wanted), ways);
-            here = there.into_iter().enumerate().filter(|(_, ways)| !ways.is_empty()).map(of_slot).collect();
+            let of_slot = |(slot, labels): (usize, Vec<usize>)| (self.meeting(slot, wanted), labels);
+            here =
+                there.into_iter().enumerate().filter(|(_, labels)| !labels.is_empty()).map(of_slot).collect();
         }
     }
 
@@ -258,12 +260,12 @@ impl<'s, 'a> Tiers<'s, 'a> {
         Meeting { resume: Some(rest / width), tried: rest % width, crossed }
     }
 
-    /// Everything that one node can do for ways that meet before it: try more exits, then send, or be done.
+    /// Everything that one node can do for labels that meet before it: try more exits, then send, or be done.
     fn node(
         &mut self,
         node: usize,
         from: Meeting,
-        ways: &[usize],
+        labels: &[usize],
         wanted: &Wanted,
         there: &mut [Vec<usize>],
         sink: &mut impl Sink,
@@ -277,7 +279,7 @@ impl<'s, 'a> Tiers<'s, 'a> {
         for tried in from.tried..wanted.exits.len() {
             if node + 1 < self.nodes {
                 let leg = Leg { node, from: Meeting { tried, ..from }, begin, at, time, heads };
-                self.send(&leg, ways, wanted, there, sink);
+                self.send(&leg, labels, wanted, there, sink);
             }
             let exit = wanted.exits[tried];
             let next = resume.map_or(space.needs[exit], |resume| resume.with[exit + 1]);
@@ -297,46 +299,46 @@ impl<'s, 'a> Tiers<'s, 'a> {
             heads += space.scenario.exits[exit].weight_bytes;
             at = next;
         }
-        self.finish(node, ways, [begin, at], (time, heads), wanted, sink);
+        self.finish(node, labels, [begin, at], (time, heads), wanted, sink);
     }
 
     fn finish(
         &mut self,
         node: usize,
-        ways: &[usize],
+        labels: &[usize],
         run: [CutId; 2],
         (time, heads): (f64, u64),
         wanted: &Wanted,
         sink: &mut impl Sink,
     ) {
         let samples = self.space.scenario.samples() as f64;
-        for &index in ways {
-            let way = self.ways[index];
-            if !self.wanted_part(node, None) || !self.memory.fits(node, run, None, heads, way.message) {
+        for &index in labels {
+            let label = self.labels[index];
+            if !self.wanted_part(node, None) || !self.memory.fits(node, run, None, heads, label.message) {
                 continue;
             }
-            let interval = way.interval.max(self.busy(node, way.reading + time, way.row)) / samples;
-            let latency = (way.latency + self.space.paused(node, time)) / samples;
-            if !sink.hopeless(interval, latency, wanted.right) {
+            let interval = label.interval.max(self.busy(node, label.reading + time, label.row)) / samples;
+            let latency = (label.latency + self.space.paused(node, time)) / samples;
+            if !sink.is_pruned(interval, latency, wanted.right) {
                 self.finished.push(self.trace(index, wanted));
                 let config = Config { place: self.finished.len() as u32 - 1, ..wanted.config };
-                let motion = self.motion(&way, node, way.reading + time, None);
-                let mean = Motion {
-                    others: motion.others / samples,
-                    fixed: motion.fixed.map(|fixed| fixed / samples),
-                    slope: motion.slope.map(|slope| slope / samples),
-                    latency_slope: motion.latency_slope / samples,
+                let sensitivity = self.sensitivity(&label, node, label.reading + time, None);
+                let mean = Sensitivity {
+                    others: sensitivity.others / samples,
+                    fixed: sensitivity.fixed.map(|fixed| fixed / samples),
+                    slope: sensitivity.slope.map(|slope| slope / samples),
+                    latency_slope: sensitivity.latency_slope / samples,
                 };
                 sink.take(Point { interval, latency, right: wanted.right, config }, mean);
             }
         }
-        self.configurations += ways.len() as u64;
+        self.configurations += labels.len() as u64;
     }
 
     fn send(
         &mut self,
         leg: &Leg,
-        ways: &[usize],
+        labels: &[usize],
         wanted: &Wanted,
         there: &mut [Vec<usize>],
         sink: &impl Sink,
@@ -359,7 +361,7 @@ impl<'s, 'a> Tiers<'s, 'a> {
             for path in 0..self.exact[to].len() {
                 let crossing =
                     Crossing { path: self.exact[to][path], to, cut, time, crossed: leg.from.crossed };
-                self.cross(leg, &crossing, ways, wanted, there, sink);
+                self.cross(leg, &crossing, labels, wanted, there, sink);
             }
             let lossy = wanted.lossy.filter(|lossy| {
                 let before = tried.checked_sub(1).map_or(0, |last| wanted.exits[last] + 1);
@@ -367,7 +369,7 @@ impl<'s, 'a> Tiers<'s, 'a> {
             });
             if let Some(lossy) = lossy {
                 let crossing = Crossing { path: lossy.path, to, cut, time, crossed: true };
-                self.cross(leg, &crossing, ways, wanted, there, sink);
+                self.cross(leg, &crossing, labels, wanted, there, sink);
             }
         }
     }
@@ -376,7 +378,7 @@ impl<'s, 'a> Tiers<'s, 'a> {
         &mut self,
         leg: &Leg,
         crossing: &Crossing,
-        ways: &[usize],
+        labels: &[usize],
         wanted: &Wanted,
         there: &mut [Vec<usize>],
         sink: &impl Sink,
@@ -398,12 +400,12 @@ impl<'s, 'a> Tiers<'s, 'a> {
             if !self.memory.holds(room, leg.heads, row.bytes) || !self.wanted_part(node, Some(row_id)) {
                 continue;
             }
-            for &index in ways {
-                let before = self.ways[index];
+            for &index in labels {
+                let before = self.labels[index];
                 if !self.memory.holds(room, leg.heads, before.message + row.bytes) {
                     continue;
                 }
-                let way = Way {
+                let label = Label {
                     interval: before.interval.max(space.busy(node, before.reading + stage)).max(link),
                     latency: before.latency
                         + space.paused(node, stage)
@@ -414,13 +416,18 @@ impl<'s, 'a> Tiers<'s, 'a> {
                     before: Some(index),
                     row: Some(row_id),
                     tried: leg.from.tried,
-                    motion: self.motion(&before, node, before.reading + stage, Some((link, reach, row))),
+                    sensitivity: self.sensitivity(
+                        &before,
+                        node,
+                        before.reading + stage,
+                        Some((link, reach, row)),
+                    ),
                 };
-                let interval = way.interval.max(space.busy(node + 1, reading));
-                if sink.hopeless(interval / samples, way.latency / samples, wanted.right) {
+                let interval = label.interval.max(space.busy(node + 1, reading));
+                if sink.is_pruned(interval / samples, label.latency / samples, wanted.right) {
                     continue;
                 }
-                self.keep(way, &mut there[slot]);
+                self.keep(label, &mut there[slot]);
             }
         }
     }
@@ -430,49 +437,50 @@ impl<'s, 'a> Tiers<'s, 'a> {
         if received.is_some() { self.space.busy(node, stage) } else { stage }
     }
 
-    /// How a way's figures move after a node's stage, and after the link behind it: the time there, the samples that cross, and
+    /// How a label's figures move after a node's stage, and after the link behind it: the time there, the samples that cross, and
     /// what crosses.
-    fn motion(
+    fn sensitivity(
         &self,
-        before: &Way,
+        before: &Label,
         node: usize,
         stage: f64,
         link: Option<(f64, f64, &EncodedFrontier)>,
-    ) -> Motion {
-        let mut motion = before.motion;
-        let Some(varied) = self.varied else { return motion };
+    ) -> Sensitivity {
+        let mut sensitivity = before.sensitivity;
+        let Some(varied) = self.varied else { return sensitivity };
         if varied == Varied::Device && node == 0 {
-            motion.slope[0] = if link.is_some() { self.space.busy(0, stage) } else { stage };
-            motion.latency_slope = self.space.paused(0, stage);
+            sensitivity.slope[0] = if link.is_some() { self.space.busy(0, stage) } else { stage };
+            sensitivity.latency_slope = self.space.paused(0, stage);
         } else {
             let crosses = link.is_some() || before.row.is_some();
-            motion.others = motion.others.max(if crosses { self.space.busy(node, stage) } else { stage });
+            sensitivity.others =
+                sensitivity.others.max(if crosses { self.space.busy(node, stage) } else { stage });
         }
         match link {
             Some((time, reach, row)) if varied == Varied::Link(node) => {
                 let spec = &self.space.scenario.links[node];
                 let bytes = reach * spec.bits_per_second.time_for(row.bytes).0;
-                (motion.fixed[0], motion.slope[0]) = (time - bytes, bytes);
+                (sensitivity.fixed[0], sensitivity.slope[0]) = (time - bytes, bytes);
                 let lone = reach * spec.lone_time(row.bytes).0;
-                motion.latency_slope = if spec.lone.is_empty() { bytes } else { lone };
+                sensitivity.latency_slope = if spec.lone.is_empty() { bytes } else { lone };
             }
-            Some((time, ..)) => motion.others = motion.others.max(time),
+            Some((time, ..)) => sensitivity.others = sensitivity.others.max(time),
             None => (),
         }
-        motion
+        sensitivity
     }
 
-    /// Keeps a way unless one that meets it is no worse; ways that it makes useless go.
-    fn keep(&mut self, way: Way, meeting: &mut Vec<usize>) {
-        if meeting.iter().any(|&other| self.ways[other].is_no_worse(&way)) {
+    /// Keeps a label unless one that meets it is no worse; labels that it makes useless go.
+    fn keep(&mut self, label: Label, meeting: &mut Vec<usize>) {
+        if meeting.iter().any(|&other| self.labels[other].is_no_worse(&label)) {
             return;
         }
-        meeting.retain(|&other| !way.is_no_worse(&self.ways[other]));
-        meeting.push(self.ways.len());
-        self.ways.push(way);
+        meeting.retain(|&other| !label.is_no_worse(&self.labels[other]));
+        meeting.push(self.labels.len());
+        self.labels.push(label);
     }
 
-    /// Whether a way that uses `row` behind `node` lies in the part that is walked.
+    /// Whether a label that uses `row` behind `node` lies in the part that is walked.
     fn wanted_part(&self, node: usize, row: Option<usize>) -> bool {
         let Some(part) = &self.part else { return true };
         match node.cmp(&part.same.len()) {
@@ -482,12 +490,12 @@ impl<'s, 'a> Tiers<'s, 'a> {
         }
     }
 
-    /// A way in the order of the links.
+    /// A label in the order of the links.
     fn trace(&self, end: usize, wanted: &Wanted) -> Finished {
         let mut steps = Vec::new();
         let mut at = end;
-        while let Some(before) = self.ways[at].before {
-            steps.push((self.ways[at].row, self.ways[at].tried));
+        while let Some(before) = self.labels[at].before {
+            steps.push((self.labels[at].row, self.labels[at].tried));
             at = before;
         }
         steps.reverse();

@@ -11,8 +11,8 @@ use super::answers::{Answers, Block, CHUNK, Grids};
 use super::memory::Memory;
 use super::pareto::Point;
 use super::plan::{Plan, Threshold};
-use super::select::Wish;
-use super::sink::{Config, Motion, Sink, Varied};
+use super::select::Criteria;
+use super::sink::{Config, Sensitivity, Sink, Varied};
 use super::space::{CutId, EMPTY, Resume, Space};
 use super::tally::{MAX_EXITS, Setting};
 
@@ -93,9 +93,9 @@ pub(super) struct TwoNodes<'s, 'a> {
     fixed: Fixed,
     /// A row that may not be used, or nothing that may not be left uncrossed: see [`TwoNodes::without`].
     excluded: Option<Option<usize>>,
-    wish: Wish,
+    criteria: Criteria,
     /// Per path and first exit on the edge, the least first figure that a bound met on the way left possible where as much must
-    /// be right as under the wish. Its other constraints do not count, so that it stays a bound when times move.
+    /// be right as under the criteria. Its other constraints do not count, so that it stays a bound when times move.
     possible: Vec<f64>,
     /// The path and first exit on the edge that are being walked, as an index into `possible`.
     here: usize,
@@ -115,7 +115,7 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
             memory: Memory::new(space),
             fixed: Fixed::of(space),
             excluded: None,
-            wish: Wish::of(space.scenario),
+            criteria: Criteria::of(space.scenario),
             possible: vec![f64::INFINITY; space.paths.len() * space.needs.len()],
             here: 0,
             lossy: (0..space.paths.len())
@@ -150,7 +150,7 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
         self
     }
 
-    /// Shows `sink` every configuration that it does not call hopeless.
+    /// Shows `sink` every configuration that it does not prune.
     pub fn walk(&mut self, sink: &mut impl Sink) {
         let (space, grids, side) = (self.space, self.grids, self.side);
         let exact: Vec<usize> =
@@ -333,7 +333,7 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
             let steps = 1 + chunk * CHUNK..(1 + (chunk + 1) * CHUNK).min(always);
             let (interval, latency) = weigh.figures(block.last_alive[steps.end - 1]);
             self.note((interval, latency), block.right + most_right);
-            if sink.hopeless(interval, latency, block.right + most_right) {
+            if sink.is_pruned(interval, latency, block.right + most_right) {
                 continue;
             }
             for step in steps.filter(|&step| block.differs(step)) {
@@ -346,9 +346,9 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
     /// Remembers that nothing looked at here is better than this.
     fn note(&mut self, (interval, latency): (f64, f64), right: u32) {
         if let Some(possible) = self.possible.get_mut(self.here)
-            && right >= self.wish.min_right
+            && right >= self.criteria.min_right
         {
-            *possible = possible.min(self.wish.figures(interval, latency, right)[0]);
+            *possible = possible.min(self.criteria.figures(interval, latency, right)[0]);
         }
     }
 
@@ -472,26 +472,27 @@ impl Weigh<'_> {
     #[inline]
     fn one(&self, setting: Setting, last: u32, right: u32, sink: &mut impl Sink) {
         let (interval, latency) = self.figures(last);
-        if !sink.hopeless(interval, latency, right) {
+        if !sink.is_pruned(interval, latency, right) {
             let config = Config { setting, place: self.place };
-            let motion = sink.varied().map_or_else(Motion::default, |varied| self.motion(varied, last));
-            sink.take(Point { interval, latency, right, config }, motion);
+            let sensitivity =
+                sink.varied().map_or_else(Sensitivity::default, |varied| self.sensitivity(varied, last));
+            sink.take(Point { interval, latency, right, config }, sensitivity);
         }
     }
 
-    fn motion(&self, varied: Varied, last: u32) -> Motion {
+    fn sensitivity(&self, varied: Varied, last: u32) -> Sensitivity {
         let last = f64::from(last);
         let at = |stage: Affine| stage.at(last) / self.fixed.samples;
         let (device, edge, link) = (at(self.stages.device), at(self.stages.edge), at(self.stages.link));
         match varied {
             Varied::Device => {
                 let (own, edge) = (self.busy(0, device), self.busy(1, edge));
-                Motion::of_device(own, edge, link, self.fixed.contention, device * self.fixed.paused[0])
+                Sensitivity::of_device(own, edge, link, self.fixed.contention, device * self.fixed.paused[0])
             }
             Varied::Link(_) => {
                 let bytes = at(self.stages.bytes);
                 let others = self.nodes(device, edge);
-                Motion {
+                Sensitivity {
                     others,
                     fixed: [link - bytes, 0.0],
                     slope: [bytes, 0.0],

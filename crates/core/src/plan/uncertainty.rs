@@ -17,7 +17,7 @@ use super::outcomes::Outcomes;
 use super::plan::Plan;
 use super::predict::{Interval95, Prediction, in_pipeline, paused, predict_in, slowest};
 use super::scenario::Scenario;
-use super::script::{Script, Way};
+use super::script::{Passage, Script};
 use super::space::Space;
 use crate::error::Result;
 use crate::units::{Micros, Share};
@@ -80,7 +80,7 @@ fn replicate(scenario: &Scenario, prediction: &Prediction, images: &Images, rand
 /// What a plan does with each image.
 struct Images {
     /// Per image its time at each stage, what it travels besides, and what its encoding changes: right answers more or less.
-    ways: Vec<(Vec<f64>, f64, f64)>,
+    passages: Vec<(Vec<f64>, f64, f64)>,
     /// Per image that is known uncut, whether its answer is right under the plan's thresholds.
     uncut: Vec<bool>,
 }
@@ -100,8 +100,8 @@ impl Images {
             });
             leaves.is_some_and(|(_, outcomes)| outcomes.right().contains(sample))
         };
-        let way = |sample: usize| {
-            let Way { service, travel, right, .. } = script.follow(sample)?;
+        let passage = |sample: usize| {
+            let Passage { service, travel, right, .. } = script.follow(sample)?;
             let changed = f64::from(u8::from(right)) - f64::from(u8::from(uncut(&scenario.outcomes, sample)));
             Ok((service.into_iter().map(|time| time.0).collect(), travel.0, changed))
         };
@@ -109,17 +109,17 @@ impl Images {
             if scenario.uncut_outcomes.is_empty() { &scenario.outcomes } else { &scenario.uncut_outcomes };
         let samples = more.first().map_or(0, Outcomes::len);
         Ok(Self {
-            ways: (0..scenario.samples()).map(way).collect::<Result<_>>()?,
+            passages: (0..scenario.samples()).map(passage).collect::<Result<_>>()?,
             uncut: (0..samples).map(|sample| uncut(more, sample)).collect(),
         })
     }
 
     fn draw(&self, random: &mut Pcg64) -> Drawn {
-        let stages = self.ways.first().map_or(0, |(stages, ..)| stages.len());
+        let stages = self.passages.first().map_or(0, |(stages, ..)| stages.len());
         let mut drawn = Drawn { stages: vec![0.0; stages], travel: 0.0, accuracy: 0.0 };
-        let share = 1.0 / self.ways.len() as f64;
-        for _ in 0..self.ways.len() {
-            let (stages, travel, changed) = &self.ways[below(self.ways.len(), random)];
+        let share = 1.0 / self.passages.len() as f64;
+        for _ in 0..self.passages.len() {
+            let (stages, travel, changed) = &self.passages[below(self.passages.len(), random)];
             drawn.stages.iter_mut().zip(stages).for_each(|(sum, time)| *sum += time * share);
             drawn.travel += travel * share;
             drawn.accuracy += changed * share;
@@ -191,7 +191,7 @@ mod tests {
     fn more_images_tell_accuracy_better() {
         let width = |samples: usize| {
             let images = Images {
-                ways: vec![(vec![1.0], 0.0, 0.0); samples],
+                passages: vec![(vec![1.0], 0.0, 0.0); samples],
                 uncut: (0..samples).map(|at| at % 5 > 0).collect(),
             };
             let mut random = Pcg64::seed_from_u64(2);

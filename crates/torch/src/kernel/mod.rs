@@ -1,25 +1,25 @@
 //! One layer prepared for libtorch: weights on the device, in the layout that the backend runs in.
 
 mod activation;
+mod algorithm;
 mod direct;
 mod linear;
 mod onednn;
 mod prepared;
 mod tensors;
-mod way;
 mod window;
 
 use tch::{Device, TchError, Tensor};
 
+use algorithm::{Algorithm, algorithms};
 use coprof_core::model::{Layer, Shape};
 pub(super) use tensors::Layout;
 use tensors::{reshaped, with_batch};
-use way::{Way, ways};
 
-/// A layer, and the ways there are to run it in a layout.
+/// A layer, and the algorithms that it can run by in a layout.
 pub(super) struct Kernel {
     /// Never empty.
-    ways: Vec<Way>,
+    algorithms: Vec<Algorithm>,
     chosen: usize,
     /// The output's shape with the batch dimension.
     output: Vec<i64>,
@@ -28,29 +28,29 @@ pub(super) struct Kernel {
 impl Kernel {
     /// `input` is the shape of the layer's first input.
     pub fn prepare(layer: &Layer, input: &Shape, device: Device, layout: Layout) -> Result<Self, TchError> {
-        let ways = ways(layer, input, device, layout)?;
-        Ok(Self { ways, chosen: 0, output: with_batch(&layer.output) })
+        let algorithms = algorithms(layer, input, device, layout)?;
+        Ok(Self { algorithms, chosen: 0, output: with_batch(&layer.output) })
     }
 
-    /// How many ways there are to run it.
-    pub fn ways(&self) -> usize {
-        self.ways.len()
+    /// How many algorithms it can run by.
+    pub fn algorithms(&self) -> usize {
+        self.algorithms.len()
     }
 
-    /// Runs it in this way from now on.
-    pub fn choose(&mut self, way: usize) {
-        self.chosen = way.min(self.ways.len() - 1);
+    /// Runs by this algorithm from now on.
+    pub fn choose(&mut self, algorithm: usize) {
+        self.chosen = algorithm.min(self.algorithms.len() - 1);
     }
 
-    /// Forgets the ways that are not chosen.
+    /// Forgets the algorithms that are not chosen.
     pub fn settle(&mut self) {
-        self.ways.swap(0, self.chosen);
-        self.ways.truncate(1);
+        self.algorithms.swap(0, self.chosen);
+        self.algorithms.truncate(1);
         self.chosen = 0;
     }
 
     pub fn run(&self, inputs: &[&Tensor]) -> Result<Tensor, TchError> {
-        let output = self.ways[self.chosen].run(inputs)?;
+        let output = self.algorithms[self.chosen].run(inputs)?;
         if output.size() == self.output { Ok(output) } else { reshaped(&output, &self.output) }
     }
 }

@@ -12,14 +12,14 @@
 use super::super::outcomes::Outcomes;
 use super::super::plan::Plan;
 use super::super::scenario::EncodedFrontier;
-use super::super::select::Wish;
+use super::super::select::Criteria;
 use super::super::space::Space;
 use super::super::tally::Tally;
 use super::one_way::{OneWay, crossing, is_exact_input, plans};
 use crate::codec::{Coder, Element, Encoding, Quantization};
 
 pub(super) fn choose(space: &Space<'_>) -> Option<Plan> {
-    let wanted = Wish::of(space.scenario).min_right;
+    let wanted = Criteria::of(space.scenario).min_right;
     // What is right beyond the wanted number counts for nothing.
     let short = |plan: &OneWay| wanted.saturating_sub(right(space, &plan.plan));
     let all = plans(space, space.needs.len() - 1, knows);

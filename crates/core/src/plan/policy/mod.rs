@@ -1,8 +1,8 @@
-//! Rivals: other ways of choosing a plan for the same scenario, each by its own paper's rule.
+//! Baselines: other ways of choosing a plan for the same scenario, each by its own paper's rule.
 //!
 //! None of them may choose what cannot run: plans that a node may not or cannot hold are no candidates. Each knows the
 //! encodings of its own paper, and the input in its exact 8-bit form. Times are the scenario's, message overheads, codecs and
-//! exit heads included, also where a paper's own model leaves them out: a rival that is blind to them would lose to itself.
+//! exit heads included, also where a paper's own model leaves them out: a baseline that is blind to them would lose to itself.
 
 mod dads;
 mod edgent;

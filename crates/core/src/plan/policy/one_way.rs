@@ -1,4 +1,4 @@
-//! Plans under which every sample goes the same way: one exit, at which all leave. Most rivals choose among these.
+//! Plans under which every sample goes the same way: one exit, at which all leave. Most baselines choose among these.
 
 use super::super::plan::{LinkPlan, Plan, Threshold};
 use super::super::scenario::EncodedFrontier;

@@ -1,4 +1,4 @@
-//! Random scenarios of two nodes for the tests of the rivals.
+//! Random scenarios of two nodes for the tests of the baselines.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -26,7 +26,7 @@ fn outcomes(rng: &mut StdRng, samples: usize) -> Outcomes {
 /// What a random scenario may have beyond layers, exits, and every frontier as floats.
 #[derive(Clone, Copy)]
 pub(super) struct Extras {
-    /// Overheads, delays, codec and head times, as the rivals' own models do not know them.
+    /// Overheads, delays, codec and head times, as the baselines' own models do not know them.
     pub costs: bool,
     /// Memory limits, forbidden layers, measured ranges, and rows that are missing.
     pub limits: bool,

@@ -1,4 +1,4 @@
-//! Rivals that set exit thresholds, on the scenario's grid, by the exact walk over its configurations with a rule of their own
+//! Baselines that set exit thresholds, on the scenario's grid, by the exact walk over its configurations with a rule of their own
 //! for what is allowed and what is best. Where nothing is as accurate as asked, each takes the most accurate plan, of these
 //! the best by its rule.
 
@@ -6,8 +6,8 @@ use super::super::answers::Grids;
 use super::super::pareto::Point;
 use super::super::plan::Plan;
 use super::super::search::check_size;
-use super::super::select::Wish;
-use super::super::sink::{Config, Motion, Sink};
+use super::super::select::Criteria;
+use super::super::sink::{Config, Sensitivity, Sink};
 use super::super::space::Space;
 use super::super::two_nodes::TwoNodes;
 use crate::error::Result;
@@ -55,7 +55,7 @@ fn best(
     check_size(space.scenario)?;
     let grids = Grids::new(space.scenario);
     let mut walk = TwoNodes::new(space, &grids);
-    let mut kept = Least { min_right: Wish::of(space.scenario).min_right, allows, figures, kept: None };
+    let mut kept = Least { min_right: Criteria::of(space.scenario).min_right, allows, figures, kept: None };
     walk.walk(&mut kept);
     Ok(kept.kept.map(|(_, config)| walk.plan(&config)))
 }
@@ -77,11 +77,11 @@ impl<A, F: Fn(f64, f64) -> [f64; 2]> Least<A, F> {
 
 impl<A: Fn(&Config) -> bool, F: Fn(f64, f64) -> [f64; 2]> Sink for Least<A, F> {
     /// No part of the key grows with better figures, so the key of the best figures is the least in lexicographic order too.
-    fn hopeless(&self, interval: f64, latency: f64, right: u32) -> bool {
+    fn is_pruned(&self, interval: f64, latency: f64, right: u32) -> bool {
         self.kept.as_ref().is_some_and(|(kept, _)| self.key(interval, latency, right) >= *kept)
     }
 
-    fn take(&mut self, point: Point<Config>, _: Motion) {
+    fn take(&mut self, point: Point<Config>, _: Sensitivity) {
         if (self.allows)(&point.config) {
             let key = self.key(point.interval, point.latency, point.right);
             self.kept = Some((key, point.config));

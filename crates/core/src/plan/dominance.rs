@@ -13,7 +13,7 @@ const DOUBLINGS_BELOW: i64 = 6;
 const SIDE: usize = DOUBLINGS << CELLS_PER_DOUBLING_BITS;
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shadow {
+pub(super) struct DominanceIndex {
     /// `None` until the first point sets where the picture lies.
     base: Option<[i64; 2]>,
     /// One more than the highest count of right answers, by interval, then latency; 0: no point.
@@ -25,7 +25,7 @@ fn cell(figure: f64) -> i64 {
     (figure.to_bits() >> (52 - CELLS_PER_DOUBLING_BITS)) as i64
 }
 
-impl Shadow {
+impl DominanceIndex {
     /// Whether a known point is no slower, no later and no less accurate.
     #[inline]
     pub fn covers(&self, interval: f64, latency: f64, right: u32) -> bool {
@@ -76,21 +76,21 @@ mod tests {
             points in proptest::collection::vec((figure(), figure(), 0u32..5), 1..40),
             asked in (figure(), figure(), 0u32..5),
         ) {
-            let mut shadow = Shadow::default();
-            points.iter().for_each(|&(interval, latency, right)| shadow.add(interval, latency, right));
+            let mut index = DominanceIndex::default();
+            points.iter().for_each(|&(interval, latency, right)| index.add(interval, latency, right));
             let dominated = points.iter().any(|p| p.0 <= asked.0 && p.1 <= asked.1 && p.2 >= asked.2);
-            prop_assert!(!shadow.covers(asked.0, asked.1, asked.2) || dominated);
+            prop_assert!(!index.covers(asked.0, asked.1, asked.2) || dominated);
         }
 
         #[test]
         fn what_is_clearly_dominated_is_covered(
             point in (1.0..4.0f64, 1.0..4.0f64, 0u32..5), factor in 1.02..2.0f64, less in 0u32..5,
         ) {
-            let mut shadow = Shadow::default();
-            shadow.add(point.0, point.1, point.2);
+            let mut index = DominanceIndex::default();
+            index.add(point.0, point.1, point.2);
             let right = point.2.saturating_sub(less);
-            prop_assert!(shadow.covers(point.0 * factor, point.1 * factor, right));
-            prop_assert!(!shadow.covers(point.0 * factor, point.1 * factor, point.2 + 1));
+            prop_assert!(index.covers(point.0 * factor, point.1 * factor, right));
+            prop_assert!(!index.covers(point.0 * factor, point.1 * factor, point.2 + 1));
         }
     }
 }

@@ -1,15 +1,15 @@
 //! How far a link's rate or the device's speed may move before another plan is the best.
 //!
-//! The figures of every configuration are piecewise linear in the varied quantity `y` (see [`Motion`]), so the first `y` at
+//! The figures of every configuration are piecewise linear in the varied quantity `y` (see [`Sensitivity`]), so the first `y` at
 //! which the pick changes is a crossing of two lines. Going away from the present value, the best plan is lost
 //!
 //! - where it misses a constraint;
-//! - where a *rival*, better in the first figure, undercuts it by more than a tie;
+//! - where a *competitor*, better in the first figure, undercuts it by more than a tie;
 //! - or where a *challenger*, better in the figure that breaks ties, ties with the least first figure of all.
 //!
-//! A walk through all configurations keeps those that could do so within a window of `y`. Every rival or challenger that
+//! A walk through all configurations keeps those that could do so within a window of `y`. Every competitor or challenger that
 //! defeats the plan by itself shrinks the window, so that few are kept. What remains is settled along the lower envelope of
-//! the rivals' first figure.
+//! the competitors' first figure.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +19,8 @@ use super::scenario::Objective;
 use super::scenario::Scenario;
 use super::script::Script;
 use super::search::{Found, Predicted};
-use super::select::Wish;
-use super::sink::{Config, Motion, Sink, Varied};
+use super::select::Criteria;
+use super::sink::{Config, Sensitivity, Sink, Varied};
 use super::space::Space;
 use super::tiers::Tiers;
 use super::two_nodes::TwoNodes;
@@ -75,10 +75,10 @@ pub fn stays_best(scenario: &Scenario, found: &Found) -> Result<Stability> {
 
 /// The factors on a quantity's present value within which the best plan stays the best.
 fn factors(space: &Space<'_>, grids: &Grids, found: &Found, varied: Varied) -> Result<Within<f64>> {
-    let best = Course::of_plan(space, &found.best, found.best_right, varied)?;
+    let best = Curve::of_plan(space, &found.best, found.best_right, varied)?;
     let lost_before = |end: f64| -> Result<Option<f64>> {
         let scenario = scaled(space.scenario, varied, end.min(1.0));
-        let mut window = Window::new(Wish::of(space.scenario), varied, best, end);
+        let mut window = Window::new(Criteria::of(space.scenario), varied, best, end);
         walk(&Space::new(&scenario)?, grids, &found.possible, &mut window);
         Ok(window.lost())
     };
@@ -126,7 +126,7 @@ fn scaled(scenario: &Scenario, varied: Varied, y: f64) -> Scenario {
 /// A configuration's figures over `t`, which is `y` where a sweep goes upwards and `-y` where it goes downwards: it thus
 /// always goes towards greater `t`.
 #[derive(Clone, Copy, Debug)]
-struct Course {
+struct Curve {
     others: f64,
     fixed: [f64; 2],
     unvaried: f64,
@@ -135,21 +135,21 @@ struct Course {
     right: u32,
 }
 
-impl Course {
+impl Curve {
     /// Of a plan, going upwards.
     fn of_plan(space: &Space<'_>, best: &Predicted, right: u32, varied: Varied) -> Result<Self> {
         let script = Script::new(space, &best.plan)?;
         let (prediction, contention) = (&best.prediction, space.contention());
         let times: Vec<f64> = prediction.uncontended().iter().map(|time| time.0).collect();
         let greatest = |of: &[f64]| of.iter().copied().fold(0.0, f64::max);
-        let motion = match (varied, times.as_slice()) {
+        let sensitivity = match (varied, times.as_slice()) {
             (Varied::Device, &[own, ref others @ ..]) => {
                 let basis = prediction.nodes[0];
                 let alone = own / basis.busy_factor * basis.pause_factor;
                 // There is no contention among more than two.
                 let (link, edge) =
                     if let &[link, edge] = others { (link, edge) } else { (greatest(others), 0.0) };
-                Motion::of_device(own, edge, link, contention, alone)
+                Sensitivity::of_device(own, edge, link, contention, alone)
             }
             (Varied::Link(link), times) => {
                 let spec = &space.scenario.links[link];
@@ -162,16 +162,16 @@ impl Course {
                 if let &[device, _, edge] = times {
                     others[0] = device.max(edge) + device.min(edge) * contention;
                 }
-                Motion {
+                Sensitivity {
                     others: greatest(&others),
                     fixed: [own - slope, 0.0],
                     slope: [slope, 0.0],
                     latency_slope: if spec.lone.is_empty() { slope } else { lone },
                 }
             }
-            (Varied::Device, []) => Motion::default(),
+            (Varied::Device, []) => Sensitivity::default(),
         };
-        Ok(Self::new((prediction.latency_us.0, right), motion, 1.0, 1.0))
+        Ok(Self::new((prediction.latency_us.0, right), sensitivity, 1.0, 1.0))
     }
 
     /// The same for a sweep that goes this way.
@@ -180,13 +180,13 @@ impl Course {
     }
 
     /// Of a configuration with this latency at `y = at`, and so many right answers.
-    fn new((latency, right): (f64, u32), motion: Motion, at: f64, sign: f64) -> Self {
+    fn new((latency, right): (f64, u32), sensitivity: Sensitivity, at: f64, sign: f64) -> Self {
         Self {
-            others: motion.others,
-            fixed: motion.fixed,
-            unvaried: latency - motion.latency_slope,
-            slope: motion.slope.map(|slope| sign * slope / at),
-            latency_slope: sign * motion.latency_slope / at,
+            others: sensitivity.others,
+            fixed: sensitivity.fixed,
+            unvaried: latency - sensitivity.latency_slope,
+            slope: sensitivity.slope.map(|slope| sign * slope / at),
+            latency_slope: sign * sensitivity.latency_slope / at,
             right,
         }
     }
@@ -200,8 +200,8 @@ impl Course {
         self.unvaried + self.latency_slope * t
     }
 
-    fn figures(&self, wish: &Wish, t: f64) -> [f64; 3] {
-        wish.figures(self.interval(t), self.latency(t), self.right)
+    fn figures(&self, criteria: &Criteria, t: f64) -> [f64; 3] {
+        criteria.figures(self.interval(t), self.latency(t), self.right)
     }
 
     /// Where the interval may change its slope: the crossings of the lines that it is the greatest of. What is no number is none.
@@ -215,10 +215,10 @@ impl Course {
 type Span = (f64, f64);
 
 /// The parts of a span between the kinks of these, where they lie in it.
-fn parts<const N: usize>(span: Span, courses: [&Course; N]) -> impl Iterator<Item = Span> {
+fn parts<const N: usize>(span: Span, curves: [&Curve; N]) -> impl Iterator<Item = Span> {
     let mut ends = [span.1; MOST_ENDS];
     ends[0] = span.0;
-    let inside = courses.into_iter().flat_map(Course::kinks).filter(|kink| *kink > span.0 && *kink < span.1);
+    let inside = curves.into_iter().flat_map(Curve::kinks).filter(|kink| *kink > span.0 && *kink < span.1);
     let mut last = 0;
     for (end, kink) in ends[1..MOST_ENDS - 1].iter_mut().zip(inside) {
         *end = kink;
@@ -228,7 +228,7 @@ fn parts<const N: usize>(span: Span, courses: [&Course; N]) -> impl Iterator<Ite
     (0..=last).map(move |part| (ends[part], ends[part + 1])).filter(|(from, to)| from < to)
 }
 
-/// A span's ends and three kinks of each of three courses.
+/// A span's ends and three kinks of each of three curves.
 const MOST_ENDS: usize = 2 + 3 * 3;
 
 /// The part of a span where a line is not above zero, from its values at the span's ends.
@@ -255,58 +255,64 @@ fn difference(a: f64, b: f64) -> f64 {
 }
 
 /// Where, within a span in which all figures are lines, a configuration meets the constraints.
-fn feasible(wish: &Wish, z: &Course, span: Span) -> Option<Span> {
-    if z.right < wish.min_right {
+fn feasible(criteria: &Criteria, z: &Curve, span: Span) -> Option<Span> {
+    if z.right < criteria.min_right {
         return None;
     }
     let over = |figure: &dyn Fn(f64) -> f64, most: f64| (figure(span.0) - most, figure(span.1) - most);
-    let quick = not_above_zero(span, over(&|t| z.latency(t), wish.max_latency))?;
-    both(quick, not_above_zero(span, over(&|t| z.interval(t), wish.max_interval))?)
+    let quick = not_above_zero(span, over(&|t| z.latency(t), criteria.max_latency))?;
+    both(quick, not_above_zero(span, over(&|t| z.interval(t), criteria.max_interval))?)
 }
 
 /// Where a configuration, feasible, first lies below `other` in the first figure, even when its own is raised so.
-fn below(wish: &Wish, z: &Course, other: &Course, span: Span, raise: impl Fn(f64) -> f64) -> Option<f64> {
+fn below(
+    criteria: &Criteria,
+    z: &Curve,
+    other: &Curve,
+    span: Span,
+    raise: impl Fn(f64) -> f64,
+) -> Option<f64> {
     parts(span, [z, other]).find_map(|part| {
-        let gap = |t| difference(raise(z.figures(wish, t)[0]), other.figures(wish, t)[0]);
+        let gap = |t| difference(raise(z.figures(criteria, t)[0]), other.figures(criteria, t)[0]);
         let gaps = (gap(part.0), gap(part.1));
         if gaps == (0.0, 0.0) {
             return None;
         }
-        Some(both(feasible(wish, z, part)?, not_above_zero(part, gaps)?)?.0)
+        Some(both(feasible(criteria, z, part)?, not_above_zero(part, gaps)?)?.0)
     })
 }
 
 /// Where a configuration, feasible, is first preferred to `best` among ties while its first figure is at most `least`'s,
 /// raised so.
 fn preferred(
-    wish: &Wish,
-    z: &Course,
-    best: &Course,
+    criteria: &Criteria,
+    z: &Curve,
+    best: &Curve,
     span: Span,
-    (least, raise): (&Course, &dyn Fn(f64) -> f64),
+    (least, raise): (&Curve, &dyn Fn(f64) -> f64),
 ) -> Option<f64> {
     parts(span, [z, best, least]).find_map(|part| {
-        let ends = [part.0, part.1].map(|t| (z.figures(wish, t), best.figures(wish, t)));
+        let ends = [part.0, part.1].map(|t| (z.figures(criteria, t), best.figures(criteria, t)));
         let gaps = |figure: usize| {
             let [first, last] = ends.map(|(z, best)| difference(z[figure], best[figure]));
             (first, last)
         };
         let order = [gaps(1), gaps(2), gaps(0)];
         let better = not_above_zero(part, order.into_iter().find(|&gaps| gaps != (0.0, 0.0))?)?;
-        let excess = |t| z.figures(wish, t)[0] - raise(least.figures(wish, t)[0]);
+        let excess = |t| z.figures(criteria, t)[0] - raise(least.figures(criteria, t)[0]);
         let tied = not_above_zero(part, (excess(part.0), excess(part.1)))?;
-        Some(both(both(feasible(wish, z, part)?, better)?, tied)?.0)
+        Some(both(both(feasible(criteria, z, part)?, better)?, tied)?.0)
     })
 }
 
 /// What can take the best plan's place within a window.
 struct Window {
-    wish: Wish,
+    criteria: Criteria,
     varied: Varied,
     /// The `y` at which configurations are weighed: where all figures are at their least.
     at: f64,
     sign: f64,
-    best: Course,
+    best: Curve,
     start: f64,
     /// The plan is lost here at the latest.
     end: f64,
@@ -314,15 +320,15 @@ struct Window {
     closed: bool,
     /// The plan's figures where they are worst.
     worst: [f64; 3],
-    rivals: Vec<Course>,
-    challengers: Vec<Course>,
+    competitors: Vec<Curve>,
+    challengers: Vec<Curve>,
 }
 
 impl Window {
-    fn new(wish: Wish, varied: Varied, best: Course, end: f64) -> Self {
+    fn new(criteria: Criteria, varied: Varied, best: Curve, end: f64) -> Self {
         let sign = if end > 1.0 { 1.0 } else { -1.0 };
         let mut window = Self {
-            wish,
+            criteria,
             varied,
             at: end.min(1.0),
             sign,
@@ -331,7 +337,7 @@ impl Window {
             end: sign * end,
             closed: false,
             worst: [0.0; 3],
-            rivals: Vec::new(),
+            competitors: Vec::new(),
             challengers: Vec::new(),
         };
         window.shrink(sign * end, false);
@@ -346,12 +352,12 @@ impl Window {
     fn shrink(&mut self, end: f64, closed: bool) {
         (self.end, self.closed) = (end, closed);
         let worst = if self.sign > 0.0 { end } else { self.start };
-        self.worst = self.best.figures(&self.wish, worst);
+        self.worst = self.best.figures(&self.criteria, worst);
     }
 
     /// Ends the window where the plan misses a constraint.
     fn meet_constraints(&mut self) {
-        let until = |part: Span| feasible(&self.wish, &self.best, part).map_or(part.0, |met| met.1);
+        let until = |part: Span| feasible(&self.criteria, &self.best, part).map_or(part.0, |met| met.1);
         let missed = parts(self.span(), [&self.best])
             .find_map(|part| Some(until(part)).filter(|&until| until < part.1));
         if let Some(end) = missed {
@@ -359,25 +365,26 @@ impl Window {
         }
     }
 
-    /// Where a rival, feasible, is first better than the plan by more than a tie.
-    fn undercut(&self, z: &Course) -> Option<f64> {
-        below(&self.wish, z, &self.best, self.span(), |first| self.wish.tied_with(first))
+    /// Where a competitor, feasible, is first better than the plan by more than a tie.
+    fn undercut(&self, z: &Curve) -> Option<f64> {
+        below(&self.criteria, z, &self.best, self.span(), |first| self.criteria.tied_with(first))
     }
 
     /// Where a challenger, feasible, is first preferred among ties with `least`.
-    fn preferred(&self, z: &Course, least: &Course, span: Span) -> Option<f64> {
-        preferred(&self.wish, z, &self.best, span, (least, &|first| self.wish.tied_with(first)))
+    fn preferred(&self, z: &Curve, least: &Curve, span: Span) -> Option<f64> {
+        preferred(&self.criteria, z, &self.best, span, (least, &|first| self.criteria.tied_with(first)))
     }
 
     /// Keeps a configuration if it may matter, and ends the window where it defeats the plan by itself.
-    fn weigh(&mut self, z: Course) {
-        let rival = below(&self.wish, &z, &self.best, self.span(), |first| first).is_some();
+    fn weigh(&mut self, z: Curve) {
+        let competitor = below(&self.criteria, &z, &self.best, self.span(), |first| first).is_some();
         let challenger = self.preferred(&z, &self.best, self.span()).is_some();
-        let undercut = if rival { self.undercut(&z) } else { None };
-        let dominates = || preferred(&self.wish, &z, &self.best, self.span(), (&self.best, &|first| first));
+        let undercut = if competitor { self.undercut(&z) } else { None };
+        let dominates =
+            || preferred(&self.criteria, &z, &self.best, self.span(), (&self.best, &|first| first));
         let defeat = [undercut, if challenger { dominates() } else { None }];
-        if rival {
-            self.rivals.push(z);
+        if competitor {
+            self.competitors.push(z);
         }
         if challenger {
             self.challengers.push(z);
@@ -389,13 +396,13 @@ impl Window {
 
     /// The `y` at which the plan is first lost.
     fn lost(mut self) -> Option<f64> {
-        let (span, wish, best) = (self.span(), self.wish, self.best);
-        self.rivals.retain(|z| below(&wish, z, &best, span, |first| first).is_some());
+        let (span, criteria, best) = (self.span(), self.criteria, self.best);
+        self.competitors.retain(|z| below(&criteria, z, &best, span, |first| first).is_some());
         let challengers = std::mem::take(&mut self.challengers);
-        let challengers: Vec<Course> =
+        let challengers: Vec<Curve> =
             challengers.into_iter().filter(|z| self.preferred(z, &best, span).is_some()).collect();
-        self.rivals.push(best);
-        let lost = Envelope { wish, courses: &self.rivals, span }.find_map(|(least, part)| {
+        self.competitors.push(best);
+        let lost = Envelope { criteria, curves: &self.competitors, span }.find_map(|(least, part)| {
             challengers.iter().filter_map(|z| self.preferred(z, least, part)).min_by(f64::total_cmp)
         });
         lost.or(self.closed.then_some(self.end)).map(|t| t * self.sign)
@@ -403,24 +410,24 @@ impl Window {
 }
 
 impl Sink for Window {
-    fn hopeless(&self, interval: f64, latency: f64, right: u32) -> bool {
+    fn is_pruned(&self, interval: f64, latency: f64, right: u32) -> bool {
         // What is no better than the plan at its worst, in either of the first two figures, cannot matter; of equals the
         // third might.
-        let figures = self.wish.figures(interval, latency, right);
+        let figures = self.criteria.figures(interval, latency, right);
         let close = |figure: f64| figure + ROUNDING * figure.abs();
-        !self.wish.is_met(interval, latency, right)
-            || figures[0] > self.wish.tied_with(self.worst[0])
+        !self.criteria.is_met(interval, latency, right)
+            || figures[0] > self.criteria.tied_with(self.worst[0])
             || (figures[0] >= self.worst[0] && figures[1] > close(self.worst[1]))
     }
 
     fn is_too_late(&self, first: f64) -> bool {
         // Where one of its parts takes `at` times its time, a sum or a maximum of times takes as much at least.
-        let first = if self.wish.objective == Objective::Accuracy { first } else { first * self.at };
-        first - ROUNDING * first.abs() > self.wish.tied_with(self.worst[0])
+        let first = if self.criteria.objective == Objective::Accuracy { first } else { first * self.at };
+        first - ROUNDING * first.abs() > self.criteria.tied_with(self.worst[0])
     }
 
-    fn take(&mut self, point: Point<Config>, motion: Motion) {
-        self.weigh(Course::new((point.latency, point.right), motion, self.at, self.sign));
+    fn take(&mut self, point: Point<Config>, sensitivity: Sensitivity) {
+        self.weigh(Curve::new((point.latency, point.right), sensitivity, self.at, self.sign));
     }
 
     fn varied(&self) -> Option<Varied> {
@@ -430,34 +437,34 @@ impl Sink for Window {
 
 /// The lower envelope of the first figure over a span: the configuration that has the least one, part by part.
 struct Envelope<'c> {
-    wish: Wish,
-    courses: &'c [Course],
+    criteria: Criteria,
+    curves: &'c [Curve],
     /// What is left of the span.
     span: Span,
 }
 
 impl<'c> Envelope<'c> {
     /// The least just behind the start of the span.
-    fn least(&self) -> Option<&'c Course> {
+    fn least(&self) -> Option<&'c Curve> {
         let (from, to) = self.span;
-        let lasts = |z: &&Course| {
+        let lasts = |z: &&Curve| {
             let ahead = parts(self.span, [z]).next();
-            ahead.and_then(|part| feasible(&self.wish, z, part)).is_some_and(|met| met.0 <= from)
+            ahead.and_then(|part| feasible(&self.criteria, z, part)).is_some_and(|met| met.0 <= from)
         };
-        let value = |z: &Course, t: f64| z.figures(&self.wish, t)[0];
-        let order = |a: &&'c Course, b: &&'c Course| {
+        let value = |z: &Curve, t: f64| z.figures(&self.criteria, t)[0];
+        let order = |a: &&'c Curve, b: &&'c Curve| {
             // Of equals the one that falls behind last: neither has a kink before `near`.
             let kinks = [a, b].into_iter().flat_map(|z| z.kinks()).filter(|&kink| kink > from);
             let near = kinks.fold(to, f64::min);
             let gap = difference(value(a, from), value(b, from));
             gap.total_cmp(&0.0).then_with(|| value(a, near).total_cmp(&value(b, near)))
         };
-        self.courses.iter().filter(lasts).min_by(order)
+        self.curves.iter().filter(lasts).min_by(order)
     }
 }
 
 impl<'c> Iterator for Envelope<'c> {
-    type Item = (&'c Course, Span);
+    type Item = (&'c Curve, Span);
 
     fn next(&mut self) -> Option<Self::Item> {
         let (from, to) = self.span;
@@ -466,11 +473,11 @@ impl<'c> Iterator for Envelope<'c> {
         }
         let least = self.least()?;
         let met = parts(self.span, [least])
-            .map(|part| (feasible(&self.wish, least, part).map_or(part.0, |met| met.1), part.1))
+            .map(|part| (feasible(&self.criteria, least, part).map_or(part.0, |met| met.1), part.1))
             .find_map(|(until, end)| (until < end).then_some(until))
             .unwrap_or(to);
-        let passed = |z: &Course| below(&self.wish, z, least, self.span, |first| first);
-        let end = self.courses.iter().filter_map(passed).fold(met, f64::min);
+        let passed = |z: &Curve| below(&self.criteria, z, least, self.span, |first| first);
+        let end = self.curves.iter().filter_map(passed).fold(met, f64::min);
         // Rounding must not keep it from going on.
         let end = end.max(from + ROUNDING * from.abs()).min(to);
         self.span.0 = end;
@@ -513,7 +520,7 @@ mod tests {
     fn gap(scenario: &Scenario, a: &Prediction, b: &Prediction) -> Option<(usize, f64)> {
         let right = Tally::of(scenario);
         let figures = |p: &Prediction| {
-            Wish::of(scenario).figures(p.interval_us.0, p.latency_us.0, right.parts_in(p.accuracy))
+            Criteria::of(scenario).figures(p.interval_us.0, p.latency_us.0, right.parts_in(p.accuracy))
         };
         let (a, b) = (figures(a), figures(b));
         [1, 2, 0].into_iter().enumerate().find_map(|(place, figure)| {
@@ -523,10 +530,10 @@ mod tests {
 
     /// Whether one plan's first figure lies above the other's by just the width of a tie, so that rounding decides.
     fn just_tied(scenario: &Scenario, a: &Prediction, b: &Prediction) -> bool {
-        let wish = Wish::of(scenario);
-        let first = |p: &Prediction| wish.figures(p.interval_us.0, p.latency_us.0, 0)[0];
+        let criteria = Criteria::of(scenario);
+        let first = |p: &Prediction| criteria.figures(p.interval_us.0, p.latency_us.0, 0)[0];
         let (a, b) = (first(a), first(b));
-        a != b && equal(wish.tied_with(a.min(b)), a.max(b))
+        a != b && equal(criteria.tied_with(a.min(b)), a.max(b))
     }
 
     /// Looks at shares of the way through the range, at both of its ends, and just beyond them.
