@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::group_items;
 use super::sources::{CRATES, Source, sources};
 
 /// A crate and a module in it, which is one file.
@@ -93,7 +94,6 @@ impl<'s> Tree<'s> {
 /// What the `use` items of a file name, each with whether the file passes it on.
 fn uses(code: &str) -> Vec<(bool, Vec<String>)> {
     let items = code.split(';').filter_map(|item| {
-        let item = item.rsplit('\n').find(|line| line.trim_start().contains("use ")).map(|_| item)?;
         let at = item.rfind("use ")?;
         let before = item[..at].rsplit('\n').next()?.trim();
         let is_use = before.is_empty() || before == "pub" || before.starts_with("pub(");
@@ -115,22 +115,7 @@ fn segments(path: &str) -> Vec<String> {
 fn expanded(tree: &str) -> Vec<String> {
     let tree = tree.trim();
     let Some((before, group)) = tree.split_once('{') else { return vec![tree.to_owned()] };
-    let group = group.rsplit_once('}').map_or(group, |(group, _)| group);
-    let (mut depth, mut start, mut items) = (0, 0, Vec::new());
-    for (at, c) in group.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            ',' if depth == 0 => {
-                items.push(&group[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    items.push(&group[start..]);
-    items.retain(|item| !item.trim().is_empty());
-    items.into_iter().flat_map(|item| expanded(&format!("{before}{}", item.trim()))).collect()
+    group_items(group).into_iter().flat_map(|item| expanded(&format!("{before}{}", item.trim()))).collect()
 }
 
 /// Paths of our own that stand in the code itself.

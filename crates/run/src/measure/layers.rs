@@ -299,15 +299,13 @@ mod tests {
         assert_eq!(profile(by_count, &|| false).unwrap().whole.raw().len(), 12);
     }
 
-    /// A backend whose thread loses its core for 5 ms in every so many calls.
-    struct Crowded {
+    /// A backend that does something of its own before it runs layers.
+    struct Around<F> {
         inner: FakeBackend<ManualClock>,
-        clock: ManualClock,
-        calls: usize,
-        every: usize,
+        before: F,
     }
 
-    impl Backend for Crowded {
+    impl<F: FnMut(&[LayerId]) + Send> Backend for Around<F> {
         fn graph(&self) -> &std::sync::Arc<Graph> {
             self.inner.graph()
         }
@@ -318,10 +316,7 @@ mod tests {
             self.inner.put(tensor, values)
         }
         fn run(&mut self, layers: &[LayerId]) -> Result<()> {
-            self.calls += 1;
-            if self.calls.is_multiple_of(self.every) {
-                self.clock.advance_away(Duration::from_millis(5));
-            }
+            (self.before)(layers);
             self.inner.run(layers)
         }
         fn get(&mut self, tensor: Source, into: &mut Vec<f32>) -> Result<()> {
@@ -329,15 +324,24 @@ mod tests {
         }
     }
 
-    fn crowded(every: usize) -> LayerProfile {
-        let clock = ManualClock::default();
+    fn profile_around(clock: &ManualClock, before: impl FnMut(&[LayerId]) + Send) -> LayerProfile {
         let inner = FakeBackend::new(chain(), MICROS.map(Duration::from_micros).to_vec(), clock.clone());
-        let mut backend = Crowded { inner, clock: clock.clone(), calls: 0, every };
         let budget = Budget { min_runs: 10, min_time: Duration::ZERO, max_runs: 100 };
         let input = vec![1.0; 192];
         let mut ignore = |_| ();
         let mut watch = Watch::new(&mut ignore, &|| false);
-        profile_layers(&mut backend, &clock, &[&input], budget, &mut watch).unwrap()
+        profile_layers(&mut Around { inner, before }, clock, &[&input], budget, &mut watch).unwrap()
+    }
+
+    /// The thread loses its core for 5 ms in every so many calls.
+    fn crowded(every: usize) -> LayerProfile {
+        let (clock, mut calls) = (ManualClock::default(), 0_usize);
+        profile_around(&clock, |_| {
+            calls += 1;
+            if calls.is_multiple_of(every) {
+                clock.advance_away(Duration::from_millis(5));
+            }
+        })
     }
 
     #[test]
@@ -356,49 +360,19 @@ mod tests {
         assert_eq!(profile.attempts, ATTEMPTS);
     }
 
-    /// A backend in which the first layer takes 60 µs longer after others.
-    struct Cold {
-        inner: FakeBackend<ManualClock>,
-        clock: ManualClock,
-        last: LayerId,
-    }
-
-    impl Backend for Cold {
-        fn graph(&self) -> &std::sync::Arc<Graph> {
-            self.inner.graph()
-        }
-        fn clear(&mut self) {
-            self.inner.clear();
-        }
-        fn put(&mut self, tensor: Source, values: &[f32]) -> Result<()> {
-            self.clock.advance(Duration::from_micros(20));
-            self.inner.put(tensor, values)
-        }
-        fn run(&mut self, layers: &[LayerId]) -> Result<()> {
-            if layers.first() == Some(&LayerId(0)) && self.last != LayerId(0) {
-                self.clock.advance(Duration::from_micros(60));
-            }
-            self.last = *layers.last().unwrap_or(&self.last);
-            self.inner.run(layers)
-        }
-        fn get(&mut self, tensor: Source, into: &mut Vec<f32>) -> Result<()> {
-            self.inner.get(tensor, into)
-        }
-    }
-
     #[test]
     fn the_first_layer_is_timed_after_others_and_alone() {
-        let clock = ManualClock::default();
-        let inner = FakeBackend::new(chain(), MICROS.map(Duration::from_micros).to_vec(), clock.clone());
-        let mut backend = Cold { inner, clock: clock.clone(), last: LayerId(1) };
-        let budget = Budget { min_runs: 10, min_time: Duration::ZERO, max_runs: 100 };
-        let input = vec![1.0; 192];
-        let mut ignore = |_| ();
-        let mut watch = Watch::new(&mut ignore, &|| false);
-        let profile = profile_layers(&mut backend, &clock, &[&input], budget, &mut watch).unwrap();
+        let (clock, mut last) = (ManualClock::default(), None);
+        // It takes 60 µs longer after others.
+        let profile = profile_around(&clock, |layers| {
+            if layers.first() == Some(&LayerId(0)) && last != Some(LayerId(0)) {
+                clock.advance(Duration::from_micros(60));
+            }
+            last = layers.last().copied();
+        });
         assert_eq!(profile.layers[0].median(), Micros(160.0));
-        assert_eq!(profile.input_and_first.as_ref().map(Samples::median), Some(Micros(120.0)));
-        assert!((profile.first_alone(&chain()) - 120.0 / 180.0).abs() < 1e-9);
+        assert_eq!(profile.input_and_first.as_ref().map(Samples::median), Some(Micros(100.0)));
+        assert!((profile.first_alone(&chain()) - 100.0 / 160.0).abs() < 1e-9);
         let unknown = LayerProfile { input_and_first: None, ..profile };
         assert_eq!(unknown.first_alone(&chain()), 1.0);
     }

@@ -189,7 +189,7 @@ mod tests {
     use crate::units::Micros;
 
     #[test]
-    fn arbaselines_read_as_they_are_written() {
+    fn arrivals_read_as_they_are_written() {
         for (text, arrival) in [
             ("closed:4", Arrival::Closed { in_flight: 4 }),
             ("rate:30", Arrival::Open { spacing: Spacing::Periodic, rate_per_s: 30.0 }),
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn arbaselines_share_the_measured_tasks() {
+    fn arrivals_share_the_measured_tasks() {
         let class = |samples: usize| Class { samples, service_us: vec![Micros(1.0)], delay_us: Micros::ZERO };
         let workload = Workload::new(vec!["device".into()], vec![class(3), class(4)]).unwrap();
         let order = |arrival: &str, seed: u64| -> Vec<usize> {
