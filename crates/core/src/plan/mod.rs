@@ -8,6 +8,7 @@ mod complete;
 mod dominance;
 mod layers;
 mod leaders;
+mod link;
 mod marginal;
 mod memory;
 mod outcomes;
@@ -35,14 +36,15 @@ mod uncertainty;
 
 pub use layers::TrunkLayer;
 pub use leaders::{Decided, UnderLoad, decide, under_load};
+pub use link::{Link, LoneMessage};
 pub use outcomes::{Outcomes, SampleSet};
 pub use plan::{ExitPlan, LinkPlan, NodePlan, Plan, Threshold};
 pub use policy::Policy;
 pub use predict::{Interval95, NodeBasis, Prediction, Stage, predict, workload};
 pub use route::{Crossing, NodeRoute, Route, Step};
 pub use scenario::{
-    AccuracyBasis, Constraints, EncodedFrontier, ExitSite, Link, LoneMessage, LossyOutcomes, Marginal,
-    MarginalStep, ModelId, Node, Objective, Range, SCHEMA, Scenario, in_flight, threshold_steps,
+    AccuracyBasis, Constraints, EncodedFrontier, ExitSite, LossyOutcomes, Marginal, MarginalStep, ModelId,
+    Node, Objective, Range, SCHEMA, Scenario, in_flight, threshold_steps,
 };
 pub use script::{Stretch, stretches};
 pub use search::{Found, FrontPlan, Predicted, search};

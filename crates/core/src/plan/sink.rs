@@ -24,6 +24,15 @@ pub(super) struct Sensitivity {
 }
 
 impl Sensitivity {
+    /// Whether no figure that is no worse for `y` of 1 becomes worse than with `other` as `y` grows.
+    pub fn is_no_worse(&self, other: &Self) -> bool {
+        let all = |mine: &[f64], theirs: &[f64]| mine.iter().zip(theirs).all(|(a, b)| a <= b);
+        self.others <= other.others
+            && all(&self.fixed, &other.fixed)
+            && all(&self.slope, &other.slope)
+            && self.latency_slope <= other.latency_slope
+    }
+
     /// The device's times, `own`, are varied beside `others` and an edge with which there is this contention.
     pub fn of_device(own: f64, edge: f64, others: f64, contention: f64, latency_slope: f64) -> Self {
         if contention == 0.0 {

@@ -61,10 +61,7 @@ impl Label {
             && self.latency <= other.latency
             && self.reading <= other.reading
             && self.message <= other.message
-            && self.sensitivity.others <= other.sensitivity.others
-            && self.sensitivity.fixed <= other.sensitivity.fixed
-            && self.sensitivity.slope <= other.sensitivity.slope
-            && self.sensitivity.latency_slope <= other.sensitivity.latency_slope
+            && self.sensitivity.is_no_worse(&other.sensitivity)
     }
 }
 
