@@ -58,7 +58,7 @@ impl Context {
         self.observer.progress(what)
     }
 
-    /// Says whether the study is to stop.
+    /// What says whether the study is to stop, for long work.
     pub fn stop(&self) -> &(dyn Fn() -> bool + Send + Sync) {
         &*self.is_stopped
     }
@@ -68,9 +68,14 @@ impl Context {
         Arc::clone(&self.flag)
     }
 
+    /// Whether the study is to stop.
+    pub fn is_stopped(&self) -> bool {
+        self.flag.load(Ordering::Relaxed)
+    }
+
     /// An error where the study is to stop.
     pub fn check(&self) -> Result<()> {
-        if (self.is_stopped)() { Err(Error::interrupted()) } else { Ok(()) }
+        if self.is_stopped() { Err(Error::interrupted()) } else { Ok(()) }
     }
 
     /// Where results are kept.

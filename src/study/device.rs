@@ -43,19 +43,19 @@ pub struct Device {
 
 impl Device {
     /// The machine as a device: pinned to the first core when it runs on one thread.
-    pub fn new(args: &NodeOptions) -> Result<Self> {
-        Self::pinned(args, cores().first())
+    pub fn new(options: &NodeOptions) -> Result<Self> {
+        Self::pinned(options, cores().first())
     }
 
     /// The machine as an edge: pinned to the last core, so that a device on the same machine keeps its own.
-    pub fn as_edge(args: &NodeOptions) -> Result<Self> {
-        Self::pinned(args, cores().last())
+    pub fn as_edge(options: &NodeOptions) -> Result<Self> {
+        Self::pinned(options, cores().last())
     }
 
-    fn pinned(args: &NodeOptions, core: Option<&usize>) -> Result<Self> {
-        let threads = usize::from(args.threads);
+    fn pinned(options: &NodeOptions, core: Option<&usize>) -> Result<Self> {
+        let threads = usize::from(options.threads);
         let allowed = cores();
-        if let Some(asked) = args.core.filter(|asked| !allowed.contains(asked)) {
+        if let Some(asked) = options.core.filter(|asked| !allowed.contains(asked)) {
             let allowed: Vec<String> = allowed.iter().map(usize::to_string).collect();
             let allowed = allowed.join(", ");
             return Err(Error::usage(format!("--core {asked}: coprof may run on these cores: {allowed}")));
@@ -66,12 +66,12 @@ impl Device {
                  at most {most} were expected"
             )));
         }
-        let core = args.core.or(core.copied().filter(|_| threads == 1));
+        let core = options.core.or(core.copied().filter(|_| threads == 1));
         Ok(Self {
             facts: HostFacts::gather(threads, &core.into_iter().collect::<Vec<_>>()),
             threads,
             core,
-            torch: args.device,
+            torch: options.device,
         })
     }
 

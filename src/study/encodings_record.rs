@@ -62,7 +62,7 @@ pub struct Measuring<'a> {
     pub counted: &'a Images,
     /// The fingerprint of the data.
     pub data: String,
-    /// Who is told.
+    /// Messages, the stop flag and the folder of results.
     pub context: &'a Context,
 }
 
@@ -174,7 +174,7 @@ impl Making<'_> {
     fn work(&self, core: &Device, queue: &Queue) -> Result<()> {
         core.on_thread(|thread| {
             let (mut backend, mut ladder) = (core.load(&self.model.graph, thread)?, self.ladder()?);
-            let stop = || (self.context.stop())() || queue.failed.load(Ordering::Relaxed);
+            let stop = || self.context.is_stopped() || queue.failed.load(Ordering::Relaxed);
             while let Some(part) = queue.take() {
                 let (samples, mut told) = (self.samples(part), 0);
                 let mut progress = |share: f64| {

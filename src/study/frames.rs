@@ -103,13 +103,13 @@ impl Frames {
             return Ok(());
         }
         let exits: Option<Vec<ExitId>> = plan.exits.iter().map(|exit| graph.find_exit(&exit.name)).collect();
-        let shares: Vec<f64> = predicted.exit_shares.iter().map(|share| share.0).collect();
+        let shares = &predicted.exit_shares;
         let Some(exits) = exits.filter(|exits| exits.len() == shares.len()) else {
             return Err(Error::failed(
                 "the plan's prediction does not tell how often tasks leave at each of its exits; make it anew with `coprof optimize`",
             ));
         };
-        let kinds = mixed(&shares, self.len(), SEED);
+        let kinds = mixed(shares, self.len(), SEED);
         self.forced = Some(kinds.into_iter().map(|kind| exits[kind]).collect());
         Ok(())
     }

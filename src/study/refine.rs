@@ -18,7 +18,7 @@ pub struct Nodes<'a> {
     pub device: &'a Device,
     /// The way to the edge.
     pub route: &'a Route,
-    /// Who is told.
+    /// Messages, the stop flag and the folder of results.
     pub context: &'a Context,
 }
 

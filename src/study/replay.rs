@@ -54,7 +54,7 @@ pub struct Stage<'a> {
     pub records_of_other_images: Option<bool>,
     /// How many run with the pipeline full.
     pub tasks: usize,
-    /// Who is told.
+    /// Messages, the stop flag and the folder of results.
     pub context: &'a Context,
 }
 

@@ -18,7 +18,6 @@ use super::refine::{Nodes, refine};
 use super::saved::{say_outdated, say_picked_up};
 use super::scenario::{Circumstances, Measured, ScenarioDocument};
 use crate::report::{Emulation, EncodingsDocument, LayersDocument, LinkDocument};
-use crate::runtime;
 use coprof_core::codec::Encoding;
 use coprof_core::error::Result;
 use coprof_core::plan::Constraints;
@@ -38,7 +37,6 @@ pub fn measure_scenario(
     criteria: &Criteria,
     plans: usize,
 ) -> Result<Case> {
-    runtime::check()?;
     let &Nodes { model, device, route, context } = nodes;
     let weighed = evidence.weighed();
     let link = link::saved_or_measured(route, device, emulation, context)?;

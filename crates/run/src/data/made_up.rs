@@ -1,6 +1,7 @@
 //! Made-up pictures, for machines without a data set: seeded, and the same on every machine.
 
 use super::images::Images;
+use coprof_core::units::Share;
 
 /// The lattice sizes of the octaves from coarse to fine, and how far each swings. The swing falls with the size, as
 /// the amplitudes in natural pictures fall with frequency; the last ones stand for texture and sensor noise. Chosen so that
@@ -86,14 +87,13 @@ impl SplitMix64 {
 /// Within so many of them one after another, the order is random.
 const MIXED: usize = 50;
 
-/// For each of `count` frames one of the kinds, each kind as often as `shares` says of any stretch of them, to within one or two
-/// and what the order changes: it is random among neighbours, as tasks come. What a few thousand frames drawn one by one
-/// happen to be would move a mean by some percent.
-pub fn mixed(shares: &[f64], count: usize, seed: u64) -> Vec<usize> {
+/// The kind of each of `count` frames: any stretch of them holds each kind as often as `shares` says, to within one or two, in an
+/// order that is random among neighbours. Were each drawn by itself, a few hundred would be another mix by some percent.
+pub fn mixed(shares: &[Share], count: usize, seed: u64) -> Vec<usize> {
     let mut given = vec![0.0; shares.len()];
     let mut kinds: Vec<usize> = Vec::with_capacity(count);
     for frames in 1..=count {
-        let lacks = |kind: usize| shares[kind] * frames as f64 - given[kind];
+        let lacks = |kind: usize| shares[kind].0 * frames as f64 - given[kind];
         let Some(kind) = (0..shares.len()).max_by(|&a, &b| lacks(a).total_cmp(&lacks(b))) else { break };
         given[kind] += 1.0;
         kinds.push(kind);
@@ -113,19 +113,19 @@ mod tests {
 
     #[test]
     fn kinds_come_as_often_as_they_should_in_every_stretch_and_in_no_order() {
-        let shares = [0.37, 0.0, 0.21, 0.42];
+        let shares = [0.37, 0.0, 0.21, 0.42].map(Share);
         let kinds = mixed(&shares, 1000, 7);
         for start in [0, 300, 650] {
             for (kind, share) in shares.into_iter().enumerate() {
                 let found = kinds[start..start + 200].iter().filter(|&&other| other == kind).count();
-                assert!((found as f64 - 200.0 * share).abs() <= 2.0, "{found} of {kind} from {start}");
+                assert!((found as f64 - 200.0 * share.0).abs() <= 2.0, "{found} of {kind} from {start}");
             }
         }
         // Sorted by kind, or in turns, few or nearly all would differ from the one before.
         let changes = kinds.windows(2).filter(|pair| pair[0] != pair[1]).count();
         assert!((550..750).contains(&changes), "{changes}");
         assert_eq!(kinds, mixed(&shares, 1000, 7));
-        assert_eq!((mixed(&[], 5, 7), mixed(&[1.0], 3, 7)), (vec![], vec![0; 3]));
+        assert_eq!((mixed(&[], 5, 7), mixed(&[Share(1.0)], 3, 7)), (vec![], vec![0; 3]));
     }
 
     #[test]
