@@ -47,7 +47,7 @@ pub use scenario::{
     Node, Objective, Range, SCHEMA, Scenario, in_flight, threshold_steps,
 };
 pub use script::{Stretch, stretches};
-pub use search::{Found, FrontPlan, Predicted, search};
+pub use search::{Found, FrontPlan, Predicted, most_threshold_steps, search};
 pub use sensitivity::{Stability, Within, stays_best};
 pub use simulate::{
     Arrival, Class, Latencies, Simulated, Spacing, StageLoad, Workload, highest_rate_with_p99_below,

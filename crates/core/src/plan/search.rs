@@ -189,6 +189,13 @@ const MOST_OUTER_SETTINGS: f64 = 1e4;
 /// With more than two nodes, more cuts than this would make too many pairs.
 const MOST_CUTS_OF_TIERS: usize = 4000;
 
+/// The most steps of a threshold grid with which a scenario of so many exits is searched.
+pub fn most_threshold_steps(exits: usize) -> usize {
+    let outer = exits.saturating_sub(3).max(1);
+    // Roots of round numbers come out a little below them.
+    (MOST_OUTER_SETTINGS.powf(1.0 / outer as f64) + 1e-9) as usize - 1
+}
+
 pub(super) fn check_size(scenario: &Scenario) -> Result<()> {
     if scenario.exits.len() > MAX_EXITS {
         return Err(Error::failed(format!(
@@ -196,15 +203,13 @@ pub(super) fn check_size(scenario: &Scenario) -> Result<()> {
             scenario.exits.len()
         )));
     }
-    let outer = scenario.exits.len().saturating_sub(3) as i32;
-    let settings = (scenario.threshold_steps as f64 + 1.0).powi(outer);
-    if settings > MOST_OUTER_SETTINGS {
+    let most_steps = most_threshold_steps(scenario.exits.len());
+    if scenario.threshold_steps > most_steps {
         return Err(Error::failed(format!(
-            "{} exits with {} threshold_steps make too many settings to search whole; lower threshold_steps to {} or leave \
-             exits out",
+            "{} exits with {} threshold_steps make too many settings to search whole; lower threshold_steps to {most_steps} or \
+             leave exits out",
             scenario.exits.len(),
             scenario.threshold_steps,
-            MOST_OUTER_SETTINGS.powf(1.0 / f64::from(outer)) as usize - 1
         )));
     }
     let most = 1 << COUNT_BITS;
