@@ -50,7 +50,7 @@ fn show(model: &Model, device: &Device, output: Output) -> Result<()> {
     let graph = &*model.graph;
     let (facts, cuts) = facts(model);
     let whole = graph.trunk().len();
-    let cuts = cuts.iter().filter(|cut| cut.layers().len() < whole);
+    let cuts = cuts.iter().filter(|cut| cut.len() < whole);
     let document = ModelDocument {
         envelope: device.envelope("model", Some(graph), &Emulation::NONE),
         facts,

@@ -139,7 +139,7 @@ pub fn model_view(graph: &Graph, document: &ModelDocument) -> String {
     let (rails, along) = (rails(graph), Cut::along_trunk(graph));
     let mut after = along.iter();
     let mut next_cut =
-        || after.next().filter(|cut| cut.layers().len() + 1 < along.len()).map_or_else(String::new, crossing);
+        || after.next().filter(|cut| cut.len() + 1 < along.len()).map_or_else(String::new, crossing);
     let mut rows = vec![[
         rails[0].clone(),
         "input".into(),

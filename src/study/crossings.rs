@@ -25,12 +25,12 @@ pub struct Crossings {
 pub fn crossings(graph: &Graph, offered: &[Encoding]) -> Crossings {
     let whole = graph.trunk().len();
     let (mut cuts, all_cuts) = Cut::all(graph, MOST_CUTS);
-    cuts.retain(|cut| cut.layers().len() < whole);
+    cuts.retain(|cut| cut.len() < whole);
     let mut narrowest = Narrowest::default();
     let with_encodings = |cut: Cut| {
         let frontier = cut.frontier(graph, &[]);
         let is_narrow = narrowest.add(graph, &cut) || frontier.len() == 1;
-        let mut encodings = match (cut.layers().is_empty(), is_narrow) {
+        let mut encodings = match (cut.is_empty(), is_narrow) {
             (true, _) => Encoding::for_input(),
             (_, true) => Encoding::for_features(),
             (_, false) => Encoding::for_wide_frontiers(),
@@ -55,7 +55,7 @@ impl Narrowest {
         let inside = cut.tips(graph).into_iter().filter_map(|tip| self.0.get(&cut.without(tip)));
         let before = inside.copied().min().unwrap_or(u64::MAX);
         // The input is no feature: it crosses in forms of its own.
-        if !cut.layers().is_empty() {
+        if !cut.is_empty() {
             self.0.insert(cut.clone(), bytes.min(before));
         }
         bytes < before

@@ -152,7 +152,7 @@ fn the_rest_behind_any_cut_answers_as_the_whole() {
             let frontier = cut.frontier(&graph, &[]);
             backend.clear();
             backend.put(Source::Input, &pixels(&mut 1, graph.input.elements())).unwrap();
-            backend.run(cut.layers()).unwrap();
+            backend.run(&cut.layers().collect::<Vec<_>>()).unwrap();
             let mut tensors = vec![Vec::new(); frontier.len()];
             for (&source, values) in frontier.iter().zip(&mut tensors) {
                 backend.get(source, values).unwrap();

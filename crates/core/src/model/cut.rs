@@ -1,115 +1,110 @@
 //! Cuts: downward-closed sets of the trunk's layers. What lies in the cut runs before the link.
 
-use std::collections::BTreeSet;
-
+use super::dag::{Dag, LayerSet, Tensor};
 use super::graph::{ExitId, Graph, LayerId, Source};
 use crate::error::{Error, Result};
 
-/// A downward-closed set of trunk layers, sorted. Empty: the input itself crosses the link.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Cut(Vec<LayerId>);
+/// A downward-closed set of trunk layers. Empty: the input itself crosses the link.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Cut(LayerSet);
 
 impl Cut {
     /// The smallest cut that holds `tips` and all that they need.
-    pub fn up_to(graph: &Graph, tips: &[LayerId]) -> Self {
-        let trunk = graph.trunk();
-        let layers: BTreeSet<LayerId> = tips.iter().flat_map(|&tip| graph.ancestors(tip)).collect();
-        Self(layers.into_iter().filter(|id| trunk.binary_search(id).is_ok()).collect())
+    pub fn up_to(graph: &Graph, tips: impl IntoIterator<Item = LayerId>) -> Self {
+        let needed = graph.dag.up_to(tips.into_iter().map(|tip| tip.0));
+        Self(needed.intersection(graph.dag.trunk()))
     }
 
     /// The cut whose tips carry these names: what [`Cut::tip_names`] gives back.
     pub fn from_tip_names(graph: &Graph, names: &[String]) -> Result<Self> {
-        let trunk = graph.trunk();
-        let mut tips = Vec::with_capacity(names.len());
-        for name in names {
-            match graph.find_layer(name).filter(|id| trunk.binary_search(id).is_ok()) {
-                Some(id) => tips.push(id),
-                None => {
-                    return Err(Error::failed(format!(
-                        "no layer '{name}' on the way to the final exit of {}; `coprof layers` lists them",
-                        graph.name
-                    )));
-                }
-            }
-        }
-        Ok(Self::up_to(graph, &tips))
+        let on_trunk = |id: &LayerId| graph.dag.trunk().contains(id.0);
+        let tip = |name: &String| {
+            graph.find_layer(name).filter(on_trunk).ok_or_else(|| {
+                Error::failed(format!(
+                    "no layer '{name}' on the way to the final exit of {}; `coprof layers` lists them",
+                    graph.name
+                ))
+            })
+        };
+        Ok(Self::up_to(graph, names.iter().map(tip).collect::<Result<Vec<_>>>()?))
     }
 
     /// All cuts along the trunk's topological order, from the empty one to the whole trunk. In a chain: every cut.
     pub fn along_trunk(graph: &Graph) -> Vec<Self> {
-        let trunk = graph.trunk();
-        (0..=trunk.len()).map(|end| Self(trunk[..end].to_vec())).collect()
+        graph.dag.cuts_along().into_iter().map(Self).collect()
     }
 
     /// Every cut, from the empty one to the whole trunk, by size, and whether these are all: with more than `most`, only those
     /// along the trunk's topological order are given.
     pub fn all(graph: &Graph, most: usize) -> (Vec<Self>, bool) {
-        let trunk = graph.trunk();
-        let mut seen = BTreeSet::from([Self::default()]);
-        let mut cuts = vec![Self::default()];
-        let mut next = 0;
-        while next < cuts.len() {
-            let cut = cuts[next].clone();
-            next += 1;
-            let has = |source: &Source| match source {
-                Source::Input => true,
-                Source::Layer(id) => cut.contains(*id),
-            };
-            let ready = |id: &&LayerId| !cut.contains(**id) && graph.layer(**id).inputs.iter().all(has);
-            for &id in trunk.iter().filter(ready) {
-                let mut larger = cut.0.clone();
-                larger.insert(larger.partition_point(|&layer| layer < id), id);
-                let larger = Self(larger);
-                if seen.insert(larger.clone()) {
-                    cuts.push(larger);
-                }
-            }
-            if cuts.len() > most {
-                return (Self::along_trunk(graph), false);
-            }
+        match graph.dag.cuts(most) {
+            Some(cuts) => (cuts.into_iter().map(Self).collect(), true),
+            None => (Self::along_trunk(graph), false),
         }
-        (cuts, true)
     }
 
     /// The trunk layers that an exit's head hangs on: what must have run before it can be tried.
     pub fn needed_by(graph: &Graph, exit: ExitId) -> Self {
-        Self::up_to(graph, &[graph.exits[exit.0].logits])
+        Self::up_to(graph, [graph.exits[exit.0].logits])
     }
 
     /// Its layers in topological order.
-    pub fn layers(&self) -> &[LayerId] {
-        &self.0
+    pub fn layers(&self) -> impl Iterator<Item = LayerId> + '_ {
+        self.0.iter().map(LayerId)
+    }
+
+    /// Its layers that are not in `other`, in topological order.
+    pub fn layers_beyond(&self, other: &Self) -> Vec<LayerId> {
+        self.0.without(&other.0).iter().map(LayerId).collect()
+    }
+
+    /// How many layers it has.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether the input itself crosses.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Whether a layer lies in it.
     pub fn contains(&self, id: LayerId) -> bool {
-        self.0.binary_search(&id).is_ok()
+        self.0.contains(id.0)
     }
 
     /// Whether all of `other` lies in it.
     pub fn covers(&self, other: &Self) -> bool {
-        other.0.iter().all(|&id| self.contains(id))
+        self.0.covers(&other.0)
+    }
+
+    /// The layers of both.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self(self.0.union(&other.0))
     }
 
     /// The trunk layers outside it, in topological order: what the next node runs.
     pub fn rest(&self, graph: &Graph) -> Vec<LayerId> {
-        graph.trunk().into_iter().filter(|&id| !self.contains(id)).collect()
+        graph.dag.trunk().without(&self.0).iter().map(LayerId).collect()
     }
 
-    /// The tensors that cross it, each once: those from inside (or the input) that the trunk outside reads, and those
-    /// that side exits outside read (`exits`: the ones that are tried after the link).
+    /// The tensors that cross it, each once, in the layers' order: those from inside (or the input) that the trunk outside
+    /// reads, and those that side exits outside read (`exits`: the ones that are tried after the link).
     pub fn frontier(&self, graph: &Graph, exits: &[ExitId]) -> Vec<Source> {
-        let mut outside = self.rest(graph);
-        outside.extend(exits.iter().flat_map(|&exit| graph.head(exit)));
-        let crossing: BTreeSet<Source> = outside
-            .iter()
-            .flat_map(|&id| graph.layer(id).inputs.iter().copied())
-            .filter(|source| match source {
-                Source::Input => true,
-                Source::Layer(id) => self.contains(*id),
-            })
-            .collect();
-        crossing.into_iter().collect()
+        let read = exits.iter().flat_map(|&exit| graph.read_by(graph.head(exit))).map(Source::tensor);
+        let mut crossing = graph.dag.frontier(&self.0);
+        crossing.extend(read.filter(|&tensor| Dag::is_inside(&self.0, tensor)));
+        crossing.sort_unstable();
+        crossing.dedup();
+        crossing.into_iter().map(Source::of).collect()
+    }
+
+    /// Whether an exit's head can be run behind this cut, at which the `frontier` crosses: what it reads crosses, too, or is
+    /// computed behind.
+    pub fn can_try(&self, graph: &Graph, frontier: &[Source], exit: ExitId) -> bool {
+        let frontier: Vec<Tensor> = frontier.iter().map(|source| source.tensor()).collect();
+        Dag::can_run(&self.0, &frontier, graph.read_by_head(exit).into_iter().map(Source::tensor))
     }
 
     /// What crosses it on the trunk, as 32-bit floats.
@@ -119,15 +114,13 @@ impl Cut {
 
     /// The layers in it that no other layer in it reads: they name the cut.
     pub fn tips(&self, graph: &Graph) -> Vec<LayerId> {
-        let read: BTreeSet<Source> =
-            self.0.iter().flat_map(|&id| graph.layer(id).inputs.iter().copied()).collect();
-        self.0.iter().copied().filter(|&id| !read.contains(&Source::Layer(id))).collect()
+        graph.dag.tips(&self.0).into_iter().map(LayerId).collect()
     }
 
     /// The cut without one of its tips.
     #[must_use]
     pub fn without(&self, tip: LayerId) -> Self {
-        Self(self.0.iter().copied().filter(|&id| id != tip).collect())
+        Self(self.0.without(&[tip.0].into_iter().collect()))
     }
 
     /// The names of its tips; empty for the empty cut.
@@ -188,8 +181,8 @@ mod tests {
     #[test]
     fn a_cut_through_a_residual_block_sends_two_tensors() {
         let graph = samples::residual();
-        let cut = Cut::up_to(&graph, &[LayerId(1)]);
-        assert_eq!(cut.layers(), [LayerId(0), LayerId(1)]);
+        let cut = Cut::up_to(&graph, [LayerId(1)]);
+        assert_eq!(cut.layers().collect::<Vec<_>>(), [LayerId(0), LayerId(1)]);
         assert_eq!(cut.frontier(&graph, NO_EXITS), [of(0), of(1)]);
         assert_eq!(cut.tip_names(&graph), ["conv2a"]);
     }
@@ -197,7 +190,7 @@ mod tests {
     #[test]
     fn a_side_exit_behind_the_link_needs_its_own_tensor() {
         let graph = samples::chain();
-        let behind_conv2 = Cut::up_to(&graph, &[LayerId(3)]);
+        let behind_conv2 = Cut::up_to(&graph, [LayerId(3)]);
         assert_eq!(behind_conv2.frontier(&graph, NO_EXITS), [of(3)]);
         assert_eq!(behind_conv2.frontier(&graph, &[ExitId(0)]), [of(1), of(3)]);
         let behind_pool1 = Cut::needed_by(&graph, ExitId(0));
@@ -208,8 +201,8 @@ mod tests {
     #[test]
     fn heads_never_lie_in_a_cut() {
         let graph = samples::chain();
-        let cut = Cut::up_to(&graph, &[LayerId(2)]);
-        assert_eq!(cut.layers(), [LayerId(0), LayerId(1)]);
+        let cut = Cut::up_to(&graph, [LayerId(2)]);
+        assert_eq!(cut.layers().collect::<Vec<_>>(), [LayerId(0), LayerId(1)]);
         assert!(cut.contains(LayerId(1)) && !cut.contains(LayerId(2)));
     }
 
@@ -237,14 +230,14 @@ mod tests {
         fn cuts_are_closed_and_known_by_their_tips(tips in proptest::collection::vec(0..5_usize, 0..4)) {
             let graph = samples::residual();
             let tips: Vec<LayerId> = tips.into_iter().map(LayerId).collect();
-            let cut = Cut::up_to(&graph, &tips);
-            for &id in cut.layers() {
+            let cut = Cut::up_to(&graph, tips);
+            for id in cut.layers() {
                 for input in &graph.layer(id).inputs {
                     prop_assert!(*input == Source::Input || graph.layer_ids().any(|id| of(id.0) == *input && cut.contains(id)));
                 }
             }
             prop_assert_eq!(&Cut::from_tip_names(&graph, &cut.tip_names(&graph)).unwrap(), &cut);
-            let mut all = [cut.layers(), &cut.rest(&graph)].concat();
+            let mut all = [cut.layers().collect(), cut.rest(&graph)].concat();
             all.sort();
             prop_assert_eq!(all, graph.trunk());
         }

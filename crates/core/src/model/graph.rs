@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::dag::{Dag, Tensor};
 use super::op::Op;
 
 /// A layer's place in [`Graph::layers`].
@@ -24,6 +25,19 @@ pub enum Source {
     Input,
     /// The output of a layer.
     Layer(LayerId),
+}
+
+impl Source {
+    pub(super) fn tensor(self) -> Tensor {
+        match self {
+            Self::Input => None,
+            Self::Layer(id) => Some(id.0),
+        }
+    }
+
+    pub(super) fn of(tensor: Tensor) -> Self {
+        tensor.map_or(Self::Input, |layer| Self::Layer(LayerId(layer)))
+    }
 }
 
 /// A tensor's shape without the batch dimension: `[channels, height, width]` or `[features]`.
@@ -107,9 +121,23 @@ pub struct Graph {
     pub layers: Vec<Layer>,
     /// Never empty; the last one is final.
     pub exits: Vec<Exit>,
+    pub(super) dag: Dag,
 }
 
 impl Graph {
+    /// A network of these layers, each behind those that it reads, and exits, the last one final.
+    pub fn new(name: &str, hash: ModelHash, input: Shape, layers: Vec<Layer>, exits: Vec<Exit>) -> Self {
+        let mut dag = Dag::default();
+        for layer in &layers {
+            dag.push(layer.inputs.iter().map(|input| input.tensor()).collect());
+        }
+        let dag = match exits.last() {
+            Some(last) => dag.with_trunk_to(last.logits.0),
+            None => dag,
+        };
+        Self { name: name.to_owned(), hash, input, layers, exits, dag }
+    }
+
     /// The layer behind an id of this graph.
     pub fn layer(&self, id: LayerId) -> &Layer {
         &self.layers[id.0]
@@ -158,23 +186,12 @@ impl Graph {
 
     /// The layers that `wanted` needs, itself included, in topological order.
     pub fn ancestors(&self, wanted: LayerId) -> Vec<LayerId> {
-        let mut needed = vec![false; self.layers.len()];
-        needed[wanted.0] = true;
-        for id in (0..=wanted.0).rev() {
-            if needed[id] {
-                for source in &self.layers[id].inputs {
-                    if let Source::Layer(input) = source {
-                        needed[input.0] = true;
-                    }
-                }
-            }
-        }
-        self.layer_ids().filter(|id| needed[id.0]).collect()
+        self.dag.up_to([wanted.0]).iter().map(LayerId).collect()
     }
 
     /// The trunk: every layer that the final exit needs, in topological order.
     pub fn trunk(&self) -> Vec<LayerId> {
-        self.ancestors(self.exits[self.final_exit().0].logits)
+        self.dag.trunk().iter().map(LayerId).collect()
     }
 
     /// Multiply-accumulate operations for one sample as far as an exit, its head included.
@@ -218,10 +235,18 @@ impl Graph {
 
     /// The head of a side exit: the layers that only side exits need. Empty for the final exit.
     pub fn head(&self, exit: ExitId) -> Vec<LayerId> {
-        let trunk = self.trunk();
-        let mut head = self.ancestors(self.exits[exit.0].logits);
-        head.retain(|id| trunk.binary_search(id).is_err());
-        head
+        let needed = self.dag.up_to([self.exits[exit.0].logits.0]);
+        needed.without(self.dag.trunk()).iter().map(LayerId).collect()
+    }
+
+    /// The tensors of the trunk that an exit's head reads; where it has no head, the one that is its answer.
+    pub fn read_by_head(&self, exit: ExitId) -> Vec<Source> {
+        let head = self.head(exit);
+        if head.is_empty() {
+            return vec![Source::Layer(self.exits[exit.0].logits)];
+        }
+        let is_own = |source: &Source| matches!(source, Source::Layer(id) if head.contains(id));
+        self.read_by(head.iter().copied()).filter(|source| !is_own(source)).collect()
     }
 }
 

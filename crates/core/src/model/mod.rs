@@ -3,6 +3,7 @@
 mod activation;
 mod confidence;
 mod cut;
+mod dag;
 mod graph;
 mod onnx;
 mod op;
@@ -12,6 +13,7 @@ pub mod samples;
 pub use activation::Activation;
 pub use confidence::{Confidence, confidence};
 pub use cut::Cut;
+pub(crate) use dag::{Dag, LayerSet, Tensor};
 pub use graph::{Exit, ExitId, Graph, Layer, LayerId, ModelHash, Shape, Source};
 pub use onnx::{ExternalPart, self_contained};
 pub use op::{Arithmetic, Op, Reduction, Weights, Window};

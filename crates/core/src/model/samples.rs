@@ -49,13 +49,8 @@ fn of(id: usize) -> Source {
 }
 
 fn graph(name: &str, layers: Vec<Layer>, exits: &[(&str, usize)]) -> Arc<Graph> {
-    Arc::new(Graph {
-        name: name.into(),
-        hash: ModelHash::of(name.as_bytes()),
-        input: Shape(vec![3, 8, 8]),
-        layers,
-        exits: exits.iter().map(|&(name, id)| Exit { name: name.into(), logits: LayerId(id) }).collect(),
-    })
+    let exits = exits.iter().map(|&(name, id)| Exit { name: name.into(), logits: LayerId(id) }).collect();
+    Arc::new(Graph::new(name, ModelHash::of(name.as_bytes()), Shape(vec![3, 8, 8]), layers, exits))
 }
 
 /// input 3×8×8 → conv1 → pool1 (→ exit1.fc: `exit1`) → conv2 → pool2 → fc: `final`. Four classes.

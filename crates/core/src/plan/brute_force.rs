@@ -4,10 +4,11 @@ use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::layers::{LayerSet, Trunk};
+use super::layers::Trunk;
 use super::random::{names, random_exits, random_layers};
 use super::tally::threshold_grid;
 use super::*;
+use crate::model::LayerSet;
 use crate::model::ModelHash;
 use crate::units::{BitRate, Micros, Share};
 
@@ -31,7 +32,7 @@ fn maybe<T>(rng: &mut StdRng, chance: f64, value: impl Fn(&mut StdRng) -> T) -> 
 }
 
 fn random_node(rng: &mut StdRng, index: usize, trunk: &Trunk, cuts: &[LayerSet], exits: usize) -> Node {
-    let layers = trunk.len();
+    let layers = trunk.dag.len();
     let mut ranges = Vec::new();
     if rng.random_bool(0.3) {
         let pick = |rng: &mut StdRng| cuts[rng.random_range(0..cuts.len())].clone();
@@ -110,9 +111,9 @@ pub(super) fn random_scenario(seed: u64, nodes: usize) -> Scenario {
     let more = maybe(rng, 0.5, |rng| rng.random_range(1..20)).unwrap_or(0);
     let trunk = Trunk::new(&layers).unwrap();
     let exits = random_exits(rng, &trunk, if small { 1 } else { 3 });
-    let (cuts, _) = trunk.cuts(1000);
+    let cuts = trunk.dag.cuts(1000).unwrap();
     let (mut encodings, mut lossy_outcomes) = (Vec::new(), Vec::new());
-    for cut in cuts.iter().filter(|cut| **cut != trunk.whole()) {
+    for cut in cuts.iter().filter(|cut| *cut != trunk.dag.trunk()) {
         let here = names(&trunk, cut);
         let exact = if here.is_empty() { "pixels" } else { "f32" };
         for label in [exact, "q4", "q4+deflate"] {
@@ -211,7 +212,7 @@ fn exit_settings(scenario: &Scenario) -> Vec<Vec<ExitPlan>> {
 
 /// Every way to cross the links up to node `end`, each resuming behind the one before.
 fn crossings(scenario: &Scenario, trunk: &Trunk, end: usize) -> Vec<Vec<Option<LinkPlan>>> {
-    let mut found: Vec<(LayerSet, Vec<Option<LinkPlan>>)> = vec![(trunk.empty(), Vec::new())];
+    let mut found: Vec<(LayerSet, Vec<Option<LinkPlan>>)> = vec![(LayerSet::default(), Vec::new())];
     for _ in 0..end {
         let mut longer = Vec::new();
         for (from, links) in &found {
@@ -234,14 +235,14 @@ fn crossings(scenario: &Scenario, trunk: &Trunk, end: usize) -> Vec<Vec<Option<L
 }
 
 fn set(trunk: &Trunk, tips: &[String]) -> LayerSet {
-    trunk.up_to(tips.iter().map(|name| trunk.find(name).unwrap()))
+    trunk.dag.up_to(tips.iter().map(|name| trunk.find(name).unwrap()))
 }
 
 /// Every plan that the predictor lets pass: each node runs what its exits and the cut that it sends need. With
 /// `longer`, node 0 also runs further than that.
 fn all_plans(scenario: &Scenario, longer: bool) -> Vec<Plan> {
     let trunk = Trunk::new(&scenario.layers).unwrap();
-    let (cuts, _) = trunk.cuts(1000);
+    let cuts = trunk.dag.cuts(1000).unwrap();
     let mut plans = Vec::new();
     for exits in exit_settings(scenario) {
         let end = exits.iter().find(|exit| exit.threshold == Threshold::Always).map_or(0, |exit| exit.node);
@@ -255,7 +256,7 @@ fn all_plans(scenario: &Scenario, longer: bool) -> Vec<Plan> {
                 own.map(|(_, site)| set(&trunk, &site.after))
                     .chain(sent)
                     .chain(taken)
-                    .fold(trunk.empty(), |all, part| all.union(&part))
+                    .fold(LayerSet::default(), |all, part| all.union(&part))
             };
             let of_nodes: Vec<LayerSet> = (0..scenario.nodes.len()).map(needed).collect();
             let device = cuts.iter().filter(|cut| longer && links[0].is_some() && cut.covers(&of_nodes[0]));

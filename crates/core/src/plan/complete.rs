@@ -1,16 +1,25 @@
 //! Fills in what a scenario leaves out, so that the planner sees complete tables only.
 
-use super::layers::{LayerSet, Trunk};
+use std::collections::BTreeSet;
+
+use super::layers::Trunk;
 use super::marginal;
 use super::outcomes::Outcomes;
 use super::scenario::{AccuracyBasis, EncodedFrontier, ExitSite, LossyOutcomes, Scenario};
 use crate::codec::{Element, Encoding};
 use crate::error::{Error, Result};
+use crate::model::{Dag, LayerSet};
 use crate::units::Micros;
 
 /// Cuts beyond these numbers are not all listed: with two nodes, and with more, where pairs of cuts count.
 const MOST_CUTS: usize = 20_000;
 const MOST_CUTS_OF_TIERS: usize = 2000;
+
+/// The cuts along the topological order, and the smallest one around each layer.
+fn simple_cuts(dag: &Dag) -> Vec<LayerSet> {
+    let around = (0..dag.len()).map(|layer| dag.up_to([layer]));
+    dag.cuts_along().into_iter().chain(around).collect::<BTreeSet<_>>().into_iter().collect()
+}
 
 /// A frontier as it is: no codec, no loss.
 const AS_IT_IS: Encoding = Encoding::plain(Element::F32);
@@ -47,7 +56,7 @@ impl Scenario {
             });
         }
         for exit in self.exits.iter_mut().filter(|exit| exit.after.is_empty()) {
-            exit.after = names(trunk.tips(&trunk.whole()));
+            exit.after = names(trunk.dag.tips(trunk.dag.trunk()));
         }
         for node in self.nodes.iter_mut().filter(|node| node.exits_us.is_empty()) {
             node.exits_us = vec![Micros::ZERO; self.exits.len()];
@@ -68,13 +77,13 @@ impl Scenario {
     /// Every cut whose frontier has a known size, as 32-bit floats.
     fn list_frontiers(&mut self, trunk: &Trunk) {
         let most = if self.nodes.len() == 2 { MOST_CUTS } else { MOST_CUTS_OF_TIERS };
-        let (cuts, complete) = trunk.cuts(most);
-        self.all_cuts = complete;
-        let whole = trunk.whole();
-        for cut in cuts.iter().filter(|cut| **cut != whole) {
+        let every = trunk.dag.cuts(most);
+        self.all_cuts = every.is_some();
+        let cuts = every.unwrap_or_else(|| simple_cuts(&trunk.dag));
+        for cut in cuts.iter().filter(|cut| *cut != trunk.dag.trunk()) {
             if let Some(bytes) = self.frontier_bytes(trunk, cut) {
                 self.encodings.push(EncodedFrontier {
-                    cut: trunk.tips(cut).into_iter().map(|tip| self.layers[tip].name.clone()).collect(),
+                    cut: trunk.dag.tips(cut).into_iter().map(|tip| self.layers[tip].name.clone()).collect(),
                     encoding: AS_IT_IS,
                     bytes: bytes as f64,
                     encode_us: Vec::new(),
@@ -89,7 +98,7 @@ impl Scenario {
         let size = |tensor: Option<usize>| {
             tensor.map_or(self.input_bytes, |layer| Some(self.layers[layer].output_bytes))
         };
-        trunk.frontier(cut).into_iter().map(size).sum()
+        trunk.dag.frontier(cut).into_iter().map(size).sum()
     }
 
     fn fill_in_outcomes(&mut self, trunk: &Trunk) -> Result<(), String> {

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::layers::{LayerSet, Tensor};
 use super::space::{CutId, Space};
+use crate::model::{LayerSet, Tensor};
 
 /// Which stretches fit into the nodes' memory, worked out once each.
 #[derive(Clone)]
@@ -23,11 +23,11 @@ const MOST_CUTS: usize = 1500;
 
 impl<'s, 'a> Memory<'s, 'a> {
     pub fn new(space: &'s Space<'a>) -> Self {
-        let reads_before = |layer: usize| space.trunk.inputs(layer) == [layer.checked_sub(1)];
+        let reads_before = |layer: usize| space.trunk.dag.inputs(layer) == [layer.checked_sub(1)];
         Self {
             space,
             known: HashMap::new(),
-            is_chain: (0..space.trunk.len()).all(reads_before),
+            is_chain: (0..space.trunk.dag.len()).all(reads_before),
             direct: Vec::new(),
             cuts: space.cuts(),
         }
@@ -134,21 +134,21 @@ impl Holds<'_> {
             tensor.map_or(space.scenario.input_bytes.unwrap_or(0), |l| space.scenario.layers[l].output_bytes)
         };
         let own = |layer: &usize| self.to.contains(*layer) && !self.from.contains(*layer);
-        let last_reader = |tensor: Tensor| trunk.readers(tensor).iter().copied().rfind(own);
+        let last_reader = |tensor: Tensor| trunk.dag.readers(tensor).iter().copied().rfind(own);
         let sent = |tensor: Tensor| {
             self.sends.is_some_and(|cut| {
                 tensor.is_none_or(|layer| cut.contains(layer))
-                    && trunk.readers(tensor).iter().any(|&reader| !cut.contains(reader))
+                    && trunk.dag.readers(tensor).iter().any(|&reader| !cut.contains(reader))
             })
         };
         let needed = |tensor: &Tensor| last_reader(*tensor).is_some() || sent(*tensor);
-        let taken = trunk.frontier(self.from);
+        let taken = trunk.dag.frontier(self.from);
         let mut most: u64 = taken.iter().copied().map(size).sum();
         let mut held: u64 = taken.into_iter().filter(needed).map(size).sum();
         for layer in self.to.iter().filter(own) {
             held += size(Some(layer));
             most = most.max(held);
-            let mut done: Vec<Tensor> = trunk.inputs(layer).to_vec();
+            let mut done: Vec<Tensor> = trunk.dag.inputs(layer).to_vec();
             done.push(Some(layer));
             done.sort_unstable();
             done.dedup();

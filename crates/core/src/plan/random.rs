@@ -3,8 +3,9 @@
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::layers::{LayerSet, Trunk};
+use super::layers::Trunk;
 use super::{ExitSite, TrunkLayer};
+use crate::model::LayerSet;
 
 /// Layers l0, l1, … that read one or two before them, all on the way to the last.
 pub(super) fn random_layers(rng: &mut StdRng, count: usize) -> Vec<TrunkLayer> {
@@ -37,13 +38,13 @@ pub(super) fn random_layers(rng: &mut StdRng, count: usize) -> Vec<TrunkLayer> {
 pub(super) fn random_exits(rng: &mut StdRng, trunk: &Trunk, most: usize) -> Vec<ExitSite> {
     let mut sites: Vec<usize> = Vec::new();
     for _ in 0..rng.random_range(0..=most) {
-        let site = rng.random_range(0..trunk.len());
-        let covers = |a: usize, b: usize| trunk.up_to([a]).covers(&trunk.up_to([b]));
+        let site = rng.random_range(0..trunk.dag.len());
+        let covers = |a: usize, b: usize| trunk.dag.up_to([a]).covers(&trunk.dag.up_to([b]));
         if sites.iter().all(|&other| covers(site, other)) {
             sites.push(site);
         }
     }
-    sites.push(trunk.len() - 1);
+    sites.push(trunk.dag.len() - 1);
     let exit = |(index, site): (usize, usize)| ExitSite {
         name: format!("e{index}"),
         after: vec![format!("l{site}")],
@@ -55,5 +56,5 @@ pub(super) fn random_exits(rng: &mut StdRng, trunk: &Trunk, most: usize) -> Vec<
 
 /// The names of a cut's tips.
 pub(super) fn names(trunk: &Trunk, cut: &LayerSet) -> Vec<String> {
-    trunk.tips(cut).into_iter().map(|tip| format!("l{tip}")).collect()
+    trunk.dag.tips(cut).into_iter().map(|tip| format!("l{tip}")).collect()
 }

@@ -121,28 +121,21 @@ fn node_steps(graph: &Graph, plan: &Plan, k: usize, done: &Cut, cut: &Cut) -> Re
                 exit.name
             )));
         }
-        let mut layers = missing(&needed, &have);
-        let head = graph.head(id);
-        let readable = |source: &Source| match source {
-            Source::Input => done.layers().is_empty(),
-            Source::Layer(layer) => {
-                !done.contains(*layer) || done.frontier(graph, &tried_from(graph, plan, k)).contains(source)
-            }
-        };
-        if !head.iter().flat_map(|&layer| &graph.layer(layer).inputs).all(readable) {
+        let mut layers = needed.layers_beyond(&have);
+        if !done.can_try(graph, &done.frontier(graph, &tried_from(graph, plan, k)), id) {
             return Err(Error::failed(format!(
                 "exit '{}' needs tensors that node {k} does not receive",
                 exit.name
             )));
         }
-        layers.extend(head);
-        have = union(graph, &have, &needed);
+        layers.extend(graph.head(id));
+        have = have.union(&needed);
         steps.push(Step { layers, exit: Some((id, exit.threshold)) });
         if exit.threshold == Threshold::Always {
             return Ok((steps, true));
         }
     }
-    let rest = missing(cut, &have);
+    let rest = cut.layers_beyond(&have);
     if !rest.is_empty() {
         steps.push(Step { layers: rest, exit: None });
     }
@@ -179,13 +172,4 @@ fn crossing(graph: &Graph, plan: &Plan, resumes: &[Option<Cut>], k: usize, cut: 
     let frontier = resume.frontier(graph, &tried_from(graph, plan, k + 1));
     link.encoding.check_frontier(&frontier)?;
     Ok(Crossing { frontier, encoding: link.encoding, calibration: link.calibration.clone() })
-}
-
-fn missing(wanted: &Cut, have: &Cut) -> Vec<LayerId> {
-    wanted.layers().iter().copied().filter(|&id| !have.contains(id)).collect()
-}
-
-fn union(graph: &Graph, a: &Cut, b: &Cut) -> Cut {
-    let tips: Vec<LayerId> = a.layers().iter().chain(b.layers()).copied().collect();
-    Cut::up_to(graph, &tips)
 }

@@ -1,12 +1,12 @@
 //! A plan against a scenario, step by step: what each stage does with a task, in order, until its sample leaves.
 
-use super::layers::LayerSet;
 use super::memory::Holds;
 use super::outcomes::Outcomes;
 use super::plan::{Plan, Threshold};
 use super::scenario::Scenario;
 use super::space::{Path, Space};
 use crate::error::{Error, Result};
+use crate::model::LayerSet;
 use crate::units::Micros;
 
 /// What happens next to a task.
@@ -78,7 +78,7 @@ impl<'a> Script<'a> {
                 memory_bytes: vec![0.0; nodes],
                 stretches: Vec::new(),
             },
-            from: space.trunk.empty(),
+            from: LayerSet::default(),
             lossy: None,
         };
         let mut received = 0.0;

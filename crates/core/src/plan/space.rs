@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::layers::{LayerSet, Trunk};
+use super::layers::Trunk;
 use super::outcomes::Outcomes;
 use super::plan::{ExitPlan, LinkPlan, NodePlan, Plan, Threshold};
 use super::scenario::{EncodedFrontier, Scenario};
 use crate::codec::Encoding;
 use crate::error::{Error, Result};
+use crate::model::{Dag, LayerSet};
 
 /// A cut of [`Space`].
 pub(super) type CutId = usize;
@@ -89,7 +90,7 @@ impl<'a> Space<'a> {
     }
 
     fn find_needs(&mut self) -> Result<()> {
-        let mut before = self.trunk.empty();
+        let mut before = LayerSet::default();
         self.intern(before.clone());
         for exit in &self.scenario.exits {
             let needs = self.cut(&exit.after)?;
@@ -103,7 +104,7 @@ impl<'a> Space<'a> {
             let id = self.intern(needs);
             self.needs.push(id);
         }
-        if before != self.trunk.whole() {
+        if before != *self.trunk.dag.trunk() {
             return Err(Error::failed(
                 "scenario: the last exit must be the final one, after all layers of the trunk",
             ));
@@ -112,7 +113,7 @@ impl<'a> Space<'a> {
     }
 
     fn find_paths(&mut self) -> Result<()> {
-        let whole = self.trunk.whole();
+        let whole = self.trunk.dag.trunk().clone();
         let mut found: BTreeMap<(LayerSet, Encoding), Vec<usize>> = BTreeMap::new();
         for (index, row) in self.scenario.encodings.iter().enumerate() {
             found.entry((self.cut(&row.cut)?, row.encoding.without_coder())).or_default().push(index);
@@ -166,11 +167,9 @@ impl<'a> Space<'a> {
     /// Whether an exit's head can be run on a node that takes over behind `resume`: what it reads is computed there or
     /// crosses.
     pub fn can_try(&self, resume: &LayerSet, exit: usize) -> bool {
-        let frontier = self.trunk.frontier(resume);
-        self.trunk
-            .tips(&self.sets[self.needs[exit]])
-            .into_iter()
-            .all(|tip| !resume.contains(tip) || frontier.contains(&Some(tip)))
+        let dag = &self.trunk.dag;
+        let read = dag.tips(&self.sets[self.needs[exit]]).into_iter().map(Some);
+        Dag::can_run(resume, &dag.frontier(resume), read)
     }
 
     fn find_ranges(&mut self) -> Result<()> {
@@ -215,7 +214,7 @@ impl<'a> Space<'a> {
                 .find(name)
                 .ok_or_else(|| Error::failed(format!("no layer '{name}' in the scenario's trunk")))
         };
-        Ok(self.trunk.up_to(tips.iter().map(find).collect::<Result<Vec<_>>>()?))
+        Ok(self.trunk.dag.up_to(tips.iter().map(find).collect::<Result<Vec<_>>>()?))
     }
 
     /// How many cuts it has: the greatest id is one less.
@@ -239,7 +238,7 @@ impl<'a> Space<'a> {
 
     /// The names of a cut's tips.
     pub fn names(&self, cut: &LayerSet) -> Vec<String> {
-        self.trunk.tips(cut).into_iter().map(|tip| self.scenario.layers[tip].name.clone()).collect()
+        self.trunk.dag.tips(cut).into_iter().map(|tip| self.scenario.layers[tip].name.clone()).collect()
     }
 
     /// Time of the layers between two cuts in microseconds: measured as a range, or their sum.

@@ -23,14 +23,7 @@ impl Behind {
         let all = || (0..graph.exits.len()).map(ExitId);
         let outside: Vec<ExitId> = all().filter(|&exit| !cut.covers(&Cut::needed_by(graph, exit))).collect();
         let frontier = cut.frontier(graph, &outside);
-        let hangs_on_it = |exit: ExitId| {
-            let head = graph.head(exit);
-            let is_own = |source: &Source| matches!(source, Source::Layer(id) if head.contains(id));
-            let mut inputs =
-                head.iter().flat_map(|&id| &graph.layer(id).inputs).filter(|source| !is_own(source));
-            !head.is_empty() && inputs.all(|source| frontier.contains(source))
-        };
-        let exits = all().filter(|&exit| outside.contains(&exit) || hangs_on_it(exit)).collect();
+        let exits = all().filter(|&exit| cut.can_try(graph, &frontier, exit)).collect();
         Self { frontier, exits }
     }
 

@@ -90,8 +90,8 @@ struct Stretch {
 impl Stretch {
     fn new(graph: &Graph, from: &Cut, to: &Cut) -> Self {
         Self {
-            before: from.layers().to_vec(),
-            own: to.layers().iter().copied().filter(|&layer| !from.contains(layer)).collect(),
+            before: from.layers().collect(),
+            own: to.layers_beyond(from),
             kept: to.frontier(graph, &[]),
             times: Sampler::default(),
         }
@@ -137,8 +137,7 @@ mod tests {
         )
         .unwrap();
         let sum = |cut: &Cut, from: &Cut| -> f64 {
-            let own = cut.layers().iter().filter(|&&layer| !from.contains(layer));
-            own.map(|layer| (layer.0 + 1) as f64).sum()
+            cut.layers_beyond(from).iter().map(|layer| (layer.0 + 1) as f64).sum()
         };
         for (samples, (from, to)) in found.iter().zip(&ranges) {
             assert_eq!((samples.median(), samples.raw().len()), (Micros(sum(to, from)), 5));

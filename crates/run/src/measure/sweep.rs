@@ -158,13 +158,14 @@ pub fn choose(
 /// Multiply-accumulate operations per sample under a setting, on average: each sample is charged the trunk as far as the
 /// exit where it leaves, and the heads of all exits that it tried.
 pub fn expected_macs(graph: &Graph, point: &SweepPoint) -> f64 {
-    let macs =
-        |ids: &[coprof_core::model::LayerId]| ids.iter().map(|&id| graph.layer(id).macs).sum::<u64>() as f64;
+    let macs = |cut: &Cut| cut.layers().map(|id| graph.layer(id).macs).sum::<u64>() as f64;
+    let head_macs =
+        |exit: ExitId| graph.head(exit).into_iter().map(|id| graph.layer(id).macs).sum::<u64>() as f64;
     let (mut reached, mut heads, mut expected) = (0.0f64, 0.0, 0.0);
     let exits = point.exit_fractions.iter().zip(&point.thresholds).enumerate();
     for (exit, (fraction, _)) in exits.filter(|(_, (_, threshold))| threshold.is_on()) {
-        reached = reached.max(macs(Cut::needed_by(graph, ExitId(exit)).layers()));
-        heads += macs(&graph.head(ExitId(exit)));
+        reached = reached.max(macs(&Cut::needed_by(graph, ExitId(exit))));
+        heads += head_macs(ExitId(exit));
         expected += fraction.0 * (reached + heads);
     }
     expected

@@ -80,13 +80,8 @@ fn read(name: &str, file: &[u8]) -> Result<Graph> {
     let mut drafts = lowering.into_drafts();
     recognize::recognize(&mut drafts);
     let (drafts, logits) = fuse::fuse(drafts, logits);
-    Ok(Graph {
-        name: name.to_owned(),
-        hash: ModelHash::of(file),
-        exits: exits(graph, &logits),
-        layers: layers(&input, drafts),
-        input,
-    })
+    let layers = layers(&input, drafts);
+    Ok(Graph::new(name, ModelHash::of(file), input, layers, exits(graph, &logits)))
 }
 
 /// The name and shape of the one input that is no constant.

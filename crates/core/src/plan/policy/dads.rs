@@ -16,11 +16,11 @@
 //! greatest, so that later cuts relieve the bottleneck, and the best of all that were found is taken. The
 //! steps are ours; their kind and the factor are the paper's.
 
-use super::super::layers::LayerSet;
 use super::super::plan::Plan;
 use super::super::space::Space;
 use super::min_cut::{Weights, min_cut};
 use super::one_way::{OneWay, crossing, is_raw, plans};
+use crate::model::LayerSet;
 
 /// How many cuts DSH looks at.
 const ROUNDS: u32 = 24;
@@ -65,7 +65,7 @@ impl Known {
             let cut = crossing(&plan).and_then(|link| space.cut(&link.resume).ok());
             Some((cut, OneWay::new(space, plan)?))
         });
-        Self { plans: weighed.collect(), whole: space.trunk.whole() }
+        Self { plans: weighed.collect(), whole: space.trunk.dag.trunk().clone() }
     }
 
     /// The best plan that crosses at `cut`, or crosses not; the whole trunk is no crossing.

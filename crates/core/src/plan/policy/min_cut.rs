@@ -10,10 +10,10 @@ use petgraph::algo::dinics;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 
-use super::super::layers::{LayerSet, Tensor};
 use super::super::scenario::Scenario;
 use super::super::space::Space;
 use super::one_way::is_raw;
+use crate::model::{LayerSet, Tensor};
 
 /// Flows are integers, for which the algorithm is exact: all costs together make so many units.
 const UNITS: f64 = (1u64 << 40) as f64;
@@ -34,8 +34,8 @@ pub(super) fn min_cut(space: &Space<'_>, weights: Weights) -> Option<LayerSet> {
         return None;
     }
     let on_device = reachable(&graph, &flows, device);
-    let layers = 0..space.trunk.len();
-    Some(space.trunk.up_to(layers.filter(|&layer| on_device[layer])))
+    let layers = 0..space.trunk.dag.len();
+    Some(space.trunk.dag.up_to(layers.filter(|&layer| on_device[layer])))
 }
 
 /// Costs in microseconds, weighted; infinite where it may not be.
@@ -92,7 +92,7 @@ type Network = DiGraph<(), u64>;
 
 /// Vertices `0..layers` are the layers, the next one the final exit's head; then device, edge, and the shared tensors.
 fn network(space: &Space<'_>, costs: &Costs) -> (Network, NodeIndex, NodeIndex) {
-    let layers = space.trunk.len();
+    let layers = space.trunk.dag.len();
     let mut graph = Network::new();
     let vertices: Vec<NodeIndex> = (0..=layers).map(|_| graph.add_node(())).collect();
     let (device, edge) = (graph.add_node(()), graph.add_node(()));
@@ -100,9 +100,9 @@ fn network(space: &Space<'_>, costs: &Costs) -> (Network, NodeIndex, NodeIndex) 
         graph.add_edge(device, at, costs.units(costs.edge[vertex]));
         graph.add_edge(at, edge, costs.units(costs.device[vertex]));
     }
-    let tips = space.trunk.tips(&space.trunk.whole());
+    let tips = space.trunk.dag.tips(space.trunk.dag.trunk());
     for tensor in std::iter::once(None).chain((0..layers).map(Some)) {
-        let mut readers: Vec<usize> = space.trunk.readers(tensor).to_vec();
+        let mut readers: Vec<usize> = space.trunk.dag.readers(tensor).to_vec();
         if tensor.is_some_and(|layer| tips.contains(&layer)) {
             readers.push(layers);
         }

@@ -76,9 +76,9 @@ fn random_rows(
     let &Shape { layers, trunk, exits, samples, input_bytes } = shape;
     let size = |tensor: &Option<usize>| tensor.map_or(input_bytes, |layer| layers[layer].output_bytes) as f64;
     let (mut encodings, mut lossy_outcomes) = (Vec::new(), Vec::new());
-    for cut in trunk.cuts(1000).0.iter().filter(|cut| **cut != trunk.whole()) {
+    for cut in trunk.dag.cuts(1000).unwrap().iter().filter(|cut| *cut != trunk.dag.trunk()) {
         let here = names(trunk, cut);
-        let bytes: f64 = trunk.frontier(cut).iter().map(size).sum();
+        let bytes: f64 = trunk.dag.frontier(cut).iter().map(size).sum();
         let mut rows = vec![("f32", bytes), ("q8+deflate", bytes / 5.0), ("q4+deflate", bytes / 9.0)];
         rows.extend([("f32+deflate", bytes * 0.8), ("q4", bytes / 8.0)]);
         if here.is_empty() {

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::super::layers::{LayerSet, Trunk};
+use super::super::layers::Trunk;
 use super::super::random::names;
 use super::super::tally::threshold_grid;
 use super::super::*;
@@ -11,6 +11,7 @@ use super::min_cut::min_cut;
 use super::random::{Extras, random_scenario};
 use super::*;
 use crate::codec::{Coder, Element, Encoding, Quantization};
+use crate::model::LayerSet;
 use crate::units::{Micros, Share};
 
 /// Every way to give each exit a threshold and a node: in order, ended by an "always", nothing on behind it.
@@ -51,7 +52,7 @@ fn all_plans(scenario: &Scenario) -> Vec<(Plan, Prediction)> {
             let own = exits.iter().zip(&scenario.exits);
             let own = own.filter(|(exit, _)| exit.threshold.is_on() && exit.node == node);
             let tips = own.flat_map(|(_, site)| &site.after).chain(and);
-            trunk.up_to(tips.map(|name| trunk.find(name).unwrap()))
+            trunk.dag.up_to(tips.map(|name| trunk.find(name).unwrap()))
         };
         let ends_on = exits.iter().find(|exit| exit.threshold == Threshold::Always).unwrap().node;
         let rows: Vec<Option<&EncodedFrontier>> =
@@ -99,7 +100,7 @@ fn splits(
     knows: &dyn Fn(&[String], Encoding) -> bool,
 ) -> bool {
     let trunk = Trunk::new(&scenario.layers).unwrap();
-    let cut = |tips: &[String]| trunk.up_to(tips.iter().map(|name| trunk.find(name).unwrap()));
+    let cut = |tips: &[String]| trunk.dag.up_to(tips.iter().map(|name| trunk.find(name).unwrap()));
     let before = |link: &LinkPlan| cut(&scenario.exits[exit].after).covers(&cut(&link.resume));
     only_exit(plan) == Some(exit)
         && plan.links[0].as_ref().is_none_or(|link| before(link) && knows(&link.resume, link.encoding))
@@ -253,15 +254,15 @@ fn partitions(scenario: &Scenario, alone: f64) -> Vec<(LayerSet, [f64; 3])> {
         let here = |layer: &usize| cut.contains(*layer);
         let input = if cut.iter().next().is_none() { alone } else { float_input(scenario) };
         let size = |tensor: Option<usize>| tensor.map_or(input, |l| scenario.layers[l].output_bytes as f64);
-        let bytes: f64 = trunk.frontier(cut).into_iter().map(size).sum();
-        let whole = *cut == trunk.whole();
+        let bytes: f64 = trunk.dag.frontier(cut).into_iter().map(size).sum();
+        let whole = cut == trunk.dag.trunk();
         let head = |node: usize| scenario.nodes[node].exits_us.last().unwrap().0;
-        let device: f64 = (0..trunk.len()).filter(here).map(|l| time(0, l)).sum();
-        let edge: f64 = (0..trunk.len()).filter(|l| !here(l)).map(|l| time(1, l)).sum();
+        let device: f64 = (0..trunk.dag.len()).filter(here).map(|l| time(0, l)).sum();
+        let edge: f64 = (0..trunk.dag.len()).filter(|l| !here(l)).map(|l| time(1, l)).sum();
         let device = device + if whole { head(0) } else { 0.0 };
         [device, bytes * 8e6 / scenario.links[0].bits_per_second.0, edge + if whole { 0.0 } else { head(1) }]
     };
-    trunk.cuts(10_000).0.into_iter().map(|cut| (cut.clone(), figures(&cut))).collect()
+    trunk.dag.cuts(10_000).unwrap().into_iter().map(|cut| (cut.clone(), figures(&cut))).collect()
 }
 
 fn float_input(scenario: &Scenario) -> f64 {
