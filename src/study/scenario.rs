@@ -16,7 +16,7 @@ use coprof_core::error::{Error, Result};
 use coprof_core::model::{Cut, ExitId, Graph, LayerId, Source};
 use coprof_core::plan::{
     AccuracyBasis, Constraints, EncodedFrontier, ExitSite, Link, LossyOutcomes, ModelId, Node, Outcomes,
-    SCHEMA, Scenario, TrunkLayer, in_flight, most_threshold_steps, threshold_steps,
+    SCHEMA, Scenario, TrunkLayer, in_flight, practical_threshold_steps,
 };
 use coprof_core::units::Micros;
 use coprof_run::data::{EncodingRecord, EncodingRow, ExitEffect, ExitRecord, Split, cut_name};
@@ -110,7 +110,7 @@ impl Measured<'_> {
                 Evidence::Nothing => AccuracyBasis::Relative,
             },
             all_cuts: crossings(graph, &[]).all_cuts,
-            threshold_steps: threshold_steps().min(most_threshold_steps(exits.len())),
+            threshold_steps: practical_threshold_steps(exits.len()),
             in_flight: in_flight(),
             constraints,
         };

@@ -168,7 +168,7 @@ impl Scenario {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Plan, Policy, search};
+    use super::super::{Plan, Policy, practical_threshold_steps, search};
     use super::*;
     use crate::units::Share;
 
@@ -278,9 +278,10 @@ mod tests {
         let too_many = with(serde_json::json!({"exits": exits})).unwrap();
         assert!(search(&too_many).unwrap_err().to_string().contains("at most 8 exits"));
         let many = with(serde_json::json!({"exits": exits[1..]})).unwrap();
-        assert!(search(&many).unwrap_err().to_string().contains("lower threshold_steps to 5"));
+        assert!(search(&many).unwrap_err().to_string().contains("lower threshold_steps to 3"));
         let few = with(serde_json::json!({"exits": exits[1..], "threshold_steps": 5})).unwrap();
         assert!(search(&few).is_ok());
+        assert_eq!([2, 4, 5, 7, 8].map(practical_threshold_steps), [50, 50, 15, 4, 3]);
     }
 
     #[test]

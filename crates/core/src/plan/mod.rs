@@ -44,10 +44,10 @@ pub use predict::{Interval95, NodeBasis, Prediction, Stage, predict, workload};
 pub use route::{Crossing, NodeRoute, Route, Step};
 pub use scenario::{
     AccuracyBasis, Constraints, EncodedFrontier, ExitSite, LossyOutcomes, Marginal, MarginalStep, ModelId,
-    Node, Objective, Range, SCHEMA, Scenario, in_flight, threshold_steps,
+    Node, Objective, Range, SCHEMA, Scenario, in_flight,
 };
 pub use script::{Stretch, stretches};
-pub use search::{Found, FrontPlan, Predicted, most_threshold_steps, search};
+pub use search::{Found, FrontPlan, Predicted, practical_threshold_steps, search};
 pub use sensitivity::{Stability, Within, stays_best};
 pub use simulate::{
     Arrival, Class, Latencies, Simulated, Spacing, StageLoad, Workload, highest_rate_with_p99_below,

@@ -6,7 +6,7 @@ use super::answers::{COUNT_BITS, Grids};
 use super::pareto::{Front, Point};
 use super::plan::Plan;
 use super::predict::{Prediction, predict, predict_in};
-use super::scenario::{Constraints, Scenario};
+use super::scenario::{Constraints, Scenario, threshold_steps};
 use super::select::{Criteria, unmet};
 use super::sink::{Best, Config};
 use super::space::Space;
@@ -189,11 +189,16 @@ const MOST_OUTER_SETTINGS: f64 = 1e4;
 /// With more than two nodes, more cuts than this would make too many pairs.
 const MOST_CUTS_OF_TIERS: usize = 4000;
 
-/// The most steps of a threshold grid with which a scenario of so many exits is searched.
-pub fn most_threshold_steps(exits: usize) -> usize {
-    let outer = exits.saturating_sub(3).max(1);
-    // Roots of round numbers come out a little below them.
-    (MOST_OUTER_SETTINGS.powf(1.0 / outer as f64) + 1e-9) as usize - 1
+/// The steps of a threshold grid that is searched within a minute or two: the default, and with more than three side exits as
+/// many as make no more than a hundred thousand settings.
+pub fn practical_threshold_steps(exits: usize) -> usize {
+    let side_exits = exits.saturating_sub(1);
+    if side_exits <= 3 {
+        return threshold_steps();
+    }
+    // Each grid also has "never" and "always". Roots of round numbers come out a little below them.
+    let width = (1e5_f64.powf(1.0 / side_exits as f64) + 1e-9) as usize;
+    width.saturating_sub(2).max(1)
 }
 
 pub(super) fn check_size(scenario: &Scenario) -> Result<()> {
@@ -203,13 +208,15 @@ pub(super) fn check_size(scenario: &Scenario) -> Result<()> {
             scenario.exits.len()
         )));
     }
-    let most_steps = most_threshold_steps(scenario.exits.len());
-    if scenario.threshold_steps > most_steps {
+    let outer = scenario.exits.len().saturating_sub(3) as i32;
+    let settings = (scenario.threshold_steps as f64 + 1.0).powi(outer);
+    if settings > MOST_OUTER_SETTINGS {
         return Err(Error::failed(format!(
-            "{} exits with {} threshold_steps make too many settings to search whole; lower threshold_steps to {most_steps} or \
-             leave exits out",
+            "{} exits with {} threshold_steps make too many settings to search whole; lower threshold_steps to {} or leave \
+             exits out",
             scenario.exits.len(),
             scenario.threshold_steps,
+            practical_threshold_steps(scenario.exits.len()),
         )));
     }
     let most = 1 << COUNT_BITS;
