@@ -304,7 +304,7 @@ mod tests {
             peer.take_turn(&mut |_| ()).unwrap();
             peer.offer_model(&model.graph.name, &model.graph.hash, &model.file).unwrap();
             let request = serde_json::json!(ProfileRequest { layers: true, ..ProfileRequest::default() });
-            peer.profile(&request, &mut |_| ()).unwrap();
+            peer.profile(request, &mut |_| ()).unwrap();
             let profiled = std::mem::take(&mut *seen.lock().unwrap());
             assert!(!profiled.is_empty() && profiled.iter().all(|state| *state == expected), "{profiled:?}");
 

@@ -70,7 +70,7 @@ pub struct NodeProfile {
 
 /// Has the edge measure.
 pub fn ask(peer: &mut Peer, request: &ProfileRequest, progress: &mut dyn FnMut(f64)) -> Result<NodeProfile> {
-    let profile = peer.profile(&serde_json::json!(request), progress)?;
+    let profile = peer.profile(serde_json::json!(request), progress)?;
     serde_json::from_value(profile).map_err(|error| {
         Error::peer(format!("the edge's profile makes no sense ({error}); is it the same coprof?"))
     })

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Deadlines, dial};
 use super::messages::{
-    Fields, Hello, ModelOffer, Progress, Refusal, RunRequest, StreamRequest, Waiting, Welcome, parse,
-    parse_greeting, printable,
+    Failed, Fields, Hello, Message, ModelOffer, Profile, Profiled, Progress, Refused, RunRequest, StreamDown,
+    StreamRequest, StreamUp, Waiting, Welcome, printable,
 };
-use super::wire::{FrameKind, MAGIC, MAX_FILLER_BYTES, MODEL_CHUNK_BYTES, frame_bytes, set_filler};
+use super::wire::{FrameKind, MAX_FILLER_BYTES, MODEL_CHUNK_BYTES, frame_bytes, set_filler};
 use coprof_core::clock::Clock;
 use coprof_core::error::{Error, Kind, Result};
 use coprof_core::model::ModelHash;
@@ -57,15 +57,15 @@ impl Peer {
         let host = serde_json::Value::Null;
         let (payload, filler) = (Vec::new(), Vec::new());
         let mut peer = Self { connection, address, host, payload, filler, has_turn: false, stop };
-        peer.connection.send_json(FrameKind::Hello, &MAGIC, &Hello::ours())?;
+        peer.connection.send_message(&Hello::ours())?;
         let asked = Arc::clone(&peer.stop);
         let stop = || asked.load(Ordering::Relaxed);
         let kind = peer
             .connection
             .receive_greeting(&stop, &mut peer.payload)
             .map_err(|error| error.within(address))?;
-        peer.check(kind, FrameKind::Welcome)?;
-        let welcome: Welcome = parse_greeting(&peer.payload).map_err(|error| error.within(address))?;
+        peer.check(kind, Welcome::KIND)?;
+        let welcome = Welcome::parse(&peer.payload).map_err(|error| error.within(address))?;
         Hello::check(welcome.protocol, &welcome.coprof).map_err(|error| error.within(address))?;
         peer.host = welcome.host;
         Ok(peer)
@@ -89,6 +89,11 @@ impl Peer {
     fn expect(&mut self, wanted: FrameKind) -> Result<()> {
         let kind = self.receive()?;
         self.check(kind, wanted)
+    }
+
+    fn expect_message<M: Message>(&mut self) -> Result<M> {
+        self.expect(M::KIND)?;
+        M::parse(&self.payload)
     }
 
     fn check(&self, found: Option<FrameKind>, wanted: FrameKind) -> Result<()> {
@@ -119,7 +124,7 @@ impl Peer {
         self.send(FrameKind::TakeTurn, &[], &[])?;
         loop {
             match self.receive()? {
-                Some(FrameKind::Waiting) => waiting(parse::<Waiting>(&self.payload)?.before),
+                Some(Waiting::KIND) => waiting(Waiting::parse(&self.payload)?.before),
                 other => {
                     self.check(other, FrameKind::Turn)?;
                     self.has_turn = true;
@@ -133,7 +138,7 @@ impl Peer {
     pub fn offer_model(&mut self, name: &str, hash: &ModelHash, file: &[u8]) -> Result<()> {
         self.take_turn(&mut |_| ())?;
         let offer = ModelOffer { name: printable(name), hash: hash.clone(), bytes: file.len() };
-        self.connection.send_json(FrameKind::OfferModel, &[], &offer)?;
+        self.connection.send_message(&offer)?;
         match self.receive()? {
             Some(FrameKind::ModelReady) => Ok(()),
             Some(FrameKind::ModelWanted) => {
@@ -149,17 +154,17 @@ impl Peer {
     /// Has the edge measure the offered model; `progress` is told the share that is done.
     pub fn profile(
         &mut self,
-        request: &serde_json::Value,
+        request: serde_json::Value,
         progress: &mut dyn FnMut(f64),
     ) -> Result<serde_json::Value> {
         self.take_turn(&mut |_| ())?;
-        self.connection.send_json(FrameKind::Profile, &[], request)?;
+        self.connection.send_message(&Profile(request))?;
         loop {
             match self.receive()? {
-                Some(FrameKind::Progress) => progress(parse::<Progress>(&self.payload)?.share),
+                Some(Progress::KIND) => progress(Progress::parse(&self.payload)?.share),
                 other => {
-                    self.check(other, FrameKind::Profiled)?;
-                    return parse(&self.payload);
+                    self.check(other, Profiled::KIND)?;
+                    return Ok(Profiled::parse(&self.payload)?.0);
                 }
             }
         }
@@ -198,9 +203,8 @@ impl Peer {
     /// Sends `frames` frames of `payload_bytes`; what the edge saw.
     pub fn stream_up(&mut self, payload_bytes: usize, frames: usize) -> Result<StreamReport> {
         self.check_filler(payload_bytes)?;
-        let request = StreamRequest { frames, payload_bytes };
         self.take_turn(&mut |_| ())?;
-        self.connection.send_json(FrameKind::StreamUp, &[], &request)?;
+        self.connection.send_message(&StreamUp(StreamRequest { frames, payload_bytes }))?;
         set_filler(&mut self.filler, payload_bytes);
         for _ in 0..frames {
             if self.stop.load(Ordering::Relaxed) {
@@ -208,15 +212,13 @@ impl Peer {
             }
             self.send(FrameKind::Filler, &[], &self.filler)?;
         }
-        self.expect(FrameKind::StreamReport)?;
-        parse(&self.payload)
+        self.expect_message()
     }
 
     /// Has the edge send `frames` frames of `payload_bytes`; what we saw.
     pub fn stream_down(&mut self, payload_bytes: usize, frames: usize) -> Result<StreamReport> {
-        let request = StreamRequest { frames, payload_bytes };
         self.take_turn(&mut |_| ())?;
-        self.connection.send_json(FrameKind::StreamDown, &[], &request)?;
+        self.connection.send_message(&StreamDown(StreamRequest { frames, payload_bytes }))?;
         let (mut bytes, mut first) = (0, Instant::now());
         for index in 0..frames {
             self.expect(FrameKind::Filler)?;
@@ -231,7 +233,7 @@ impl Peer {
     /// Has the edge take part in a run.
     pub(super) fn start_run(&mut self, request: &RunRequest) -> Result<()> {
         self.take_turn(&mut |_| ())?;
-        self.connection.send_json(FrameKind::Run, &[], request)?;
+        self.connection.send_message(request)?;
         self.expect(FrameKind::RunReady)
     }
 
@@ -243,13 +245,16 @@ impl Peer {
     }
 }
 
+fn edge_says(message: Result<String>) -> Error {
+    message
+        .map_or_else(|error| error, |message| Error::peer(format!("the edge says: {}", printable(&message))))
+}
+
 /// What an unexpected frame means.
 pub(super) fn unexpected(found: Option<FrameKind>, payload: &[u8]) -> Error {
     match found {
-        Some(FrameKind::Refused | FrameKind::Failed) => match parse::<Refusal>(payload) {
-            Ok(refusal) => Error::peer(format!("the edge says: {}", printable(&refusal.message))),
-            Err(error) => error,
-        },
+        Some(Refused::KIND) => edge_says(Refused::parse(payload).map(|refused| refused.message)),
+        Some(Failed::KIND) => edge_says(Failed::parse(payload).map(|failed| failed.message)),
         Some(kind) => Error::peer(format!("the edge sent an unexpected {kind:?} frame; update both sides")),
         None => Error::peer("the edge closed the connection; look at what `coprof serve -v` says there"),
     }

@@ -4,8 +4,7 @@ use std::io::Read;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
+use super::messages::Message;
 use super::wire::{FrameKind, Wait, broken, is_pause, read_frame, write_frame};
 use coprof_core::error::{Error, Result};
 
@@ -52,10 +51,10 @@ impl Connection {
         write_frame(&mut &self.stream, kind, head, body)
     }
 
-    pub fn send_json<T: Serialize>(&self, kind: FrameKind, head: &[u8], message: &T) -> Result<()> {
+    pub fn send_message<M: Message>(&self, message: &M) -> Result<()> {
         let body = serde_json::to_vec(message)
-            .map_err(|error| Error::failed(format!("a {kind:?} message cannot be written: {error}")))?;
-        self.send(kind, head, &body)
+            .map_err(|error| Error::failed(format!("a {:?} message cannot be written: {error}", M::KIND)))?;
+        self.send(M::KIND, M::PREFIX, &body)
     }
 
     /// The next frame; `None` when the peer closed the connection. `stop` ends the wait with `Interrupted`.

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use super::connection::Connection;
 use super::edge;
 use super::messages::{
-    Fields, Hello, ModelOffer, Progress, Refusal, StreamReport, StreamRequest, Waiting, Welcome, parse,
-    parse_greeting, printable,
+    Failed, Fields, Hello, Message, ModelOffer, Profile, Profiled, Progress, Refused, RunRequest, StreamDown,
+    StreamReport, StreamRequest, StreamUp, Waiting, Welcome, printable,
 };
 use super::services::{MAX_MODEL_BYTES, Shared};
 use super::turns::Place;
-use super::wire::{FrameKind, MAGIC, MAX_FILLER_BYTES, PROTOCOL, frame_bytes, set_filler};
+use super::wire::{FrameKind, MAX_FILLER_BYTES, PROTOCOL, frame_bytes, set_filler};
 use crate::backend::Backend;
 use coprof_core::clock::{Clock, SystemClock};
 use coprof_core::error::{Error, Kind, Result};
@@ -101,11 +101,11 @@ impl Session<'_> {
     fn greet(&mut self, admission: Admission) -> Result<()> {
         let stop = || self.stop.load(Ordering::Relaxed);
         match self.connection.receive_greeting(&stop, &mut self.payload)? {
-            Some(FrameKind::Hello) => {}
+            Some(Hello::KIND) => {}
             Some(kind) => return Err(Error::peer(format!("expected a greeting, found a {kind:?} frame"))),
             None => return Err(Error::peer("closed before the greeting")),
         }
-        let hello: Hello = parse_greeting(&self.payload)?;
+        let hello = Hello::parse(&self.payload)?;
         let admitted = Hello::check(hello.protocol, &hello.coprof).and(match admission {
             Admission::Open => Ok(()),
             Admission::Busy => {
@@ -113,12 +113,12 @@ impl Session<'_> {
             }
         });
         if let Err(error) = admitted {
-            self.connection.send_json(FrameKind::Refused, &[], &Refusal { message: error.to_string() })?;
+            self.connection.send_message(&Refused { message: error.to_string() })?;
             return Err(error);
         }
         let coprof = env!("CARGO_PKG_VERSION").into();
         let welcome = Welcome { protocol: PROTOCOL, coprof, host: self.shared.services.host() };
-        self.connection.send_json(FrameKind::Welcome, &MAGIC, &welcome)
+        self.connection.send_message(&welcome)
     }
 
     /// Tells the peer, which may be gone, why its connection ends.
@@ -128,7 +128,7 @@ impl Session<'_> {
             _ => error,
         };
         // If it is gone, nobody is left to tell.
-        let _ = self.connection.send_json(FrameKind::Failed, &[], &Refusal { message: error.to_string() });
+        let _ = self.connection.send_message(&Failed { message: error.to_string() });
         error
     }
 
@@ -142,11 +142,11 @@ impl Session<'_> {
             match kind {
                 FrameKind::Ping => self.pong()?,
                 FrameKind::TakeTurn => self.take_turn()?,
-                FrameKind::StreamUp => self.take_stream()?,
-                FrameKind::StreamDown => self.give_stream()?,
-                FrameKind::OfferModel => self.take_model()?,
-                FrameKind::Profile => self.profile()?,
-                FrameKind::Run => self.run()?,
+                StreamUp::KIND => self.take_stream(StreamUp::parse(&self.payload)?.0)?,
+                StreamDown::KIND => self.give_stream(StreamDown::parse(&self.payload)?.0)?,
+                ModelOffer::KIND => self.take_model(ModelOffer::parse(&self.payload)?)?,
+                Profile::KIND => self.profile(Profile::parse(&self.payload)?.0)?,
+                RunRequest::KIND => self.run(&RunRequest::parse(&self.payload)?)?,
                 other => return Err(Error::peer(format!("expected a request, found a {other:?} frame"))),
             }
         }
@@ -169,7 +169,7 @@ impl Session<'_> {
             }
             if told.elapsed() >= WAITING_EVERY {
                 told = Instant::now();
-                self.connection.send_json(FrameKind::Waiting, &[], &Waiting { before })?;
+                self.connection.send_message(&Waiting { before })?;
             }
             self.connection.pause()?;
         }
@@ -190,8 +190,7 @@ impl Session<'_> {
         self.connection.send(FrameKind::Pong, &now.to_le_bytes(), &self.payload)
     }
 
-    fn stream_request(&self) -> Result<StreamRequest> {
-        let request: StreamRequest = parse(&self.payload)?;
+    fn check_stream(request: StreamRequest) -> Result<()> {
         let total = request.frames.checked_mul(frame_bytes(request.payload_bytes.min(MAX_STREAM_BYTES)));
         let fits = total.is_some_and(|total| total <= MAX_STREAM_BYTES);
         if request.frames < 2 || request.payload_bytes > MAX_FILLER_BYTES || !fits {
@@ -201,11 +200,11 @@ impl Session<'_> {
                 request.frames, request.payload_bytes
             )));
         }
-        Ok(request)
+        Ok(())
     }
 
-    fn take_stream(&mut self) -> Result<()> {
-        let request = self.stream_request()?;
+    fn take_stream(&mut self, request: StreamRequest) -> Result<()> {
+        Self::check_stream(request)?;
         let (mut bytes, mut first) = (0, Duration::ZERO);
         for index in 0..request.frames {
             self.expect(FrameKind::Filler)?;
@@ -216,17 +215,16 @@ impl Session<'_> {
         }
         let span_us = (self.clock.now() - first).into();
         let report = StreamReport { bytes, frames: request.frames as u64 - 1, span_us };
-        self.connection.send_json(FrameKind::StreamReport, &[], &report)
+        self.connection.send_message(&report)
     }
 
-    fn give_stream(&mut self) -> Result<()> {
-        let request = self.stream_request()?;
+    fn give_stream(&mut self, request: StreamRequest) -> Result<()> {
+        Self::check_stream(request)?;
         set_filler(&mut self.payload, request.payload_bytes);
         (0..request.frames).try_for_each(|_| self.connection.send(FrameKind::Filler, &[], &self.payload))
     }
 
-    fn take_model(&mut self) -> Result<()> {
-        let offer: ModelOffer = parse(&self.payload)?;
+    fn take_model(&mut self, offer: ModelOffer) -> Result<()> {
         if self.model.as_ref().is_some_and(|(hash, _)| *hash == offer.hash) {
             return self.connection.send(FrameKind::ModelReady, &[], &[]);
         }
@@ -272,8 +270,7 @@ impl Session<'_> {
         Ok(file.into())
     }
 
-    fn profile(&mut self) -> Result<()> {
-        let request = parse(&self.payload)?;
+    fn profile(&mut self, request: serde_json::Value) -> Result<()> {
         let (_, backend) = self.model.as_mut().ok_or_else(no_model)?;
         let services = &self.shared.services;
         let (tell, told) = mpsc::channel();
@@ -293,15 +290,14 @@ impl Session<'_> {
         if gone.load(Ordering::Relaxed) {
             return Err(Error::peer("the peer closed the connection in the middle of a measurement"));
         }
-        self.connection.send_json(FrameKind::Profiled, &[], &result?)
+        self.connection.send_message(&Profiled(result?))
     }
 
-    fn run(&mut self) -> Result<()> {
-        let request = parse(&self.payload)?;
+    fn run(&mut self, request: &RunRequest) -> Result<()> {
         let (_, backend) = self.model.as_mut().ok_or_else(no_model)?;
         let services = &*self.shared.services;
         let part = edge::Part::new(&self.connection, &self.clock, services, self.stop);
-        part.run(&mut **backend, &request)
+        part.run(&mut **backend, request)
     }
 }
 
@@ -326,7 +322,7 @@ fn tell_progress(connection: &Connection, told: &mpsc::Receiver<f64>, gone: &Ato
             Err(RecvTimeoutError::Disconnected) => return,
         }
         last = Instant::now();
-        if connection.send_json(FrameKind::Progress, &[], &Progress { share }).is_err() {
+        if connection.send_message(&Progress { share }).is_err() {
             gone.store(true, Ordering::Relaxed);
             return;
         }

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::pipeline::messages::{Hello, Refusal, RunRequest, Welcome, parse};
+use crate::pipeline::messages::{Hello, Message, Refused, RunRequest, Welcome};
 use crate::pipeline::wire::{FrameKind, MAGIC, Wait, read_frame, write_frame};
 
 #[test]
@@ -54,7 +54,7 @@ fn another_protocol_version_is_refused_with_advice() {
         let mut payload = Vec::new();
         let wait = Wait { idle: Duration::from_secs(60), until: None, stop: &|| false };
         assert_eq!(read_frame(&mut stream, &wait, 0, &mut payload).unwrap(), Some(FrameKind::Refused));
-        let message = parse::<Refusal>(&payload).unwrap().message;
+        let message = Refused::parse(&payload).unwrap().message;
         assert!(message.contains("install the same coprof on both"), "{message}");
         edge.check_serving();
     });

@@ -5,7 +5,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use super::*;
 use crate::pipeline::client::unexpected;
-use crate::pipeline::messages::StreamRequest;
+use crate::pipeline::messages::{Profile, StreamRequest, StreamUp};
 use crate::pipeline::wire::FrameKind;
 
 /// A connection whose turn it is.
@@ -143,7 +143,7 @@ fn a_holder_that_dies_in_the_middle_of_a_stream_ends_its_turn() {
             let second = Waiter::start(scope, edge.address, || ());
             second.hears(1);
             let request = StreamRequest { frames: 10, payload_bytes: 1000 };
-            first.connection.send_json(FrameKind::StreamUp, &[], &request).unwrap();
+            first.connection.send_message(&StreamUp(request)).unwrap();
             first.connection.send(FrameKind::Filler, &[], &[0; 1000]).unwrap();
             drop(first);
             second.ended().unwrap();
@@ -161,7 +161,7 @@ fn a_holder_that_dies_while_it_is_measured_ends_its_turn() {
             let graph = samples::chain();
             first.offer_model(&graph.name, &graph.hash, b"").unwrap();
             let endless = serde_json::json!({ "endless": true });
-            first.connection.send_json(FrameKind::Profile, &[], &endless).unwrap();
+            first.connection.send_message(&Profile(endless)).unwrap();
             drop(first);
             second.ended().unwrap();
         });

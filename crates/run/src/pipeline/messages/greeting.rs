@@ -1,0 +1,54 @@
+//! The first frame of either side.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::wire::{FrameKind, MAGIC, PROTOCOL};
+use super::{Message, printable};
+use coprof_core::error::{Error, Result};
+
+/// The client's greeting.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in super::super) struct Hello {
+    pub protocol: u32,
+    /// coprof's version, for messages.
+    pub coprof: String,
+}
+
+/// The server's greeting.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in super::super) struct Welcome {
+    pub protocol: u32,
+    /// coprof's version, for messages.
+    pub coprof: String,
+    /// Facts about the host, as its commands report them.
+    pub host: serde_json::Value,
+}
+
+impl Message for Hello {
+    const KIND: FrameKind = FrameKind::Hello;
+    const PREFIX: &[u8] = &MAGIC;
+}
+
+impl Message for Welcome {
+    const KIND: FrameKind = FrameKind::Welcome;
+    const PREFIX: &[u8] = &MAGIC;
+}
+
+impl Hello {
+    pub fn ours() -> Self {
+        Self { protocol: PROTOCOL, coprof: env!("CARGO_PKG_VERSION").into() }
+    }
+
+    /// Whether the two versions can talk; else the message for both sides.
+    pub fn check(protocol: u32, coprof: &str) -> Result<()> {
+        if protocol == PROTOCOL {
+            return Ok(());
+        }
+        let ours = env!("CARGO_PKG_VERSION");
+        Err(Error::peer(format!(
+            "one side speaks protocol {PROTOCOL} (coprof {ours}), the other protocol {protocol} (coprof {}); install \
+             the same coprof on both",
+            printable(coprof)
+        )))
+    }
+}

@@ -1,0 +1,20 @@
+//! The model that a session is about.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::wire::FrameKind;
+use super::Message;
+use coprof_core::model::ModelHash;
+
+/// The model that the next requests are about.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in super::super) struct ModelOffer {
+    pub name: String,
+    pub hash: ModelHash,
+    /// The file's size.
+    pub bytes: usize,
+}
+
+impl Message for ModelOffer {
+    const KIND: FrameKind = FrameKind::OfferModel;
+}
