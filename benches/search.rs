@@ -4,8 +4,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 
 use coprof_core::codec::Encoding;
 use coprof_core::plan::{
-    Constraints, EncodedFrontier, ExitSite, LossyOutcomes, Node, Outcomes, SCHEMA, Scenario, TrunkLayer,
-    search,
+    Constraints, EncodedFrontier, ExitSite, LossyOutcomes, Node, Outcomes, Problem, SCHEMA, ScenarioFile,
+    TrunkLayer, search,
 };
 use coprof_core::units::{Micros, Share};
 
@@ -90,7 +90,7 @@ fn inception(modules: usize) -> Vec<TrunkLayer> {
 impl Shape {
     /// Every cut as 32-bit floats is listed by the scenario itself; the encodings of the real search are then put in for
     /// each, with outcomes behind the lossy ones.
-    fn scenario(&self) -> Scenario {
+    fn scenario(&self) -> Problem {
         let stream = &mut Stream(1);
         let mut sites = self.sites.clone();
         sites.push(self.layers.len() - 1);
@@ -112,7 +112,7 @@ impl Shape {
             (0..sites.len()).map(|exit| Stream(exit as u64 + 9).outcomes(self.samples, skill(exit)));
         let links = r#"{"overhead_us": 30, "bits_per_second": 2e7, "delay_us": 5000}"#;
         let links: Vec<&str> = vec![links; self.nodes - 1];
-        let bare = Scenario {
+        let bare = ScenarioFile {
             schema: SCHEMA.into(),
             model: Default::default(),
             input_bytes: Some(12_288),
@@ -131,14 +131,12 @@ impl Shape {
             in_flight: 4,
             constraints: Constraints { min_accuracy: Some(Share(0.65)), ..Constraints::default() },
         };
-        let mut scenario = bare.completed().expect("it makes sense");
-        if self.encodings {
-            self.encode(&mut scenario, stream, &skill);
-        }
-        scenario
+        let problem = Problem::of(bare).expect("it makes sense");
+        let encoded = |file: &mut ScenarioFile| self.encode(file, stream, &skill);
+        if self.encodings { problem.with(encoded).expect("it makes sense") } else { problem }
     }
 
-    fn encode(&self, scenario: &mut Scenario, stream: &mut Stream, skill: &dyn Fn(usize) -> f64) {
+    fn encode(&self, scenario: &mut ScenarioFile, stream: &mut Stream, skill: &dyn Fn(usize) -> f64) {
         for plain in std::mem::take(&mut scenario.encodings) {
             for encoding in
                 if plain.cut.is_empty() { Encoding::for_input() } else { Encoding::for_features() }

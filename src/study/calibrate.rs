@@ -5,20 +5,19 @@ use super::refine::Nodes;
 use super::trial::{Found, Plans, run};
 use crate::report::Emulation;
 use coprof_core::error::Result;
-use coprof_core::plan::{Predicted, Scenario};
+use coprof_core::plan::{Predicted, Problem, ScenarioFile};
 use coprof_core::units::Micros;
 
 /// A node takes at most so many times as long as its parts: what goes beyond is no property of a pipeline, but somebody else's
 /// doing in just this moment.
 const MOST: f64 = 1.3;
 
-/// Runs a trial of what `scenario` says and puts what it finds into that.
-pub fn calibrate(scenario: &mut Scenario, nodes: &Nodes<'_>, emulation: &Emulation) -> Result<()> {
+/// Runs a trial of what `scenario` says; the scenario with what it finds.
+pub fn calibrate(scenario: Problem, nodes: &Nodes<'_>, emulation: &Emulation) -> Result<Problem> {
     let _bar = nodes.context.progress("trial: a full pipeline, and each node alone");
-    let Some(plans) = Plans::of(scenario)? else { return Ok(()) };
+    let Some(plans) = Plans::of(&scenario)? else { return Ok(scenario) };
     let found = run(&plans, &scenario.links[0], nodes, emulation)?;
-    apply(scenario, &Work::of(&plans), &found);
-    Ok(())
+    scenario.with(|file| apply(file, &Work::of(&plans), &found))
 }
 
 /// What the scenario predicted for the trial's plans: both nodes' stages.
@@ -38,7 +37,7 @@ impl Work {
     }
 }
 
-fn apply(scenario: &mut Scenario, work: &Work, found: &Found) {
+fn apply(scenario: &mut ScenarioFile, work: &Work, found: &Found) {
     let moved = [0, 1].map(|node| {
         let moved = scenario.nodes[node].whole_us.map_or(1.0, |whole| found.whole[node] / whole);
         if moved.is_finite() { moved } else { 1.0 }
@@ -69,8 +68,10 @@ fn apply(scenario: &mut Scenario, work: &Work, found: &Found) {
         .for_each(|(node, whole)| node.whole_busy_us = Some(whole));
     scenario.contention = contention(balanced, found);
     // The device hands over those tasks only that it writes.
-    scenario.encodings.iter_mut().for_each(|row| row.encode_us[0] += found.turnarounds[0]);
-    scenario.nodes[1].task_us += found.turnarounds[1];
+    let encoding = scenario.encodings.iter_mut().map(|row| &mut row.encode_us[0]);
+    encoding.for_each(|time| *time = (*time + found.turnarounds[0]).max(Micros::ZERO));
+    let task = &mut scenario.nodes[1].task_us;
+    *task = (*task + found.turnarounds[1]).max(Micros::ZERO);
     if let Some(handover) = found.handover {
         scenario.links[0].handover_us = handover.max(Micros::ZERO);
     }
@@ -93,7 +94,7 @@ fn within(factor: f64) -> f64 {
 }
 
 /// All that a node does takes so many times as long.
-fn scale(scenario: &mut Scenario, node: usize, factor: f64) {
+fn scale(scenario: &mut ScenarioFile, node: usize, factor: f64) {
     let of_node = &mut scenario.nodes[node];
     let ranges = of_node.ranges.iter_mut().map(|range| &mut range.time_us);
     let own =
@@ -108,13 +109,13 @@ mod tests {
     use super::super::trial::Alone;
     use super::*;
 
-    fn scenario() -> Scenario {
+    fn scenario() -> ScenarioFile {
         let text = r#"{ "schema": "coprof.scenario/2", "input_bytes": 1000,
             "layers": [{ "name": "a", "output_bytes": 1000 }, { "name": "b", "output_bytes": 1000 }, { "name": "c", "output_bytes": 40 }],
             "nodes": [{ "name": "device", "layers_us": [100, 100, 100], "whole_us": 300, "task_us": 30 },
                       { "name": "edge", "layers_us": [50, 50, 50], "pause_us": 10 }],
             "links": [{ "bits_per_second": 1e9, "handover_us": 7 }] }"#;
-        Scenario::from_json(text).unwrap()
+        ScenarioFile::clone(&Problem::from_json(text).unwrap())
     }
 
     /// The device has become 1.2 times as slow; both nodes take a tenth of the lesser stage longer together.

@@ -11,7 +11,7 @@ use crate::report::{
 };
 use coprof_core::error::{Error, Result};
 use coprof_core::plan::{
-    Arrival, Constraints, ModelId, Objective, Policy, Predicted, Scenario, decide, search, stays_best,
+    Arrival, Constraints, ModelId, Objective, Policy, Predicted, Problem, decide, search, stays_best,
     under_load, with_intervals,
 };
 use coprof_core::units::{Micros, Share};
@@ -59,7 +59,7 @@ impl Criteria {
 /// A scenario, and where it comes from.
 pub struct Case {
     /// What is planned.
-    pub scenario: Scenario,
+    pub scenario: Problem,
     /// The file that holds it.
     pub path: PathBuf,
     /// The peer that it was measured with.
@@ -78,8 +78,9 @@ pub fn read_scenario(path: &Path, criteria: &Criteria, device: &Device) -> Resul
             path.display()
         ))
     })?;
-    let mut scenario = Scenario::from_json(&text).map_err(|error| error.within(path.display()))?;
-    scenario.constraints = criteria.checked_over(scenario.constraints)?;
+    let scenario = Problem::from_json(&text).map_err(|error| error.within(path.display()))?;
+    let constraints = criteria.checked_over(scenario.constraints)?;
+    let scenario = scenario.with(|file| file.constraints = constraints)?;
     let envelope = serde_json::from_str(&text).unwrap_or_else(|_| {
         let ModelId { name, sha256 } = scenario.model.clone();
         Envelope {
@@ -162,7 +163,7 @@ fn save_result(document: &OptimizeDocument, policy: Option<Policy>, context: &Co
 }
 
 /// Every baseline's choice; a baseline without one is named with the reason.
-fn baselines(scenario: &Scenario, context: &Context) -> Vec<PolicyChoice> {
+fn baselines(scenario: &Problem, context: &Context) -> Vec<PolicyChoice> {
     let (able, unable): (Vec<Policy>, Vec<Policy>) =
         Policy::ALL.into_iter().partition(|policy| policy.takes(scenario.nodes.len()));
     if !unable.is_empty() {
@@ -185,7 +186,7 @@ fn baselines(scenario: &Scenario, context: &Context) -> Vec<PolicyChoice> {
 
 /// Ours and every baseline's plan under the scenario's arrivals.
 fn arrivals(
-    scenario: &Scenario,
+    scenario: &Problem,
     best: &Predicted,
     policies: &[PolicyChoice],
     decided_among: Option<usize>,

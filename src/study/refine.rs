@@ -7,7 +7,7 @@ use super::edge::Route;
 use super::model::Model;
 use super::profile::{NodeProfile, ProfileRequest, ask, profile_node};
 use coprof_core::error::{Error, Result};
-use coprof_core::plan::{Range, Scenario, Stretch, search, stretches};
+use coprof_core::plan::{Problem, Range, Stretch, search, stretches};
 use coprof_core::units::Micros;
 
 /// What it takes to measure on both nodes.
@@ -24,14 +24,14 @@ pub struct Nodes<'a> {
 
 /// Measures the stages of the best plan whole, searches again, and so on, until the best plan has been measured or `plans`
 /// of them have. The measured ranges stay in the scenario.
-pub fn refine(scenario: &mut Scenario, plans: usize, nodes: &Nodes<'_>) -> Result<()> {
+pub fn refine(mut scenario: Problem, plans: usize, nodes: &Nodes<'_>) -> Result<Problem> {
     for round in 0..plans {
-        let best = search(scenario)?.best.plan;
-        let all = stretches(scenario, &best)?;
-        let missing: Vec<Stretch> = all.into_iter().filter(|stretch| !is_known(scenario, stretch)).collect();
+        let best = search(&scenario)?.best.plan;
+        let all = stretches(&scenario, &best)?;
+        let missing: Vec<Stretch> = all.into_iter().filter(|stretch| !is_known(&scenario, stretch)).collect();
         if missing.is_empty() {
             nodes.context.say(format!("refined: the best plan's stages are measured, after {round} plans"));
-            return Ok(());
+            return Ok(scenario);
         }
         for node in 0..scenario.nodes.len() {
             let own: Vec<Stretch> = missing.iter().filter(|stretch| stretch.node == node).cloned().collect();
@@ -41,7 +41,8 @@ pub fn refine(scenario: &mut Scenario, plans: usize, nodes: &Nodes<'_>) -> Resul
             let measured = measure(node, own, nodes)?;
             let slowdown = scenario.nodes[node].emulated_slowdown.unwrap_or(1.0);
             let slowed = |range: Range| Range { time_us: range.time_us * slowdown, ..range };
-            scenario.nodes[node].ranges.extend(measured.ranges.into_iter().map(slowed));
+            let ranges = measured.ranges.into_iter().map(slowed);
+            scenario = scenario.with(|file| file.nodes[node].ranges.extend(ranges))?;
         }
     }
     if plans > 0 {
@@ -49,10 +50,10 @@ pub fn refine(scenario: &mut Scenario, plans: usize, nodes: &Nodes<'_>) -> Resul
             .context
             .say(format!("refined: {plans} plans measured; the best may still rest on sums of layers"));
     }
-    Ok(())
+    Ok(scenario)
 }
 
-fn is_known(scenario: &Scenario, stretch: &Stretch) -> bool {
+fn is_known(scenario: &Problem, stretch: &Stretch) -> bool {
     let same = |range: &Range| range.from == stretch.from && range.to == stretch.to;
     scenario.nodes[stretch.node].ranges.iter().any(same)
 }

@@ -16,7 +16,7 @@ use coprof_core::error::{Error, Result};
 use coprof_core::model::{Cut, ExitId, Graph, LayerId, Source};
 use coprof_core::plan::{
     AccuracyBasis, Constraints, EncodedFrontier, ExitSite, Link, LossyOutcomes, ModelId, Node, Outcomes,
-    SCHEMA, Scenario, TrunkLayer, in_flight, practical_threshold_steps,
+    Problem, SCHEMA, ScenarioFile, TrunkLayer, in_flight, practical_threshold_steps,
 };
 use coprof_core::units::Micros;
 use coprof_run::data::{EncodingRecord, EncodingRow, ExitEffect, ExitRecord, Split, cut_name};
@@ -28,7 +28,7 @@ use coprof_run::pipeline::{frame_bytes, task_bytes};
 pub struct ScenarioDocument<'a> {
     /// Its `schema` and `model` are those of the envelope, too.
     #[serde(flatten)]
-    scenario: &'a Scenario,
+    scenario: &'a Problem,
     coprof_version: &'a str,
     created: &'a str,
     host: &'a serde_json::Value,
@@ -40,7 +40,7 @@ pub struct ScenarioDocument<'a> {
 
 impl<'a> ScenarioDocument<'a> {
     /// The scenario as it was measured under the circumstances that `envelope` tells.
-    pub fn new(scenario: &'a Scenario, envelope: &'a Envelope) -> Self {
+    pub fn new(scenario: &'a Problem, envelope: &'a Envelope) -> Self {
         Self {
             scenario,
             coprof_version: &envelope.coprof_version,
@@ -55,7 +55,7 @@ impl<'a> ScenarioDocument<'a> {
 }
 
 /// What is emulated in a scenario that says so only by its device and its link, as hand-made ones do.
-pub fn emulation_of(scenario: &Scenario) -> Emulation {
+pub fn emulation_of(scenario: &Problem) -> Emulation {
     let link = scenario.links.first().filter(|link| link.emulated);
     Emulation {
         slowdown: scenario.nodes.first().and_then(|device| device.emulated_slowdown).unwrap_or(1.0),
@@ -85,10 +85,10 @@ pub struct Circumstances {
 
 impl Measured<'_> {
     /// The scenario under these constraints.
-    pub fn scenario(&self, constraints: Constraints) -> Result<Scenario> {
+    pub fn scenario(&self, constraints: Constraints) -> Result<Problem> {
         let graph = &*self.model.graph;
         let exits = self.exits();
-        let scenario = Scenario {
+        let file = ScenarioFile {
             schema: SCHEMA.into(),
             model: ModelId { name: graph.name.clone(), sha256: graph.hash.clone() },
             input_bytes: Some(graph.shape(Source::Input).bytes()),
@@ -114,7 +114,7 @@ impl Measured<'_> {
             in_flight: in_flight(),
             constraints,
         };
-        scenario.completed()
+        Problem::of(file)
     }
 
     /// The exits that a plan may use: those of which an answer is known, and the final one.

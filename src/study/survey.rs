@@ -51,14 +51,14 @@ pub fn measure_scenario(
         circumstances: &circumstances,
         emulation,
     };
-    let mut scenario = measured.scenario(criteria.over(Constraints::default()))?;
+    let scenario = measured.scenario(criteria.over(Constraints::default()))?;
     for node in scenario.unsettled() {
         context.say(format!(
             "the times of the {node} did not settle, and plans rest on them: measure again when nothing else runs on its core"
         ));
     }
-    calibrate(&mut scenario, nodes, &emulation)?;
-    refine(&mut scenario, plans, nodes)?;
+    let scenario = calibrate(scenario, nodes, &emulation)?;
+    let scenario = refine(scenario, plans, nodes)?;
     let envelope = device.envelope("scenario", Some(&model.graph), &emulation);
     let path = context.save("scenario", &ScenarioDocument::new(&scenario, &envelope))?;
     context.say(format!("saved {}", path.display()));

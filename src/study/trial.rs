@@ -9,7 +9,7 @@ use super::gauge::{Gauge, Moment, Speeds};
 use super::refine::Nodes;
 use crate::report::Emulation;
 use coprof_core::error::{Error, Result};
-use coprof_core::plan::{Link, Plan, Predicted, Route, Scenario, all_on_device, all_on_edge, most_balanced};
+use coprof_core::plan::{Link, Plan, Predicted, Problem, Route, all_on_device, all_on_edge, most_balanced};
 use coprof_core::units::Micros;
 use coprof_run::backend::Backend;
 use coprof_run::measure::Samples;
@@ -42,7 +42,7 @@ pub struct Plans {
 
 impl Plans {
     /// `None` where nothing can cross.
-    pub fn of(scenario: &Scenario) -> Result<Option<Self>> {
+    pub fn of(scenario: &Problem) -> Result<Option<Self>> {
         let Some(balanced) = most_balanced(scenario)? else { return Ok(None) };
         Ok(Some(Self { balanced, alone: [all_on_device(scenario)?, all_on_edge(scenario)?] }))
     }

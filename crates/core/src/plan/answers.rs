@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use super::outcomes::{Outcomes, SampleSet};
 use super::plan::Threshold;
-use super::scenario::Scenario;
+use super::problem::Problem;
 use super::space::Path;
 use super::tally::{Corrections, MAX_EXITS, Setting, Tally, threshold_grid};
 
@@ -36,7 +36,7 @@ pub(super) struct Grids {
 }
 
 impl Grids {
-    pub fn new(scenario: &Scenario) -> Self {
+    pub fn new(scenario: &Problem) -> Self {
         let side = scenario.outcomes.len() - 1;
         let mut grids = Self {
             thresholds: Vec::new(),
@@ -91,7 +91,7 @@ impl Grids {
 }
 
 /// `None` where the scenario knows no more samples uncut than behind encodings.
-fn corrections(scenario: &Scenario, grids: &Grids) -> Option<Corrections> {
+fn corrections(scenario: &Problem, grids: &Grids) -> Option<Corrections> {
     if scenario.uncut_outcomes.is_empty() {
         return None;
     }
@@ -171,7 +171,7 @@ impl<'s> Answers<'s> {
     /// For `path`, given with its index, or uncut. `None` where nothing is known of the final exit behind the path. Of side
     /// exits that are unknown there the uncut answers stand in: they cannot be tried there, so nobody looks.
     pub fn new(
-        scenario: &'s Scenario,
+        scenario: &'s Problem,
         grids: &'s Grids,
         path: Option<(usize, &Path<'s>)>,
         edge_from: usize,

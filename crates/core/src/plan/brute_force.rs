@@ -102,7 +102,7 @@ fn random_constraints(rng: &mut StdRng) -> Constraints {
 }
 
 /// A chain or another small graph on so many nodes.
-pub(super) fn random_scenario(seed: u64, nodes: usize) -> Scenario {
+pub(super) fn random_scenario(seed: u64, nodes: usize) -> Problem {
     let rng = &mut StdRng::seed_from_u64(seed);
     let small = nodes > 2;
     let count = rng.random_range(1..if small { 4 } else { 6 });
@@ -137,7 +137,7 @@ pub(super) fn random_scenario(seed: u64, nodes: usize) -> Scenario {
             calibration: None,
         });
     }
-    Scenario {
+    let file = ScenarioFile {
         schema: SCHEMA.into(),
         model: ModelId { name: "random".into(), sha256: ModelHash::of(b"random") },
         input_bytes: maybe(rng, 0.5, |rng| rng.random_range(0..40)),
@@ -164,7 +164,8 @@ pub(super) fn random_scenario(seed: u64, nodes: usize) -> Scenario {
         threshold_steps: rng.random_range(1..5),
         in_flight: rng.random_range(1..4),
         constraints: random_constraints(rng),
-    }
+    };
+    Problem::of(file).unwrap()
 }
 
 fn only_row(nodes: usize) -> EncodedFrontier {
@@ -179,7 +180,7 @@ fn only_row(nodes: usize) -> EncodedFrontier {
 }
 
 /// Every way to give each exit a threshold and a node.
-fn exit_settings(scenario: &Scenario) -> Vec<Vec<ExitPlan>> {
+fn exit_settings(scenario: &Problem) -> Vec<Vec<ExitPlan>> {
     let mut settings = vec![Vec::new()];
     let last = scenario.exits.len() - 1;
     for (index, exit) in scenario.exits.iter().enumerate() {
@@ -211,7 +212,7 @@ fn exit_settings(scenario: &Scenario) -> Vec<Vec<ExitPlan>> {
 }
 
 /// Every way to cross the links up to node `end`, each resuming behind the one before.
-fn crossings(scenario: &Scenario, trunk: &Trunk, end: usize) -> Vec<Vec<Option<LinkPlan>>> {
+fn crossings(scenario: &Problem, trunk: &Trunk, end: usize) -> Vec<Vec<Option<LinkPlan>>> {
     let mut found: Vec<(LayerSet, Vec<Option<LinkPlan>>)> = vec![(LayerSet::default(), Vec::new())];
     for _ in 0..end {
         let mut longer = Vec::new();
@@ -240,7 +241,7 @@ fn set(trunk: &Trunk, tips: &[String]) -> LayerSet {
 
 /// Every plan that the predictor lets pass: each node runs what its exits and the cut that it sends need. With
 /// `longer`, node 0 also runs further than that.
-fn all_plans(scenario: &Scenario, longer: bool) -> Vec<Plan> {
+fn all_plans(scenario: &Problem, longer: bool) -> Vec<Plan> {
     let trunk = Trunk::new(&scenario.layers).unwrap();
     let cuts = trunk.dag.cuts(1000).unwrap();
     let mut plans = Vec::new();
@@ -274,20 +275,20 @@ fn all_plans(scenario: &Scenario, longer: bool) -> Vec<Plan> {
     plans
 }
 
-fn meets(scenario: &Scenario, p: &Prediction) -> bool {
+fn meets(scenario: &Problem, p: &Prediction) -> bool {
     let constraints = &scenario.constraints;
     p.accuracy.0 >= scenario.accuracy_floor().0 - 1e-12
         && constraints.max_latency_us.is_none_or(|most| p.latency_us.0 <= most.0 * (1.0 + 1e-12))
         && constraints.min_rate_per_s.is_none_or(|least| p.interval_us.0 <= 1e6 / least * (1.0 + 1e-12))
 }
 
-fn fits(scenario: &Scenario, p: &Prediction) -> bool {
+fn fits(scenario: &Problem, p: &Prediction) -> bool {
     let limits = scenario.nodes.iter().zip(&p.memory_bytes);
     limits.into_iter().all(|(node, &bytes)| node.memory_bytes.is_none_or(|limit| bytes <= limit as f64))
 }
 
 /// Holds the search to all plans that there are.
-fn compare(scenario: &Scenario) -> Result<(), TestCaseError> {
+fn compare(scenario: &Problem) -> Result<(), TestCaseError> {
     let longer = scenario.nodes.len() == 2
         && scenario.nodes[0].ranges.is_empty()
         && scenario.nodes[0].memory_bytes.is_none();
@@ -365,13 +366,9 @@ proptest! {
 #[test]
 fn a_plan_for_another_model_is_refused() {
     let scenario = random_scenario(1, 2);
-    let mut plan = search(&Scenario {
-        constraints: Constraints { min_accuracy: Some(Share(0.0)), ..Constraints::default() },
-        ..scenario.clone()
-    })
-    .unwrap()
-    .best
-    .plan;
+    let any_accuracy = Constraints { min_accuracy: Some(Share(0.0)), ..Constraints::default() };
+    let free = scenario.varied(|file| file.constraints = any_accuracy);
+    let mut plan = search(&free).unwrap().best.plan;
     plan.model = ModelHash::of(b"another");
     let error = predict(&scenario, &plan).unwrap_err();
     assert!(error.to_string().contains("the plan is for model"), "{error}");
@@ -381,8 +378,8 @@ fn a_plan_for_another_model_is_refused() {
 fn a_scenario_survives_its_document() {
     let scenario = random_scenario(7, 2);
     let text = serde_json::to_string(&scenario).unwrap();
-    assert_eq!(Scenario::from_json(&text).unwrap(), scenario);
+    assert_eq!(Problem::from_json(&text).unwrap(), scenario);
     let foreign = text.replacen(SCHEMA, "coprof.scenario/99", 1);
-    assert!(Scenario::from_json(&foreign).unwrap_err().to_string().contains(SCHEMA));
-    assert!(Scenario::from_json(&text[..text.len() / 2]).is_err());
+    assert!(Problem::from_json(&foreign).unwrap_err().to_string().contains(SCHEMA));
+    assert!(Problem::from_json(&text[..text.len() / 2]).is_err());
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::layers::Trunk;
 use super::marginal;
 use super::outcomes::Outcomes;
-use super::scenario::{AccuracyBasis, EncodedFrontier, ExitSite, LossyOutcomes, Scenario};
+use super::scenario::{AccuracyBasis, EncodedFrontier, ExitSite, LossyOutcomes, ScenarioFile};
 use crate::codec::{Element, Encoding};
 use crate::error::{Error, Result};
 use crate::model::{Dag, LayerSet};
@@ -24,9 +24,9 @@ fn simple_cuts(dag: &Dag) -> Vec<LayerSet> {
 /// A frontier as it is: no codec, no loss.
 const AS_IT_IS: Encoding = Encoding::plain(Element::F32);
 
-impl Scenario {
+impl ScenarioFile {
     /// The scenario with every default written out, checked.
-    pub fn completed(mut self) -> Result<Self> {
+    pub(super) fn completed(mut self) -> Result<Self> {
         self.fill_in().map_err(|what| {
             Error::failed(format!(
                 "scenario: {what}; docs/formats.md shows a valid one, `coprof optimize` writes such"
@@ -168,7 +168,7 @@ impl Scenario {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Plan, Policy, practical_threshold_steps, search};
+    use super::super::{Plan, Policy, Problem, practical_threshold_steps, search};
     use super::*;
     use crate::units::Share;
 
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn layers_times_and_a_link_are_enough() {
-        let scenario = Scenario::from_json(BY_HAND).unwrap();
+        let scenario = Problem::from_json(BY_HAND).unwrap();
         assert_eq!(scenario.layers[0].inputs, ["input"]);
         assert_eq!(scenario.layers[2].inputs, ["conv2"]);
         assert_eq!(scenario.exits[0].after, ["fc"]);
@@ -208,17 +208,17 @@ mod tests {
 
     #[test]
     fn a_completed_scenario_stays_as_it_is() {
-        let scenario = Scenario::from_json(BY_HAND).unwrap();
-        let again = Scenario::from_json(&serde_json::to_string(&scenario).unwrap()).unwrap();
+        let scenario = Problem::from_json(BY_HAND).unwrap();
+        let again = Problem::from_json(&serde_json::to_string(&scenario).unwrap()).unwrap();
         assert_eq!(again, scenario);
     }
 
-    fn with(changes: serde_json::Value) -> Result<Scenario> {
+    fn with(changes: serde_json::Value) -> Result<Problem> {
         let mut document: serde_json::Value = serde_json::from_str(BY_HAND).unwrap();
         for (key, value) in changes.as_object().unwrap() {
             document[key] = value.clone();
         }
-        Scenario::from_json(&document.to_string())
+        Problem::from_json(&document.to_string())
     }
 
     #[test]

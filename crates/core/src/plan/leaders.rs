@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::predict::{predict_in, workload_in};
+use super::problem::Problem;
 use super::scenario::Objective;
-use super::scenario::Scenario;
 use super::search::{Found, FrontPlan, Predicted};
 use super::select::Criteria;
 use super::simulate::{Arrival, Simulated, simulate, sustained_rate};
@@ -41,7 +41,7 @@ pub struct Decided {
 }
 
 /// Simulates `predicted` under arrivals.
-pub fn under_load(scenario: &Scenario, predicted: &Predicted, arrival: Arrival) -> Result<UnderLoad> {
+pub fn under_load(scenario: &Problem, predicted: &Predicted, arrival: Arrival) -> Result<UnderLoad> {
     load(&Space::new(scenario)?, predicted, arrival)
 }
 
@@ -54,7 +54,7 @@ fn load(space: &Space<'_>, predicted: &Predicted, arrival: Arrival) -> Result<Un
 /// The first of the leading plans of the Pareto front that stays below the scenario's ceiling under its arrivals; `None` where
 /// the scenario has no ceiling. With more than [`MOST_LEADERS`] plans, the first half of these are the very first, the
 /// others lie evenly between the rest: not all of the front is then simulated.
-pub fn decide(scenario: &Scenario, found: &Found) -> Result<Option<Decided>> {
+pub fn decide(scenario: &Problem, found: &Found) -> Result<Option<Decided>> {
     let (Some(arrival), Some(limit)) = (scenario.constraints.arrival, scenario.constraints.p99_below_us)
     else {
         return Ok(None);
@@ -81,7 +81,7 @@ pub fn decide(scenario: &Scenario, found: &Found) -> Result<Option<Decided>> {
 }
 
 /// Plans of the front that meet the other constraints, best first.
-fn leaders<'f>(scenario: &Scenario, found: &'f Found) -> Vec<&'f FrontPlan> {
+fn leaders<'f>(scenario: &Problem, found: &'f Found) -> Vec<&'f FrontPlan> {
     let criteria = Criteria::of(scenario);
     let tally = Tally::of(scenario);
     let right = |plan: &FrontPlan| tally.parts_in(plan.accuracy);
@@ -120,7 +120,7 @@ mod tests {
     use super::super::search::search;
     use super::*;
 
-    fn scenario(constraints: serde_json::Value) -> Scenario {
+    fn scenario(constraints: serde_json::Value) -> Problem {
         let text = serde_json::json!({
             "schema": super::super::SCHEMA,
             "layers": [{"name": "a", "output_bytes": 1000}, {"name": "b", "output_bytes": 1000}],
@@ -131,7 +131,7 @@ mod tests {
             "links": [{"bits_per_second": 1e6, "delay_us": 3000}],
             "constraints": constraints,
         });
-        Scenario::from_json(&text.to_string()).unwrap()
+        Problem::from_json(&text.to_string()).unwrap()
     }
 
     #[test]

@@ -164,7 +164,7 @@ impl Holds<'_> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::Scenario;
+    use super::super::Problem;
     use super::*;
 
     proptest! {
@@ -176,7 +176,7 @@ mod tests {
                 "name": format!("l{index}"), "output_bytes": output, "weight_bytes": weights,
             })).collect();
             let node = |name: &str| serde_json::json!({"name": name, "layers_us": vec![1; sizes.len()]});
-            let scenario = Scenario::from_json(&serde_json::json!({
+            let scenario = Problem::from_json(&serde_json::json!({
                 "schema": super::super::SCHEMA, "layers": layers, "nodes": [node("a"), node("b")],
                 "links": [{"bits_per_second": 1e6}], "input_bytes": input,
             }).to_string()).unwrap();

@@ -17,6 +17,7 @@ mod pareto;
 mod plan;
 mod policy;
 mod predict;
+mod problem;
 #[cfg(test)]
 mod random;
 mod route;
@@ -41,10 +42,11 @@ pub use outcomes::{Outcomes, SampleSet};
 pub use plan::{ExitPlan, LinkPlan, NodePlan, Plan, Threshold};
 pub use policy::Policy;
 pub use predict::{Interval95, NodeBasis, Prediction, Stage, predict, workload};
+pub use problem::Problem;
 pub use route::{Crossing, NodeRoute, Route, Step};
 pub use scenario::{
     AccuracyBasis, Constraints, EncodedFrontier, ExitSite, LossyOutcomes, Marginal, MarginalStep, ModelId,
-    Node, Objective, Range, SCHEMA, Scenario, in_flight,
+    Node, Objective, Range, SCHEMA, ScenarioFile, in_flight,
 };
 pub use script::{Stretch, stretches};
 pub use search::{Found, FrontPlan, Predicted, practical_threshold_steps, search};

@@ -5,7 +5,8 @@ use std::cmp::Ordering;
 use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
-use super::scenario::{Node, Scenario};
+use super::problem::Problem;
+use super::scenario::Node;
 use super::script::{Passage, Script};
 use super::simulate::{Class, Workload};
 use super::space::Space;
@@ -135,12 +136,12 @@ pub(super) fn contend(stages: &mut [Micros], contention: f64) {
 }
 
 /// Predicts what `plan` does under `scenario`. Errors when the plan names what the scenario does not have.
-pub fn predict(scenario: &Scenario, plan: &Plan) -> Result<Prediction> {
+pub fn predict(scenario: &Problem, plan: &Plan) -> Result<Prediction> {
     predict_in(&Space::new(scenario)?, plan)
 }
 
 /// The plan's tasks as the simulation takes them: samples that leave at the same exit take the same passage.
-pub fn workload(scenario: &Scenario, plan: &Plan) -> Result<Workload> {
+pub fn workload(scenario: &Problem, plan: &Plan) -> Result<Workload> {
     workload_in(&Space::new(scenario)?, plan)
 }
 
@@ -182,7 +183,7 @@ pub(super) fn workload_in(space: &Space<'_>, plan: &Plan) -> Result<Workload> {
 }
 
 /// The accuracy of a plan that answers so many of the samples right that are known behind encodings.
-fn accuracy(scenario: &Scenario, plan: &Plan, right: usize) -> Share {
+fn accuracy(scenario: &Problem, plan: &Plan, right: usize) -> Share {
     let uncut = right_uncut(&scenario.outcomes, &plan.exits);
     let more_uncut = right_uncut(&scenario.uncut_outcomes, &plan.exits);
     let tally = Tally::of(scenario);
@@ -190,7 +191,7 @@ fn accuracy(scenario: &Scenario, plan: &Plan, right: usize) -> Share {
 }
 
 /// What the nodes' times rest on. They keep each other busy only where something crosses.
-fn bases(scenario: &Scenario, script: &Script<'_>) -> Vec<NodeBasis> {
+fn bases(scenario: &Problem, script: &Script<'_>) -> Vec<NodeBasis> {
     let crosses = script.message_bytes.iter().any(Option::is_some);
     let basis = |node: &Node| NodeBasis {
         whole_us: node.whole_us,
@@ -281,17 +282,18 @@ mod tests {
     use super::*;
 
     /// The scenario in which all that these nodes do takes so many times as long.
-    fn slowed(scenario: &Scenario, factors: &[f64]) -> Scenario {
-        let mut scenario = scenario.clone();
-        let (nodes, encodings) = (&mut scenario.nodes, &mut scenario.encodings);
-        for (index, (node, factor)) in nodes.iter_mut().zip(factors).enumerate() {
-            let ranges = node.ranges.iter_mut().map(|range| &mut range.time_us);
-            let own = node.layers_us.iter_mut().chain(&mut node.exits_us).chain(ranges);
-            let codecs =
-                encodings.iter_mut().flat_map(|row| [&mut row.encode_us[index], &mut row.decode_us[index]]);
-            own.chain(codecs).chain([&mut node.task_us]).for_each(|time| *time = *time * *factor);
-        }
-        scenario
+    fn slowed(scenario: &Problem, factors: &[f64]) -> Problem {
+        scenario.varied(|file| {
+            let (nodes, encodings) = (&mut file.nodes, &mut file.encodings);
+            for (index, (node, factor)) in nodes.iter_mut().zip(factors).enumerate() {
+                let ranges = node.ranges.iter_mut().map(|range| &mut range.time_us);
+                let own = node.layers_us.iter_mut().chain(&mut node.exits_us).chain(ranges);
+                let codecs = encodings
+                    .iter_mut()
+                    .flat_map(|row| [&mut row.encode_us[index], &mut row.decode_us[index]]);
+                own.chain(codecs).chain([&mut node.task_us]).for_each(|time| *time = *time * *factor);
+            }
+        })
     }
 
     #[test]
@@ -301,7 +303,7 @@ mod tests {
             "nodes": [{ "name": "device", "layers_us": [100, 100], "pause_us": 7, "pause_factor": 1.5 },
                       { "name": "edge", "layers_us": [80, 50], "pause_us": 9, "pause_factor": 1.1 }],
             "links": [{ "bits_per_second": 1e12 }] }"#;
-        let scenario = Scenario::from_json(text).unwrap();
+        let scenario = Problem::from_json(text).unwrap();
         let best = search(&scenario).unwrap().best.prediction;
         // The device runs a, the edge b, half of the time beside each other.
         let stages = [0, 2].map(|stage| best.stages[stage].time_us);
@@ -311,7 +313,7 @@ mod tests {
         assert!((best.latency_us - Micros(150.0 + 7.0 + 55.0 + 9.0) - link).0.abs() < 1e-9, "{best:?}");
         let one_core =
             scenario.nodes.iter().map(|node| Node { core: Some("0".into()), ..node.clone() }).collect();
-        let taking_turns = Scenario { nodes: one_core, ..scenario };
+        let taking_turns = scenario.varied(|file| file.nodes = one_core);
         let best = search(&taking_turns).unwrap().best.prediction;
         assert_eq!((best.contention, best.interval_us), (0.0, Micros(130.0)));
     }

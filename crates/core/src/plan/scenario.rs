@@ -37,7 +37,7 @@ impl Default for ModelId {
     }
 }
 
-/// An exit; the last one in [`Scenario::exits`] is the final one.
+/// An exit; the last one in [`ScenarioFile::exits`] is the final one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExitSite {
     /// Its name.
@@ -48,7 +48,7 @@ pub struct ExitSite {
     /// Its head's weights in memory. Left out: 0.
     #[serde(default)]
     pub weight_bytes: u64,
-    /// What is known of its answers where there are no per-sample [`Scenario::outcomes`].
+    /// What is known of its answers where there are no per-sample [`ScenarioFile::outcomes`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marginal: Option<Marginal>,
 }
@@ -94,9 +94,9 @@ pub struct Node {
     /// The factor by which the measured times were stretched; absent for a real node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emulated_slowdown: Option<f64>,
-    /// Time of each trunk layer, in the order of [`Scenario::layers`].
+    /// Time of each trunk layer, in the order of [`ScenarioFile::layers`].
     pub layers_us: Vec<Micros>,
-    /// Time of each exit's head with its confidence, in the order of [`Scenario::exits`]. Left out: zeros.
+    /// Time of each exit's head with its confidence, in the order of [`ScenarioFile::exits`]. Left out: zeros.
     #[serde(default)]
     pub exits_us: Vec<Micros>,
     /// Measured times of whole ranges; they come before the sum of their layers.
@@ -193,7 +193,7 @@ pub struct EncodedFrontier {
     #[serde(default)]
     pub decode_us: Vec<Micros>,
     /// Accuracy of exits behind it when every sample goes there, by name, for lossy encodings without per-sample
-    /// [`Scenario::lossy_outcomes`]. Weaker than these.
+    /// [`ScenarioFile::lossy_outcomes`]. Weaker than these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<BTreeMap<String, Share>>,
 }
@@ -272,13 +272,13 @@ pub struct Constraints {
 
 /// All that the optimizer reads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Scenario {
+pub struct ScenarioFile {
     /// [`SCHEMA`].
     pub schema: String,
     /// The model. Left out: an unnamed one.
     #[serde(default)]
     pub model: ModelId,
-    /// Size of the network's input where it crosses a link as it is. Left out: only its [`Scenario::encodings`] cross.
+    /// Size of the network's input where it crosses a link as it is. Left out: only its [`ScenarioFile::encodings`] cross.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_bytes: Option<u64>,
     /// The trunk in topological order.
@@ -328,28 +328,17 @@ fn all() -> bool {
     true
 }
 
-/// The default of [`Scenario::threshold_steps`].
+/// The default of [`ScenarioFile::threshold_steps`].
 pub fn threshold_steps() -> usize {
     50
 }
 
-/// The default of [`Scenario::in_flight`].
+/// The default of [`ScenarioFile::in_flight`].
 pub fn in_flight() -> usize {
     4
 }
 
-impl Scenario {
-    /// Reads a scenario document, fills in what it leaves out, and checks it.
-    pub fn from_json(text: &str) -> Result<Self> {
-        let scenario: Self = serde_json::from_str(text).map_err(|error| {
-            Error::failed(format!(
-                "not a scenario of schema {SCHEMA}: {error}\ndocs/formats.md shows one; `coprof optimize` writes such \
-                 a file under reports/"
-            ))
-        })?;
-        scenario.completed()
-    }
-
+impl ScenarioFile {
     /// How many validation samples its outcomes hold.
     pub fn samples(&self) -> usize {
         self.outcomes.first().map_or(0, Outcomes::len)

@@ -3,7 +3,7 @@
 use super::memory::Holds;
 use super::outcomes::Outcomes;
 use super::plan::{Plan, Threshold};
-use super::scenario::Scenario;
+use super::problem::Problem;
 use super::space::{Path, Space};
 use crate::error::{Error, Result};
 use crate::model::LayerSet;
@@ -43,7 +43,7 @@ pub struct Stretch {
 }
 
 /// Every stretch of layers that a plan has a node run between receiving, trying exits and sending.
-pub fn stretches(scenario: &Scenario, plan: &Plan) -> Result<Vec<Stretch>> {
+pub fn stretches(scenario: &Problem, plan: &Plan) -> Result<Vec<Stretch>> {
     let space = Space::new(scenario)?;
     let script = Script::new(&space, plan)?;
     let named = |(node, from, to): (usize, LayerSet, LayerSet)| Stretch {

@@ -6,7 +6,8 @@ use super::answers::{COUNT_BITS, Grids};
 use super::pareto::{Front, Point};
 use super::plan::Plan;
 use super::predict::{Prediction, predict, predict_in};
-use super::scenario::{Constraints, Scenario, threshold_steps};
+use super::problem::Problem;
+use super::scenario::{Constraints, threshold_steps};
 use super::select::{Criteria, unmet};
 use super::sink::{Best, Config};
 use super::space::Space;
@@ -60,7 +61,7 @@ pub struct Found {
 }
 
 /// Finds the best plan for `scenario` under its constraints, exactly.
-pub fn search(scenario: &Scenario) -> Result<Found> {
+pub fn search(scenario: &Problem) -> Result<Found> {
     scenario.check()?;
     check_size(scenario)?;
     let space = Space::new(scenario)?;
@@ -122,11 +123,12 @@ fn best_of(space: &Space<'_>, front: &[Point<Config>]) -> Result<(Criteria, Poin
 }
 
 /// Says which nodes cannot hold what they would have to, in the plan without memory limits that exceeds them the least.
-fn too_little_memory(scenario: &Scenario) -> Error {
+fn too_little_memory(scenario: &Problem) -> Error {
     let limited = scenario.nodes.iter().any(|node| node.memory_bytes.is_some());
-    let mut free = scenario.clone();
-    free.nodes.iter_mut().for_each(|node| node.memory_bytes = None);
-    free.constraints = Constraints { min_accuracy: Some(Share(0.0)), ..Constraints::default() };
+    let free = scenario.varied(|file| {
+        file.nodes.iter_mut().for_each(|node| node.memory_bytes = None);
+        file.constraints = Constraints { min_accuracy: Some(Share(0.0)), ..Constraints::default() };
+    });
     let found = if limited { search(&free).ok() } else { None };
     let misses = |plan: &FrontPlan| -> Vec<(usize, f64, f64)> {
         let needs = predict(&free, &plan.plan).map(|prediction| prediction.memory_bytes).unwrap_or_default();
@@ -201,7 +203,7 @@ pub fn practical_threshold_steps(exits: usize) -> usize {
     width.saturating_sub(2).max(1)
 }
 
-pub(super) fn check_size(scenario: &Scenario) -> Result<()> {
+pub(super) fn check_size(scenario: &Problem) -> Result<()> {
     if scenario.exits.len() > MAX_EXITS {
         return Err(Error::failed(format!(
             "at most {MAX_EXITS} exits can be searched, found {}; leave the least useful ones out",

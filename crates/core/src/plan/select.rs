@@ -1,7 +1,8 @@
 //! Which point is best: objective, ties and constraints.
 
 use super::pareto::Point;
-use super::scenario::{Objective, Scenario};
+use super::problem::Problem;
+use super::scenario::Objective;
 use super::tally::Tally;
 use crate::units::Micros;
 
@@ -25,7 +26,7 @@ pub(super) struct Criteria {
 }
 
 impl Criteria {
-    pub fn of(scenario: &Scenario) -> Self {
+    pub fn of(scenario: &Problem) -> Self {
         let constraints = &scenario.constraints;
         let above = 1.0 + ROUNDING;
         Self {
@@ -78,7 +79,7 @@ impl Criteria {
 
 /// Says which constraints stand in the way, and the figures of the nearest plan: the one that misses them by the least sum of
 /// shares.
-pub(super) fn unmet<C>(scenario: &Scenario, front: &[Point<C>]) -> String {
+pub(super) fn unmet<C>(scenario: &Problem, front: &[Point<C>]) -> String {
     let excess =
         |point: &Point<C>| -> f64 { misses(scenario, point).iter().map(|(_, miss)| miss.max(0.0)).sum() };
     let Some(nearest) = front.iter().min_by(|a, b| excess(a).total_cmp(&excess(b))) else {
@@ -96,7 +97,7 @@ pub(super) fn unmet<C>(scenario: &Scenario, front: &[Point<C>]) -> String {
     )
 }
 
-fn misses<C>(scenario: &Scenario, point: &Point<C>) -> [(String, f64); 3] {
+fn misses<C>(scenario: &Problem, point: &Point<C>) -> [(String, f64); 3] {
     let (criteria, constraints) = (Criteria::of(scenario), &scenario.constraints);
     let short = Tally::of(scenario).shortfall(criteria.min_right, point.right);
     let latency = constraints.max_latency_us.unwrap_or(Micros(f64::INFINITY));

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use super::answers::Grids;
 use super::pareto::Point;
+use super::problem::Problem;
 use super::scenario::Objective;
-use super::scenario::Scenario;
 use super::script::Script;
 use super::search::{Found, Predicted};
 use super::select::Criteria;
@@ -55,7 +55,7 @@ const FARTHER_AND_FARTHER: [f64; 4] = [1.1, 1.5, 5.0, FARTHEST];
 const ROUNDING: f64 = 1e-10;
 
 /// Where the best plan that a search found stays the best.
-pub fn stays_best(scenario: &Scenario, found: &Found) -> Result<Stability> {
+pub fn stays_best(scenario: &Problem, found: &Found) -> Result<Stability> {
     let space = Space::new(scenario)?;
     let grids = Grids::new(scenario);
     let slowdown = scenario.nodes[0].emulated_slowdown.unwrap_or(1.0);
@@ -102,9 +102,8 @@ fn walk(space: &Space<'_>, grids: &Grids, possible: &[f64], window: &mut Window)
 }
 
 /// The scenario with a quantity at `y` times its present value.
-fn scaled(scenario: &Scenario, varied: Varied, y: f64) -> Scenario {
-    let mut scenario = scenario.clone();
-    match varied {
+fn scaled(scenario: &Problem, varied: Varied, y: f64) -> Problem {
+    scenario.varied(|scenario| match varied {
         Varied::Link(link) => {
             let link = &mut scenario.links[link];
             link.bits_per_second.0 /= y;
@@ -119,8 +118,7 @@ fn scaled(scenario: &Scenario, varied: Varied, y: f64) -> Scenario {
                 scenario.encodings.iter_mut().flat_map(|row| [&mut row.encode_us[0], &mut row.decode_us[0]]);
             own.chain(ranges).chain(codecs).for_each(|time| time.0 *= y);
         }
-    }
-    scenario
+    })
 }
 
 /// A configuration's figures over `t`, which is `y` where a sweep goes upwards and `-y` where it goes downwards: it thus
@@ -497,7 +495,7 @@ mod tests {
     use super::*;
 
     /// The best plan of a scenario that has one, with where it stays the best.
-    fn ranges(scenario: &Scenario, varied: Varied) -> Option<(Plan, Within<f64>)> {
+    fn ranges(scenario: &Problem, varied: Varied) -> Option<(Plan, Within<f64>)> {
         let found = search(scenario).ok()?;
         let space = Space::new(scenario).unwrap();
         let range = factors(&space, &Grids::new(scenario), &found, varied).unwrap();
@@ -510,14 +508,14 @@ mod tests {
     }
 
     /// What the search finds at `y`, and what `plan` does there.
-    fn at(scenario: &Scenario, plan: &Plan, varied: Varied, y: f64) -> (Option<Prediction>, Prediction) {
+    fn at(scenario: &Problem, plan: &Plan, varied: Varied, y: f64) -> (Option<Prediction>, Prediction) {
         let there = scaled(scenario, varied, y);
         (search(&there).ok().map(|found| found.best.prediction), predict(&there, plan).unwrap())
     }
 
     /// The first figure, in the order in which ties are broken, in which two plans differ by more than rounding: its place
     /// in that order, and by how much it is greater in `a`.
-    fn gap(scenario: &Scenario, a: &Prediction, b: &Prediction) -> Option<(usize, f64)> {
+    fn gap(scenario: &Problem, a: &Prediction, b: &Prediction) -> Option<(usize, f64)> {
         let right = Tally::of(scenario);
         let figures = |p: &Prediction| {
             Criteria::of(scenario).figures(p.interval_us.0, p.latency_us.0, right.parts_in(p.accuracy))
@@ -529,7 +527,7 @@ mod tests {
     }
 
     /// Whether one plan's first figure lies above the other's by just the width of a tie, so that rounding decides.
-    fn just_tied(scenario: &Scenario, a: &Prediction, b: &Prediction) -> bool {
+    fn just_tied(scenario: &Problem, a: &Prediction, b: &Prediction) -> bool {
         let criteria = Criteria::of(scenario);
         let first = |p: &Prediction| criteria.figures(p.interval_us.0, p.latency_us.0, 0)[0];
         let (a, b) = (first(a), first(b));

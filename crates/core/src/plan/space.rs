@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use super::layers::Trunk;
 use super::outcomes::Outcomes;
 use super::plan::{ExitPlan, LinkPlan, NodePlan, Plan, Threshold};
-use super::scenario::{EncodedFrontier, Scenario};
+use super::problem::Problem;
+use super::scenario::EncodedFrontier;
 use crate::codec::Encoding;
 use crate::error::{Error, Result};
 use crate::model::{Dag, LayerSet};
@@ -36,20 +37,20 @@ pub(super) struct Path<'a> {
     pub resume: usize,
     /// Where answers behind it are not the uncut model's: one per exit, `None` where the exit cannot be tried there.
     pub lossy: Option<Vec<Option<&'a Outcomes>>>,
-    /// The rows of [`Scenario::encodings`] that take this path.
+    /// The rows of [`Problem::encodings`] that take this path.
     pub rows: Vec<usize>,
 }
 
 impl<'a> Path<'a> {
     /// What an exit behind this path answers.
-    pub fn outcomes(&self, scenario: &'a Scenario, exit: usize) -> Option<&'a Outcomes> {
+    pub fn outcomes(&self, scenario: &'a Problem, exit: usize) -> Option<&'a Outcomes> {
         self.lossy.as_ref().map_or(Some(&scenario.outcomes[exit]), |lossy| lossy[exit])
     }
 }
 
 /// A scenario with its names resolved.
 pub(super) struct Space<'a> {
-    pub scenario: &'a Scenario,
+    pub scenario: &'a Problem,
     pub trunk: Trunk,
     /// Per exit the cut that it needs; each covers the one before.
     pub needs: Vec<CutId>,
@@ -66,7 +67,7 @@ pub(super) struct Space<'a> {
 }
 
 impl<'a> Space<'a> {
-    pub fn new(scenario: &'a Scenario) -> Result<Self> {
+    pub fn new(scenario: &'a Problem) -> Result<Self> {
         let trunk =
             Trunk::new(&scenario.layers).map_err(|what| Error::failed(format!("scenario: {what}")))?;
         let nodes = scenario.nodes.len();

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use super::outcomes::{Outcomes, parts};
 use super::plan::{ExitPlan, Threshold};
-use super::scenario::Scenario;
+use super::problem::Problem;
 use crate::units::Share;
 
 /// Exits beyond this number would make the grid too large to search whole.
@@ -31,7 +31,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub fn of(scenario: &Scenario) -> Self {
+    pub fn of(scenario: &Problem) -> Self {
         Self::new(scenario.samples(), scenario.uncut_samples())
     }
 
@@ -119,7 +119,7 @@ impl Corrections {
 }
 
 /// An exit's thresholds between "never" and "always": even shares of all samples whose uncut answers are known.
-pub(super) fn threshold_grid(scenario: &Scenario, exit: usize) -> Vec<Threshold> {
+pub(super) fn threshold_grid(scenario: &Problem, exit: usize) -> Vec<Threshold> {
     let known = scenario.uncut_outcomes.get(exit).unwrap_or(&scenario.outcomes[exit]);
     known.entropy_quantiles(scenario.threshold_steps)
 }

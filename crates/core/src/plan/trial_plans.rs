@@ -2,14 +2,15 @@
 
 use super::plan::Threshold;
 use super::predict::predict_in;
-use super::scenario::{EncodedFrontier, Scenario};
+use super::problem::Problem;
+use super::scenario::EncodedFrontier;
 use super::search::Predicted;
 use super::space::{CutId, EMPTY, Space};
 use crate::error::Result;
 
 /// Of the plans for two nodes without side exits, the one whose nodes have the most equal work and that waits the least for the
 /// link. Encodings that need a calibration are left out. `None` where nothing can cross.
-pub fn most_balanced(scenario: &Scenario) -> Result<Option<Predicted>> {
+pub fn most_balanced(scenario: &Problem) -> Result<Option<Predicted>> {
     least(scenario, |_, [here, there], link| {
         let (less, more) = (here.min(there).max(1.0), here.max(there).max(1.0));
         Some(more / less + link / more)
@@ -18,12 +19,12 @@ pub fn most_balanced(scenario: &Scenario) -> Result<Option<Predicted>> {
 
 /// The plan in which the edge does all that layers do, with the encoding under which that is the fastest. `None` where the
 /// input can't cross.
-pub fn all_on_edge(scenario: &Scenario) -> Result<Option<Predicted>> {
+pub fn all_on_edge(scenario: &Problem) -> Result<Option<Predicted>> {
     least(scenario, |cut, [here, there], link| (cut == EMPTY).then_some(here + there + link))
 }
 
 /// The plan in which nothing crosses. `None` where the device may not run it all.
-pub fn all_on_device(scenario: &Scenario) -> Result<Option<Predicted>> {
+pub fn all_on_device(scenario: &Problem) -> Result<Option<Predicted>> {
     let space = Space::new(scenario)?;
     let last = scenario.exits.len() - 1;
     let whole = space.needs[last];
@@ -36,7 +37,7 @@ pub fn all_on_device(scenario: &Scenario) -> Result<Option<Predicted>> {
 /// Of the plans for two nodes that cross and have no side exits, the one with the least score. That gets the resume cut, the work
 /// of both nodes and the link's time.
 fn least(
-    scenario: &Scenario,
+    scenario: &Problem,
     score: impl Fn(CutId, [f64; 2], f64) -> Option<f64>,
 ) -> Result<Option<Predicted>> {
     let space = Space::new(scenario)?;
@@ -80,16 +81,17 @@ fn predicted(space: &Space<'_>, cuts: &[CutId], row: Option<usize>, node: usize)
 
 #[cfg(test)]
 mod tests {
+    use super::super::ScenarioFile;
     use super::super::brute_force::random_scenario;
     use super::*;
     use crate::units::Micros;
 
-    fn scenario() -> Scenario {
+    fn scenario() -> Problem {
         let text = r#"{ "schema": "coprof.scenario/2", "input_bytes": 1000,
             "layers": [{ "name": "a", "output_bytes": 1000 }, { "name": "b", "output_bytes": 1000 }, { "name": "c", "output_bytes": 40 }],
             "nodes": [{ "name": "device", "layers_us": [100, 100, 100] }, { "name": "edge", "layers_us": [50, 50, 50] }],
             "links": [{ "bits_per_second": 1e9 }] }"#;
-        Scenario::from_json(text).unwrap()
+        Problem::from_json(text).unwrap()
     }
 
     fn nodes(prediction: &super::super::predict::Prediction) -> [Micros; 2] {
@@ -105,23 +107,25 @@ mod tests {
 
     #[test]
     fn one_node_has_all_the_work() {
-        let mut scenario = scenario();
+        let scenario = scenario();
         let edge = all_on_edge(&scenario).unwrap().unwrap();
         assert_eq!(nodes(&edge.prediction), [Micros::ZERO, Micros(150.0)]);
         let device = all_on_device(&scenario).unwrap().unwrap();
         assert_eq!(nodes(&device.prediction), [Micros(300.0), Micros::ZERO]);
         assert!(device.plan.links[0].is_none());
-        scenario.nodes[0].may_not_run = vec!["b".into()];
-        assert!(all_on_device(&scenario).unwrap().is_none());
-        scenario.nodes[1].may_not_run = vec!["a".into()];
-        assert!(all_on_edge(&scenario).unwrap().is_none());
+        let weaker = |node: usize, layer: &str| {
+            scenario.varied(|file| file.nodes[node].may_not_run = vec![layer.into()])
+        };
+        assert!(all_on_device(&weaker(0, "b")).unwrap().is_none());
+        assert!(all_on_edge(&weaker(1, "a")).unwrap().is_none());
     }
 
     #[test]
     fn whatever_is_found_can_be_predicted() {
         for seed in 0..500 {
-            let mut scenario = random_scenario(seed, 2);
-            scenario.nodes.iter_mut().for_each(|node| node.memory_bytes = None);
+            let without_limits =
+                |file: &mut ScenarioFile| file.nodes.iter_mut().for_each(|node| node.memory_bytes = None);
+            let scenario = random_scenario(seed, 2).varied(without_limits);
             for found in [most_balanced(&scenario), all_on_edge(&scenario)] {
                 if let Some(found) = found.unwrap() {
                     let crossed = found.prediction.stages[1].share;

@@ -16,7 +16,7 @@ use rand_pcg::rand_core::{Rng, SeedableRng};
 use super::outcomes::Outcomes;
 use super::plan::Plan;
 use super::predict::{Interval95, Prediction, in_pipeline, paused, predict_in, slowest};
-use super::scenario::Scenario;
+use super::problem::Problem;
 use super::script::{Passage, Script};
 use super::space::Space;
 use crate::error::Result;
@@ -30,7 +30,7 @@ const STRETCH: usize = 4;
 const WINDOWS: usize = 4;
 
 /// A prediction of this plan with its intervals.
-pub fn with_intervals(scenario: &Scenario, plan: &Plan) -> Result<Prediction> {
+pub fn with_intervals(scenario: &Problem, plan: &Plan) -> Result<Prediction> {
     let space = Space::new(scenario)?;
     let mut prediction = predict_in(&space, plan)?;
     let images = Images::new(&space, plan)?;
@@ -56,7 +56,7 @@ struct Replicate {
     stages: Vec<f64>,
 }
 
-fn replicate(scenario: &Scenario, prediction: &Prediction, images: &Images, random: &mut Pcg64) -> Replicate {
+fn replicate(scenario: &Problem, prediction: &Prediction, images: &Images, random: &mut Pcg64) -> Replicate {
     let drawn = images.draw(random);
     let stages = prediction.stages.len();
     let factors: Vec<f64> = (0..stages)

@@ -10,7 +10,7 @@ use petgraph::algo::dinics;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 
-use super::super::scenario::Scenario;
+use super::super::problem::Problem;
 use super::super::space::Space;
 use super::one_way::is_raw;
 use crate::model::{LayerSet, Tensor};
@@ -82,7 +82,7 @@ impl Costs {
 
 /// The input's size as one tensor of a frontier among others. Where it crosses alone it may be smaller, as pixels: that is
 /// "edge only", which needs no minimum cut to be found.
-fn input_bytes(scenario: &Scenario) -> Option<f64> {
+fn input_bytes(scenario: &Problem) -> Option<f64> {
     let alone = scenario.encodings.iter().filter(|row| row.cut.is_empty() && is_raw(row));
     let alone = alone.map(|row| row.bytes).max_by(f64::total_cmp);
     scenario.input_bytes.map(|bytes| bytes as f64).or(alone)

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use self::one_way::{OneWay, device_only, edge_only, is_raw};
 use super::plan::Plan;
 use super::predict::predict_in;
-use super::scenario::Scenario;
+use super::problem::Problem;
 use super::search::Predicted;
 use super::space::Space;
 use crate::error::{Error, Result};
@@ -105,7 +105,7 @@ impl Policy {
 
     /// Its plan for a scenario, with what it would do. Device only and edge only take any number of nodes; the papers
     /// behind the others know two.
-    pub fn choose(self, scenario: &Scenario) -> Result<Predicted> {
+    pub fn choose(self, scenario: &Problem) -> Result<Predicted> {
         scenario.check()?;
         let nodes = scenario.nodes.len();
         if !self.takes(nodes) {

@@ -102,7 +102,7 @@ fn random_rows(
     (encodings, lossy_outcomes)
 }
 
-pub(super) fn random_scenario(seed: u64, extras: Extras) -> Scenario {
+pub(super) fn random_scenario(seed: u64, extras: Extras) -> Problem {
     let rng = &mut StdRng::seed_from_u64(seed);
     let count = rng.random_range(1..=extras.layers);
     let layers = random_layers(rng, count);
@@ -115,7 +115,7 @@ pub(super) fn random_scenario(seed: u64, extras: Extras) -> Scenario {
     let shape = Shape { layers: &layers, trunk: &trunk, exits: exits.len(), samples, input_bytes };
     let (encodings, lossy_outcomes) = random_rows(rng, &shape, extras);
     let cost = if extras.costs { 20 } else { 1 };
-    let scenario = Scenario {
+    let file = ScenarioFile {
         schema: SCHEMA.into(),
         model: ModelId { name: "random".into(), sha256: ModelHash::of(b"random") },
         input_bytes: Some(input_bytes),
@@ -151,6 +151,5 @@ pub(super) fn random_scenario(seed: u64, extras: Extras) -> Scenario {
             ..Constraints::default()
         },
     };
-    scenario.check().unwrap();
-    scenario
+    Problem::of(file).unwrap()
 }

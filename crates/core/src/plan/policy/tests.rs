@@ -15,7 +15,7 @@ use crate::model::LayerSet;
 use crate::units::{Micros, Share};
 
 /// Every way to give each exit a threshold and a node: in order, ended by an "always", nothing on behind it.
-fn exit_settings(scenario: &Scenario) -> Vec<Vec<ExitPlan>> {
+fn exit_settings(scenario: &Problem) -> Vec<Vec<ExitPlan>> {
     let mut open: Vec<Vec<ExitPlan>> = vec![Vec::new()];
     let mut settings = Vec::new();
     let last = scenario.exits.len() - 1;
@@ -44,7 +44,7 @@ fn exit_settings(scenario: &Scenario) -> Vec<Vec<ExitPlan>> {
 }
 
 /// Every plan that is allowed, with what it would do: the device runs what its exits and what it sends need.
-fn all_plans(scenario: &Scenario) -> Vec<(Plan, Prediction)> {
+fn all_plans(scenario: &Problem) -> Vec<(Plan, Prediction)> {
     let trunk = Trunk::new(&scenario.layers).unwrap();
     let mut plans = Vec::new();
     for exits in exit_settings(scenario) {
@@ -81,7 +81,7 @@ fn all_plans(scenario: &Scenario) -> Vec<(Plan, Prediction)> {
     plans
 }
 
-fn fits(scenario: &Scenario, prediction: &Prediction) -> bool {
+fn fits(scenario: &Problem, prediction: &Prediction) -> bool {
     let mut limits = scenario.nodes.iter().zip(&prediction.memory_bytes);
     limits.all(|(node, &bytes)| node.memory_bytes.is_none_or(|limit| bytes <= limit as f64))
 }
@@ -93,12 +93,7 @@ fn only_exit(plan: &Plan) -> Option<usize> {
 }
 
 /// Whether a plan leaves at one exit and crosses, if at all, before it and in a row that `knows`.
-fn splits(
-    scenario: &Scenario,
-    plan: &Plan,
-    exit: usize,
-    knows: &dyn Fn(&[String], Encoding) -> bool,
-) -> bool {
+fn splits(scenario: &Problem, plan: &Plan, exit: usize, knows: &dyn Fn(&[String], Encoding) -> bool) -> bool {
     let trunk = Trunk::new(&scenario.layers).unwrap();
     let cut = |tips: &[String]| trunk.dag.up_to(tips.iter().map(|name| trunk.find(name).unwrap()));
     let before = |link: &LinkPlan| cut(&scenario.exits[exit].after).covers(&cut(&link.resume));
@@ -120,7 +115,7 @@ fn same(a: f64, b: f64) -> bool {
 
 /// The least figure of those that are most nearly as accurate as asked.
 fn under_floor(
-    scenario: &Scenario,
+    scenario: &Problem,
     plans: &[&(Plan, Prediction)],
     figure: impl Fn(&Prediction) -> f64,
 ) -> Option<(f64, f64)> {
@@ -141,7 +136,7 @@ fn interval(prediction: &Prediction) -> f64 {
 /// Holds a policy's choice to what the whole list of plans says; both may find nothing.
 fn agrees(
     policy: Policy,
-    scenario: &Scenario,
+    scenario: &Problem,
     expected: Option<f64>,
     figure: fn(&Prediction) -> f64,
 ) -> Result<Option<Predicted>, TestCaseError> {
@@ -154,7 +149,7 @@ fn agrees(
     Ok(chosen)
 }
 
-fn check_edgent(scenario: &Scenario, plans: &[(Plan, Prediction)]) -> Result<(), TestCaseError> {
+fn check_edgent(scenario: &Problem, plans: &[(Plan, Prediction)]) -> Result<(), TestCaseError> {
     let of_exit = |exit: usize| {
         least(plans.iter().filter(|(plan, _)| splits(scenario, plan, exit, &raw)).map(|(_, p)| latency(p)))
     };
@@ -170,7 +165,7 @@ fn check_edgent(scenario: &Scenario, plans: &[(Plan, Prediction)]) -> Result<(),
     Ok(())
 }
 
-fn check_thresholds(scenario: &Scenario, plans: &[(Plan, Prediction)]) -> Result<(), TestCaseError> {
+fn check_thresholds(scenario: &Problem, plans: &[(Plan, Prediction)]) -> Result<(), TestCaseError> {
     let on_device: Vec<_> = plans.iter().filter(|(plan, _)| plan.links[0].is_none()).collect();
     let expected = under_floor(scenario, &on_device, latency);
     let chosen = agrees(Policy::Branchynet, scenario, expected.map(|(_, time)| time), latency)?;
@@ -195,7 +190,7 @@ fn check_thresholds(scenario: &Scenario, plans: &[(Plan, Prediction)]) -> Result
     Ok(())
 }
 
-fn check_all(scenario: &Scenario) -> Result<(), TestCaseError> {
+fn check_all(scenario: &Problem) -> Result<(), TestCaseError> {
     let plans = all_plans(scenario);
     let last = scenario.exits.len() - 1;
     let whole: Vec<_> = plans.iter().filter(|(plan, _)| splits(scenario, plan, last, &raw)).collect();
@@ -243,7 +238,7 @@ fn check_all(scenario: &Scenario) -> Result<(), TestCaseError> {
 
 /// Device, link and edge time of every downward-closed set by the paper's model; layers that may not run take for ever. The
 /// input alone crosses in so many bytes.
-fn partitions(scenario: &Scenario, alone: f64) -> Vec<(LayerSet, [f64; 3])> {
+fn partitions(scenario: &Problem, alone: f64) -> Vec<(LayerSet, [f64; 3])> {
     let trunk = Trunk::new(&scenario.layers).unwrap();
     let time = |node: usize, layer: usize| {
         let spec = &scenario.nodes[node];
@@ -265,16 +260,16 @@ fn partitions(scenario: &Scenario, alone: f64) -> Vec<(LayerSet, [f64; 3])> {
     trunk.dag.cuts(10_000).unwrap().into_iter().map(|cut| (cut.clone(), figures(&cut))).collect()
 }
 
-fn float_input(scenario: &Scenario) -> f64 {
+fn float_input(scenario: &Problem) -> f64 {
     scenario.input_bytes.unwrap() as f64
 }
 
-fn pixel_input(scenario: &Scenario) -> f64 {
+fn pixel_input(scenario: &Problem) -> f64 {
     let rows = scenario.encodings.iter().filter(|row| row.cut.is_empty() && raw(&row.cut, row.encoding));
     least(rows.map(|row| row.bytes)).unwrap()
 }
 
-fn check_min_cut(scenario: &Scenario, weights: [f64; 3]) -> Result<(), TestCaseError> {
+fn check_min_cut(scenario: &Problem, weights: [f64; 3]) -> Result<(), TestCaseError> {
     let cost =
         |times: &[f64; 3]| -> f64 { times.iter().zip(weights).map(|(time, weight)| time * weight).sum() };
     let all = partitions(scenario, float_input(scenario));
@@ -366,10 +361,9 @@ const BY_HAND: &str = r#"{
     "threshold_steps": 4
 }"#;
 
-fn by_hand(max_latency_us: Option<f64>) -> Scenario {
-    let mut scenario = Scenario::from_json(BY_HAND).unwrap();
-    scenario.constraints.max_latency_us = max_latency_us.map(Micros);
-    scenario
+fn by_hand(max_latency_us: Option<f64>) -> Problem {
+    let changed = |file: &mut ScenarioFile| file.constraints.max_latency_us = max_latency_us.map(Micros);
+    Problem::from_json(BY_HAND).unwrap().with(changed).unwrap()
 }
 
 fn crosses(chosen: &Predicted) -> Option<(String, String)> {
@@ -414,7 +408,7 @@ fn jalad_takes_its_own_codes_and_no_quantization_beyond_the_paper() {
     let chosen = |name: &str| {
         let scenario = BY_HAND.replace("q8+deflate\", \"bytes\": 300", &format!("{name}\", \"bytes\": 200"));
         assert_ne!(scenario, BY_HAND);
-        crosses(&Policy::Jalad.choose(&Scenario::from_json(&scenario).unwrap()).unwrap())
+        crosses(&Policy::Jalad.choose(&Problem::from_json(&scenario).unwrap()).unwrap())
     };
     for name in ["jalad8", "q6+zstd", "q3+zero"] {
         assert_eq!(chosen(name), at("conv1", name));
@@ -438,8 +432,7 @@ fn edgent_takes_the_last_exit_in_time() {
 
 #[test]
 fn a_higher_floor_keeps_hard_samples() {
-    let mut scenario = by_hand(None);
-    scenario.constraints.min_accuracy = Some(Share(1.0));
+    let scenario = by_hand(None).with(|file| file.constraints.min_accuracy = Some(Share(1.0))).unwrap();
     let chosen = Policy::Branchynet.choose(&scenario).unwrap();
     // Sample 3 must go on and sample 4 must not: 3 leave below 0.8, which costs 600 each and 4,100 for the other.
     assert_eq!(chosen.prediction.accuracy, Share(1.0));
@@ -449,16 +442,17 @@ fn a_higher_floor_keeps_hard_samples() {
 
 #[test]
 fn more_nodes_are_for_those_that_know_them() {
-    let mut scenario = by_hand(None);
-    let mut middle = scenario.nodes[1].clone();
-    middle.name = "gateway".into();
-    scenario.nodes.insert(1, middle);
-    let link = Link { delay_us: Micros(7.0), ..scenario.links[0].clone() };
-    scenario.links.push(link);
-    for row in &mut scenario.encodings {
-        row.encode_us = vec![Micros(1.0); 3];
-        row.decode_us = vec![Micros(2.0); 3];
-    }
+    let with_gateway = |file: &mut ScenarioFile| {
+        let middle = Node { name: "gateway".into(), ..file.nodes[1].clone() };
+        file.nodes.insert(1, middle);
+        let link = Link { delay_us: Micros(7.0), ..file.links[0].clone() };
+        file.links.push(link);
+        for row in &mut file.encodings {
+            row.encode_us = vec![Micros(1.0); 3];
+            row.decode_us = vec![Micros(2.0); 3];
+        }
+    };
+    let scenario = by_hand(None).with(with_gateway).unwrap();
     assert_eq!(Policy::DeviceOnly.choose(&scenario).unwrap().prediction.latency_us.0, 4000.0);
     let edge = Policy::EdgeOnly.choose(&scenario).unwrap();
     // Twice the picture with writing and reading, the second link's delay there and back, and the server.
