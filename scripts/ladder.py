@@ -16,7 +16,7 @@ import sys
 import tempfile
 
 COPROF = pathlib.Path(__file__).resolve().parent.parent / "target" / "release" / "coprof"
-MODELS = ("alexnet", "googlenet", "resnet56", "vgg16")
+MODELS = ("alexnet", "googlenet", "msdnet", "resnet56", "vgg16")
 SLOWDOWN = 8
 MEASURED_AT = ("--link-rate", "20mbit", "--link-delay", "5ms")
 RATES_MBIT = (1, 5, 20, 100)
@@ -161,9 +161,6 @@ def main():
         "(`coprof encodings` shows all of them); [formats.md](formats.md#encodings) explains the names. The columns are cuts: those of",
         "the best plans below, and each behind which less crosses than at any cut before. In a cell stands the smallest encoding of its",
         "kind with any coder, in bold that of the cut. At the input, JPEG and PNG are those of the picture, elsewhere of its features.",
-        "",
-        "The copy of CIFAR-10 behind the records had been stored as JPEG before ([why](../models/train/README.md)): JPEG of the input",
-        "loses less on it than on the official images.",
         "",
     ]
     for model in MODELS:

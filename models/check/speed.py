@@ -34,7 +34,7 @@ TORCHVISION = (
     "alexnet vgg16 resnet18 resnet50 googlenet squeezenet1_1 densenet121 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large "
     "efficientnet_b0 shufflenet_v2_x1_0 regnet_y_400mf regnet_x_400mf convnext_tiny vit_b_16"
 ).split()
-BUNDLED = {f"{name}_32": name for name in NETWORKS}
+BUNDLED = {f"{name}_32": name for name in NETWORKS if (ROOT / f"models/{name}.onnx").exists()}
 SECONDS, WARM_UP = 1.0, 3
 HEAD = """\
 Made by `python models/check/speed.py > docs/speed.md`: batch 1, one thread pinned on one core; {machine}; PyTorch {torch}, ONNX

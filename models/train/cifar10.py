@@ -1,4 +1,4 @@
-"""CIFAR-10 from the official binary layout, split as every coprof record is split.
+"""CIFAR-10 from the official binary layout, split as every coprof record is split, and the chance that varies its images.
 
 The last 5,000 of the 50,000 training images are the validation split: they are never trained on.
 """
@@ -11,6 +11,7 @@ from torch import nn
 
 VALIDATION_IMAGES = 5_000
 RECORD_BYTES = 1 + 3 * 32 * 32
+SHIFT = 4
 
 
 def _read(files):
@@ -20,84 +21,75 @@ def _read(files):
     return pixels, labels
 
 
-def load(folder):
-    """{"train" | "validation" | "test": (pixels uint8 [n,3,32,32], labels int64 [n])}"""
-    folder = pathlib.Path(folder)
-    if (folder / "cifar-10-batches-bin").is_dir():
-        folder = folder / "cifar-10-batches-bin"
-    pixels, labels = _read([folder / f"data_batch_{i}.bin" for i in range(1, 6)])
+def _folder(folder):
+    inner = pathlib.Path(folder) / "cifar-10-batches-bin"
+    return inner if inner.is_dir() else pathlib.Path(folder)
+
+
+def training(folder):
+    """The training images and the validation images: each pixels uint8 [n,3,32,32] and labels int64 [n]."""
+    pixels, labels = _read([_folder(folder) / f"data_batch_{i}.bin" for i in range(1, 6)])
     cut = len(labels) - VALIDATION_IMAGES
-    return {
-        "train": (pixels[:cut], labels[:cut]),
-        "validation": (pixels[cut:], labels[cut:]),
-        "test": _read([folder / "test_batch.bin"]),
-    }
+    return (pixels[:cut], labels[:cut]), (pixels[cut:], labels[cut:])
 
 
-MEAN_PIXEL = (125.3, 123.0, 113.9)
+def test(folder):
+    return _read([_folder(folder) / "test_batch.bin"])
 
 
-def hide_squares(images, side, generator):
-    """Paints a square of each image, somewhere on it, in the mean colour (Cutout, DeVries and Taylor 2017)."""
-    centre = torch.randint(0, 32, (len(images), 2), generator=generator)
-    near = (torch.arange(32) - centre[:, :, None]).abs() * 2 < side
-    square = near[:, 0, :, None] & near[:, 1, None, :]
-    return torch.where(square[:, None], torch.tensor(MEAN_PIXEL).view(1, 3, 1, 1), images)
+class Varied:
+    """Training images on a device, and an epoch's chance: everything random is drawn before the epoch, so that its steps are
+    the same operations on other numbers. A step is known by a one-element tensor that stays on the device."""
+
+    def __init__(self, pixels, labels, device):
+        edged = nn.functional.pad(pixels.float(), (SHIFT,) * 4, mode="reflect").to(torch.uint8)
+        self.edged = edged.permute(0, 2, 3, 1).contiguous().to(device)
+        self.labels = nn.functional.one_hot(labels, 10).float().to(device)
+
+    def __len__(self):
+        return len(self.labels)
 
 
-def uniform(n, low, high, generator):
-    return low + (high - low) * torch.rand(n, generator=generator)
+class Chance:
+    """An epoch's order of the images, and how each is varied: shifted by up to 4 pixels; mirrored in every other epoch, first
+    in the one that chance says (airbench, Jordan 2024, section 3.6); and, by the probability `mixing`, with a box of another
+    pasted in, whose size is drawn evenly (CutMix, Yun et al., ICCV 2019, algorithm A1)."""
 
+    def __init__(self, images, batch, mixing, generator):
+        self.images, self.batch, self.mixing, self.generator = images, batch, mixing, generator
+        self.steps = len(images) // batch
+        self.mirrored_first = self._uniform(len(images)) < 0.5
+        self.drawn = self._draw(0)
 
-def warped(images, generator):
-    """Turns each image by up to 15 degrees, scales it by up to 15 %, and changes its contrast, saturation and brightness."""
-    n = len(images)
-    angle, scale = uniform(n, -0.26, 0.26, generator), uniform(n, 0.85, 1.15, generator)
-    cosine, sine, none = torch.cos(angle) * scale, torch.sin(angle) * scale, torch.zeros(n)
-    matrices = torch.stack([cosine, -sine, none, sine, cosine, none], 1).view(n, 2, 3)
-    grid = nn.functional.affine_grid(matrices, images.shape, align_corners=False)
-    images = nn.functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
-    contrast, saturation = (uniform(n, 0.7, 1.3, generator).view(n, 1, 1, 1) for _ in range(2))
-    brightness = uniform(n, -30, 30, generator).view(n, 1, 1, 1)
-    grey = images.mean(1, keepdim=True)
-    images = grey + (images - grey) * saturation
-    level = grey.mean((2, 3), keepdim=True)
-    return (level + (images - level) * contrast + brightness).clamp(0, 255)
+    def _uniform(self, *shape):
+        return torch.rand(*shape, generator=self.generator, device=self.generator.device)
 
+    def _draw(self, epoch):
+        shape = (self.steps, self.batch)
+        order = torch.randperm(len(self.images), generator=self.generator, device=self.generator.device)
+        pick = order[: self.steps * self.batch].view(shape)
+        return {
+            "pick": pick,
+            "shift": (self._uniform(*shape, 2) * (2 * SHIFT + 1)).long(),
+            "mirrored": self.mirrored_first[pick] ^ bool(epoch % 2),
+            "other": self._uniform(*shape).argsort(1),
+            "centre": (self._uniform(*shape, 2) * 32).long(),
+            "half": 16 * self._uniform(*shape).sqrt() * (self._uniform(*shape) < self.mixing),
+        }
 
-def cut_mixed(images, targets, generator):
-    """Pastes into each image a box of another one, whose size is drawn evenly, and mixes their targets by area (CutMix, Yun
-    et al., ICCV 2019, algorithm A1)."""
-    n = len(images)
-    others = torch.randperm(n, generator=generator)
-    half = 16 * torch.rand(n, 1, generator=generator).sqrt()
-    centre = torch.randint(0, 32, (n, 2), generator=generator)
-    near = (torch.arange(32) - centre[:, :, None]).abs() < half[:, :, None]
-    box = near[:, 0, :, None] & near[:, 1, None, :]
-    share = box.float().mean((1, 2))[:, None]
-    return torch.where(box[:, None], images[others], images), targets * (1 - share) + targets[others] * share
+    def draw(self, epoch):
+        for name, drawn in self._draw(epoch).items():
+            self.drawn[name].copy_(drawn)
 
-
-def augmented_batches(pixels, labels, order, batch, generator, cycle):
-    """Float batches, what is aimed at in them (shares of the ten classes) and the indices of their images, in this order.
-    Each image is shifted by up to 4 pixels, mirrored by chance, and loses a square of side `hidden`; every other one is warped
-    where the cycle `warps` and gets a box of another where it `mixes`."""
-    for at in range(0, len(order) - batch + 1, batch):
-        pick = order[at : at + batch]
-        images = nn.functional.pad(pixels[pick].float(), (4, 4, 4, 4), mode="reflect")
-        shift = torch.randint(0, 9, (batch, 2), generator=generator)
-        rows = shift[:, :1] + torch.arange(32)
-        columns = shift[:, 1:] + torch.arange(32)
-        mirrored = torch.rand(batch, generator=generator) < 0.5
-        columns[mirrored] = columns[mirrored].flip(1)
-        index = torch.arange(batch)
-        images = images[index[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-        images = images.permute(0, 3, 1, 2)
-        targets = nn.functional.one_hot(labels[pick], 10).float()
-        if cycle.get("warps"):
-            images[::2] = warped(images[::2], generator)
-        if "hidden" in cycle:
-            images = hide_squares(images, cycle["hidden"], generator)
-        if cycle.get("mixes"):
-            images[::2], targets[::2] = cut_mixed(images[::2], targets[::2], generator)
-        yield images.contiguous(memory_format=torch.channels_last), targets, pick
+    def varied(self, step):
+        """The step's images, float [batch,3,32,32] with the channels last, and what is aimed at: shares of the ten classes."""
+        pick, shift, mirrored, other, centre, half = (drawn.index_select(0, step)[0] for drawn in self.drawn.values())
+        along = torch.arange(32, device=step.device)
+        rows, columns = shift[:, :1] + along, shift[:, 1:] + torch.where(mirrored[:, None], 31 - along, along)
+        images = self.images.edged[pick[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).float()
+        near = (along - centre[:, :, None]).abs() < half[:, None, None]
+        box = near[:, 0, :, None] & near[:, 1, None, :]
+        share = box.float().mean((1, 2))[:, None]
+        targets = self.images.labels[pick]
+        images = torch.where(box[:, None], images[other], images)
+        return images.contiguous(memory_format=torch.channels_last), targets * (1 - share) + targets[other] * share

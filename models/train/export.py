@@ -118,7 +118,7 @@ def main():
     proto, exits = exported(model), model.exits
     full, half = proto.SerializeToString(), halved(proto).SerializeToString()
 
-    pixels, labels = cifar10.load(args.data)["test"]
+    pixels, labels = cifar10.test(args.data)
     before, after = (100 * accuracy(file, pixels, labels, exits) for file in (full, half))
     for name, b, a in zip(exits, before, after, strict=True):
         print(f"{name:8} test accuracy {b:.2f} % full, {a:.2f} % half precision")

@@ -34,78 +34,18 @@ def conv(inputs, outputs, kernel, stride=1):
     return layers
 
 
-def branch(inputs, width, pool=1, stride=1, grid=4):
-    """A side exit: one convolution, pooled to grid x grid, one linear layer."""
-    layers = OrderedDict(conv=conv(inputs, width, 3, stride))
-    if pool > 1:
-        layers["pool"] = nn.MaxPool2d(pool)
-    return nn.Sequential(OrderedDict(**layers, flatten=nn.Flatten(), fc=nn.Linear(width * grid**2, 10)))
+def side(inputs, *widths):
+    """A side exit: convolutions that each halve both sides, each channel's mean, one linear layer."""
+    layers = OrderedDict()
+    for number, width in enumerate(widths, 1):
+        layers[f"conv{number}"] = conv(inputs, width, 3, stride=2)
+        inputs = width
+    return nn.Sequential(OrderedDict(**layers, **dict(averaged(inputs).named_children())))
 
 
 def averaged(inputs):
     """A final exit: each channel's mean, one linear layer."""
     return nn.Sequential(OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), fc=nn.Linear(inputs, 10)))
-
-
-class AlexNet(nn.Module):
-    """AlexNet for 32x32 in BranchyNet's manner: five convolutions, three linear layers, side exits after pool1 and pool2."""
-
-    exits = ("exit1", "exit2", "final")
-
-    def __init__(self):
-        super().__init__()
-        self.normalize = Normalize()
-        self.conv1, self.pool1 = conv(3, 32, 5), nn.MaxPool2d(3, 2, 1)
-        self.exit1 = branch(32, 64, 4)
-        self.conv2, self.pool2 = conv(32, 64, 5), nn.MaxPool2d(3, 2, 1)
-        self.exit2 = branch(64, 64, 2)
-        self.conv3, self.conv4, self.conv5 = conv(64, 128, 3), conv(128, 128, 3), conv(128, 128, 3)
-        self.pool5 = nn.MaxPool2d(3, 2, 1)
-        self.classifier = nn.Sequential(
-            OrderedDict(
-                flatten=nn.Flatten(),
-                drop6=nn.Dropout(0.3),
-                fc6=nn.Linear(2048, 256),
-                relu6=nn.ReLU(),
-                drop7=nn.Dropout(0.3),
-                fc7=nn.Linear(256, 128),
-                relu7=nn.ReLU(),
-                fc8=nn.Linear(128, 10),
-            )
-        )
-
-    def forward(self, pixels):
-        x = self.pool1(self.conv1(self.normalize(pixels)))
-        first = self.exit1(x)
-        x = self.pool2(self.conv2(x))
-        second = self.exit2(x)
-        x = self.pool5(self.conv5(self.conv4(self.conv3(x))))
-        return first, second, self.classifier(x)
-
-    def trunk(self, pixels):
-        """The final exit alone, without the side exits' heads."""
-        x = self.pool2(self.conv2(self.pool1(self.conv1(self.normalize(pixels)))))
-        return self.classifier(self.pool5(self.conv5(self.conv4(self.conv3(x)))))
-
-
-class Inception(nn.Module):
-    """Four branches side by side, their channels concatenated; two widths are those of a 1x1 and of a larger convolution."""
-
-    def __init__(self, inputs, width1x1, widths3x3, widths5x5, project):
-        super().__init__()
-        self.conv1x1 = conv(inputs, width1x1, 1)
-        self.reduce3x3, self.conv3x3 = conv(inputs, widths3x3[0], 1), conv(*widths3x3, 3)
-        self.reduce5x5, self.conv5x5 = conv(inputs, widths5x5[0], 1), conv(*widths5x5, 5)
-        self.pool, self.project = nn.MaxPool2d(3, 1, 1), conv(inputs, project, 1)
-
-    def forward(self, x):
-        branches = (
-            self.conv1x1(x),
-            self.conv3x3(self.reduce3x3(x)),
-            self.conv5x5(self.reduce5x5(x)),
-            self.project(self.pool(x)),
-        )
-        return torch.cat(branches, 1)
 
 
 class Trunk(nn.Module):
@@ -139,6 +79,52 @@ class Trunk(nn.Module):
         return self.classifier(x)
 
 
+class AlexNet(Trunk):
+    """AlexNet for 32x32 with batch norm, in BranchyNet's manner: five convolutions, three linear layers, side exits after
+    pool1 and pool2."""
+
+    def __init__(self):
+        layers = {
+            "conv1": conv(3, 48, 5),
+            "pool1": nn.MaxPool2d(3, 2, 1),
+            "conv2": conv(48, 64, 5),
+            "pool2": nn.MaxPool2d(3, 2, 1),
+            "conv3": conv(64, 160, 3),
+            "conv4": conv(160, 160, 3),
+            "conv5": conv(160, 128, 3),
+            "pool5": nn.MaxPool2d(3, 2, 1),
+        }
+        classifier = OrderedDict(
+            flatten=nn.Flatten(),
+            fc6=nn.Linear(2048, 256),
+            relu6=nn.ReLU(),
+            fc7=nn.Linear(256, 128),
+            relu7=nn.ReLU(),
+            fc8=nn.Linear(128, 10),
+        )
+        super().__init__(layers, {"pool1": side(48, 64, 128), "pool2": side(64, 128)}, nn.Sequential(classifier))
+
+
+class Inception(nn.Module):
+    """Four branches side by side, their channels concatenated; two widths are those of a 1x1 and of a larger convolution."""
+
+    def __init__(self, inputs, width1x1, widths3x3, widths5x5, project):
+        super().__init__()
+        self.conv1x1 = conv(inputs, width1x1, 1)
+        self.reduce3x3, self.conv3x3 = conv(inputs, widths3x3[0], 1), conv(*widths3x3, 3)
+        self.reduce5x5, self.conv5x5 = conv(inputs, widths5x5[0], 1), conv(*widths5x5, 5)
+        self.pool, self.project = nn.MaxPool2d(3, 1, 1), conv(inputs, project, 1)
+
+    def forward(self, x):
+        branches = (
+            self.conv1x1(x),
+            self.conv3x3(self.reduce3x3(x)),
+            self.conv5x5(self.reduce5x5(x)),
+            self.project(self.pool(x)),
+        )
+        return torch.cat(branches, 1)
+
+
 class GoogLeNet(Trunk):
     """GoogLeNet for 32x32: seven narrower Inception modules in three sizes; side exits after inception3a and 4a."""
 
@@ -157,7 +143,7 @@ class GoogLeNet(Trunk):
             "inception5a": Inception(320, 128, (96, 192), (32, 64), 64),
             "inception5b": Inception(448, 128, (96, 192), (32, 64), 64),
         }
-        sides = {"inception3a": branch(128, 48, 2, stride=2), "inception4a": branch(320, 64, stride=2)}
+        sides = {"inception3a": side(128, 64, 128), "inception4a": side(320, 128)}
         super().__init__(layers, sides, averaged(448))
 
 
@@ -193,8 +179,7 @@ class ResNet56(Trunk):
             "stage2": residual_stage(9, 16, 32, 2),
             "stage3": residual_stage(9, 32, 64, 2),
         }
-        first = OrderedDict(reduce=conv(16, 32, 3, stride=2), **dict(branch(32, 64, 2, stride=2).named_children()))
-        super().__init__(layers, {"stage1": nn.Sequential(first), "stage2": branch(32, 64, 2, stride=2)}, averaged(64))
+        super().__init__(layers, {"stage1": side(16, 32, 64, 128), "stage2": side(32, 64, 128)}, averaged(64))
 
 
 class VGG16(Trunk):
@@ -207,16 +192,106 @@ class VGG16(Trunk):
                 layers[f"conv{block}_{number}"] = conv(inputs, width, 3)
                 inputs = width
             layers[f"pool{block}"] = nn.MaxPool2d(2)
-        sides = {"pool2": branch(128, 64, 2), "pool3": branch(256, 64), "pool4": branch(512, 128, grid=2)}
+        sides = {"pool2": side(128, 128, 128), "pool3": side(256, 192), "pool4": side(512, 128)}
         classifier = OrderedDict(
-            flatten=nn.Flatten(),
-            drop6=nn.Dropout(0.3),
-            fc6=nn.Linear(512, 512),
-            relu6=nn.ReLU(),
-            drop7=nn.Dropout(0.3),
-            fc7=nn.Linear(512, 10),
+            flatten=nn.Flatten(), fc6=nn.Linear(512, 512), relu6=nn.ReLU(), fc7=nn.Linear(512, 10)
         )
         super().__init__(layers, sides, nn.Sequential(classifier))
 
 
-NETWORKS = {"alexnet": AlexNet, "googlenet": GoogLeNet, "resnet56": ResNet56, "vgg16": VGG16}
+# Of an MSDNet: its layers, and the channels that each adds to the scales, fine to coarse.
+LAYERS, GROWTHS = 16, (8, 16, 32)
+
+
+class MultiScale(nn.Module):
+    """A layer of an MSDNet: to the features of each scale, fine to coarse, it adds some made of them and some made of the next
+    finer ones. `widths` are the channels of each scale that reaches it; those before `finest` are read a last time."""
+
+    def __init__(self, widths, finest):
+        super().__init__()
+        self.scales = range(finest, len(GROWTHS))
+        for scale in self.scales:
+            finer = scale - 1 in widths
+            grown = GROWTHS[scale] // 2 if finer else GROWTHS[scale]
+            self.add_module(f"same{scale}", self._made(widths[scale], grown, 1))
+            if finer:
+                self.add_module(f"down{scale}", self._made(widths[scale - 1], grown, 2))
+
+    @staticmethod
+    def _made(inputs, outputs, stride):
+        narrow = min(inputs, 4 * outputs)
+        return nn.Sequential(OrderedDict(reduce=conv(inputs, narrow, 1), grow=conv(narrow, outputs, 3, stride)))
+
+    def forward(self, features):
+        grown = {}
+        for scale in self.scales:
+            parts = [features[scale], getattr(self, f"same{scale}")(features[scale])]
+            if scale - 1 in features:
+                parts.append(getattr(self, f"down{scale}")(features[scale - 1]))
+            grown[scale] = torch.cat(parts, 1)
+        return grown
+
+
+class MSDNet(nn.Module):
+    """The multi-scale dense network of Huang et al. (ICLR 2018) for CIFAR, with seven exits on its coarsest scale: after the
+    fourth layer and then after every other one. The finest scale ends after each third of the layers (its section 4,
+    network reduction); layers have no transitions between them."""
+
+    exits = (*(f"exit{number}" for number in range(1, 7)), "final")
+    exit_after = dict(zip(range(4, LAYERS + 1, 2), exits, strict=True))
+
+    def __init__(self):
+        super().__init__()
+        self.normalize = Normalize()
+        widths, inputs = {0: 24, 1: 48, 2: 64}, 3
+        for scale, width in widths.items():
+            self.add_module(f"scale{scale}", conv(inputs, width, 3, 2 if scale else 1))
+            inputs = width
+        for number in range(1, LAYERS + 1):
+            finest = (number > 4) + (number > 8)
+            self.add_module(f"layer{number}", MultiScale(widths, finest))
+            widths = {scale: width + GROWTHS[scale] for scale, width in widths.items() if scale >= finest}
+            if number in self.exit_after:
+                self.add_module(self.exit_after[number], self._side(widths[2]))
+
+    @staticmethod
+    def _side(inputs):
+        return nn.Sequential(OrderedDict(reduce=conv(inputs, 64, 1), **dict(side(64, 128).named_children())))
+
+    def coarsest(self, pixels):
+        """The features of the coarsest scale after each layer, by its number."""
+        features, x = {}, self.normalize(pixels)
+        for scale in range(len(GROWTHS)):
+            x = features[scale] = getattr(self, f"scale{scale}")(x)
+        for number in range(1, LAYERS + 1):
+            features = getattr(self, f"layer{number}")(features)
+            yield number, features[2]
+
+    def forward(self, pixels):
+        reached = ((self.exit_after.get(number), features) for number, features in self.coarsest(pixels))
+        return tuple(getattr(self, exit)(features) for exit, features in reached if exit)
+
+    def trunk(self, pixels):
+        """The final exit alone, without the side exits' heads."""
+        *_, (_, features) = self.coarsest(pixels)
+        return self.final(features)
+
+
+class ResNet18(Trunk):
+    """The ResNet-18 of He et al. for 32x32, of full width: what the bundled networks are taught by."""
+
+    def __init__(self):
+        layers = {"conv1": conv(3, 64, 3), "stage1": residual_stage(2, 64, 64, 1)}
+        for number, width in enumerate((128, 256, 512), 2):
+            layers[f"stage{number}"] = residual_stage(2, width // 2, width, 2)
+        super().__init__(layers, {}, averaged(512))
+
+
+NETWORKS = {
+    "alexnet": AlexNet,
+    "googlenet": GoogLeNet,
+    "msdnet": MSDNet,
+    "resnet18": ResNet18,
+    "resnet56": ResNet56,
+    "vgg16": VGG16,
+}

@@ -1,259 +1,315 @@
-"""Trains a bundled network with all its exits jointly (BranchyNet, ICPR 2016, section III-B) and keeps checkpoints.
+"""Trains the bundled networks with all their exits jointly (BranchyNet, ICPR 2016, section III-B) and keeps checkpoints.
 
     python models/train/train.py alexnet --data DIR      resumes where it stopped; `export.py` writes the ONNX file
+
+All but resnet18 are taught by resnet18, which is therefore trained first. Several networks are trained side by side on an
+accelerator, one after another elsewhere. Each epoch's line gives the accuracy of the averaged weights on the validation
+images.
 """
 
 import argparse
+import contextlib
+import copy
 import math
 import os
 import pathlib
-import shutil
-import sys
 import time
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import cifar10
 from networks import NETWORKS
 
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "coprof" / "train"
-# A cycle's `weights` are those of the exits' losses, `hidden` is the side of the square that each training image loses
-# (Cutout); where it `warps`, every other image is turned, scaled and recoloured, where it `mixes`, every other one gets a box
-# of another (CutMix). In its epochs of `pruned`, from the first up to the last, half of the easy images are left out
-# (InfoBatch). All exits imitate the mean answer of the `teachers`, networks as they were after one of their cycles, more than
-# the labels. With bfloat16 the layers compute at half width (autocast); parameters, losses and the optimizer stay single.
+TEACHER = "resnet18"
+# The cheapest first. `weights` are those of the exits' losses, `mixing` is the share of the images that get a box of another
+# (CutMix).
 RECIPE = {
-    # The second cycle anneals once more from a lower rate, leans towards the final exit, and averages the weights.
-    "alexnet": {
-        "precision": torch.float32,
-        "cycles": (
-            {"epochs": 20, "rate": 0.08, "weights": (0.4, 0.4, 1.0)},
-            {"epochs": 10, "rate": 0.04, "weights": (0.2, 0.3, 1.0)},
-        ),
-    },
-    "googlenet": {
-        "precision": torch.bfloat16,
-        "cycles": (
-            {"epochs": 50, "rate": 0.15, "weights": (0.2, 0.2, 1.0), "hidden": 12, "pruned": (22, 44)},
-            {"epochs": 24, "rate": 0.08, "weights": (0.1, 0.15, 1.0), "mixes": True},
-            {
-                "epochs": 10,
-                "rate": 0.05,
-                "weights": (0.1, 0.15, 1.0),
-                "mixes": True,
-                "pruned": (0, 9),
-                "teachers": ("googlenet-1", "googlenet-2", "resnet56-2"),
-            },
-        ),
-    },
-    "resnet56": {
-        "precision": torch.bfloat16,
-        "cycles": (
-            {"epochs": 36, "rate": 0.15, "weights": (0.15, 0.25, 1.0), "pruned": (1, 31)},
-            {"epochs": 12, "rate": 0.1, "weights": (0.1, 0.15, 1.0), "hidden": 12, "warps": True},
-        ),
-    },
-    "vgg16": {
-        "precision": torch.bfloat16,
-        "cycles": (
-            {"epochs": 24, "rate": 0.08, "weights": (0.15, 0.15, 0.15, 1.0), "hidden": 12, "pruned": (1, 21)},
-            {
-                "epochs": 16,
-                "rate": 0.06,
-                "weights": (0.15, 0.15, 0.15, 1.0),
-                "hidden": 12,
-                "pruned": (0, 15),
-                "teachers": ("googlenet-1",),
-            },
-        ),
-    },
+    "alexnet": {"epochs": 113, "mixing": 0.3, "weights": (0.3, 0.3, 1.0)},
+    "googlenet": {"epochs": 99, "mixing": 0.4, "weights": (0.3, 0.3, 1.0)},
+    "resnet56": {"epochs": 120, "mixing": 0.3, "weights": (0.3, 0.3, 1.0)},
+    "msdnet": {"epochs": 71, "mixing": 0.4, "weights": (0.4, 0.2, 0.2, 0.2, 0.2, 0.4, 1.0)},
+    "vgg16": {"epochs": 71, "mixing": 0.5, "weights": (0.3, 0.3, 0.3, 1.0)},
+    "resnet18": {"epochs": 50, "mixing": 0.5, "weights": (1.0,)},
 }
-BATCH, WEIGHT_DECAY, AVERAGE_DECAY = 128, 5e-4, 0.998
-TEMPERATURE, TAUGHT_SHARE = 4.0, 0.8
+BATCH, RATE, MOMENTUM, WEIGHT_DECAY, AVERAGE_DECAY = 256, 0.15, 0.9, 5e-4, 0.998
+WARM_UP = 0.1
+TEMPERATURE, TAUGHT_SHARE, SMOOTHING = 4.0, 0.8, 0.1
+REPORTED_EVERY_S, WARM_STEPS = 120, 3
+# To shorten: the share of the time that the teacher gets, steps that are timed, and what is kept in hand.
+TEACHER_TIME, TIMED_STEPS, SAFETY = 0.12, 100, 0.9
 
 
-def computing_in(precision):
-    """In single precision anyway where oneDNN has no bfloat16 for the processor: PyTorch's own is eight times slower than it."""
-    halves = precision == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.autocast("cpu", torch.bfloat16, enabled=halves)
+def half_width(device):
+    """Layers compute in bfloat16, parameters and losses in single precision; all in single precision where oneDNN has no
+    bfloat16 for the processor: PyTorch's own is eight times slower than it."""
+    fast = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast, cache_enabled=False)
 
 
-def accuracy(model, pixels, labels, precision):
+def accuracy(model, pixels, labels, device):
     """Share right at each exit."""
-    model.eval()
-    right = [0] * len(model.exits)
-    with torch.inference_mode(), computing_in(precision):
-        for at in range(0, len(labels), 500):
-            images = pixels[at : at + 500].float().contiguous(memory_format=torch.channels_last)
-            for e, logits in enumerate(model(images)):
-                right[e] += (logits.argmax(1) == labels[at : at + 500]).sum().item()
-    return [r / len(labels) for r in right]
+    right = torch.zeros(len(model.exits), device=device)
+    with torch.inference_mode(), half_width(device):
+        for images, aimed in zip(pixels.split(250), labels.split(250), strict=True):
+            images = images.to(device).float().contiguous(memory_format=torch.channels_last)
+            right += torch.stack([(logits.argmax(1) == aimed.to(device)).sum() for logits in model(images)])
+    return (right / len(labels)).tolist()
 
 
 def shown(exits, shares):
     return "  ".join(f"{name} {100 * share:.2f} %" for name, share in zip(exits, shares, strict=True))
 
 
-def optimizer_of(model):
-    """Its rate and momentum are those of `set_rate`."""
-    decayed = [p for p in model.parameters() if p.dim() > 1]
-    others = [p for p in model.parameters() if p.dim() <= 1]
-    return torch.optim.SGD(
-        [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}],
-        momentum=0.9,
-        nesterov=True,
-    )
-
-
-def images_of_epoch(losses, pruned, generator):
-    """An epoch's images, shuffled, and the weight of every image. Pruned, half of the images whose last loss was below the
-    mean are left out and the other half count twice (InfoBatch, Qin et al., ICLR 2024: soft pruning, expectation rescaling)."""
-    order = torch.randperm(len(losses), generator=generator)
-    if not pruned:
-        return order, torch.ones(len(losses))
-    easy = losses < losses.mean()
-    left_out = easy & (torch.rand(len(losses), generator=generator) < 0.5)
-    return order[~left_out[order]], torch.where(easy, 2.0, 1.0)
-
-
-def set_rate(optimizer, cycle, progress):
-    """The 1cycle policy (Smith and Topin 2018): the rate rises over the first fifth of the cycle and falls over the rest,
-    momentum goes the other way; both along half a cosine."""
-    high, low = cycle["rate"], cycle["rate"] / 25
-    if progress < 0.2:
-        shares, rates, momenta = progress / 0.2, (low, high), (0.95, 0.85)
-    else:
-        shares, rates, momenta = (progress - 0.2) / 0.8, (high, low / 1e4), (0.85, 0.95)
-    turned = (1 - math.cos(math.pi * shares)) / 2
-    for group in optimizer.param_groups:
-        group["lr"] = rates[0] + (rates[1] - rates[0]) * turned
-        group["momentum"] = momenta[0] + (momenta[1] - momenta[0]) * turned
-
-
 def image_losses(logits, targets, taught):
-    """Cross-entropy with the targets; where they are taught, mostly the divergence from the teachers' softened answers, scaled
-    back by the temperature squared (Hinton et al. 2015, section 2)."""
+    """Cross-entropy with the smoothed targets; where they are taught, mostly the divergence from the teacher's softened
+    answers, scaled back by the temperature squared (Hinton et al. 2015, section 2)."""
     logits = logits.float()
-    losses = nn.functional.cross_entropy(logits, targets, reduction="none")
     if taught is None:
-        return losses
-    soft, aimed = ((l / TEMPERATURE).log_softmax(1) for l in (logits, taught))
+        return nn.functional.cross_entropy(logits, targets, reduction="none")
+    soft, aimed = ((each / TEMPERATURE).log_softmax(1) for each in (logits, taught))
     divergence = nn.functional.kl_div(soft, aimed, reduction="none", log_target=True).sum(1) * TEMPERATURE**2
-    return (1 - TAUGHT_SHARE) * losses + TAUGHT_SHARE * divergence
+    labelled = nn.functional.cross_entropy(logits, targets, reduction="none", label_smoothing=SMOOTHING)
+    return (1 - TAUGHT_SHARE) * labelled + TAUGHT_SHARE * divergence
 
 
-def train_step(model, teachers, images, targets, weights, cycle, precision, optimizer):
-    """Each image's loss, over all exits, before the step."""
-    with computing_in(precision):
-        exits = model(images)
-        with torch.no_grad():
-            answers = [teacher.trunk(images).float() for teacher in teachers]
-    taught = torch.stack(answers).mean(0) if answers else None
-    losses = [image_losses(logits, targets, taught) for logits in exits]
-    loss = sum(w * l for w, l in zip(cycle["weights"], losses, strict=True))
-    optimizer.zero_grad(set_to_none=True)
-    (loss * weights).mean().backward()
-    optimizer.step()
-    return loss.detach()
+class Training:
+    """A network on its way: its parameters, their averages and momenta, the chance that varies its images, its epoch."""
 
-
-class Progress:
-    """What a checkpoint holds: the network, its averaged weights, the optimizer, the chance that augments, each image's last
-    loss (zero before the first) and how many epochs are done."""
-
-    def __init__(self, network, images, seed):
+    def __init__(self, network, images, device, seed, teacher=None):
         torch.manual_seed(seed)
-        self.generator = torch.Generator().manual_seed(seed)
-        self.model = NETWORKS[network]().to(memory_format=torch.channels_last)
-        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY), use_buffers=True)
-        self.optimizer = optimizer_of(self.model)
-        self.losses, self.epoch = torch.zeros(images), 0
+        self.network, self.recipe, self.device, self.teacher = network, RECIPE[network], device, teacher
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.model = NETWORKS[network]().to(device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.model).eval()
+        self.parameters = sorted(self.model.parameters(), key=torch.Tensor.dim, reverse=True)
+        self.decaying = sum(parameter.dim() > 1 for parameter in self.parameters)
+        self.momenta = [torch.zeros_like(p) for p in self.parameters]
+        self.chance = cifar10.Chance(images, BATCH, self.recipe["mixing"], self.generator)
+        self.rates = torch.zeros(self.chance.steps, device=device)
+        self.step_number = torch.zeros(1, dtype=torch.int64, device=device)
+        self.loss = torch.zeros((), device=device)
+        self.epochs, self.epoch, self.issued = self.recipe["epochs"], 0, 0
+        self.step = self.eager_step
 
-    def load(self, path):
-        state = torch.load(path, weights_only=True)
-        for part in ("model", "average", "optimizer"):
-            getattr(self, part).load_state_dict(state[part])
+    def state(self):
+        return {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "momenta": self.momenta,
+            "generator": self.generator.get_state(),
+            "mirrored_first": self.chance.mirrored_first,
+            "epoch": self.epoch,
+            "epochs": self.epochs,
+        }
+
+    def load(self, state):
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        for momentum, saved in zip(self.momenta, state["momenta"], strict=True):
+            momentum.copy_(saved)
         self.generator.set_state(state["generator"])
-        torch.set_rng_state(state["torch"])
-        self.losses, self.epoch = state["losses"], state["epoch"]
+        self.chance.mirrored_first.copy_(state["mirrored_first"])
+        self.epoch, self.epochs = state["epoch"], state["epochs"]
 
-    def save(self, path):
-        state = {part: getattr(self, part).state_dict() for part in ("model", "average", "optimizer")}
-        chance = {"generator": self.generator.get_state(), "torch": torch.get_rng_state()}
-        written = path.with_suffix(".part")
-        torch.save({**state, **chance, "losses": self.losses, "epoch": self.epoch}, written)
-        written.rename(path)
+    def start_epoch(self):
+        self.model.train()
+        self.chance.draw(self.epoch)
+        steps = self.chance.steps
+        self.rates.copy_(torch.tensor([rate((self.epoch + n / steps) / self.epochs) for n in range(steps)]))
+        self.step_number.zero_()
+        self.loss.zero_()
+
+    def eager_step(self):
+        images, targets = self.chance.varied(self.step_number)
+        with half_width(self.device):
+            exits = self.model(images)
+            with torch.no_grad():
+                taught = self.teacher(images)[-1].float() if self.teacher else None
+        losses = [image_losses(logits, targets, taught).mean() for logits in exits]
+        loss = sum(weight * each for weight, each in zip(self.recipe["weights"], losses, strict=True))
+        self.descend(torch.autograd.grad(loss, self.parameters))
+        self.loss += loss.detach()
+        self.step_number += 1
+
+    @torch.no_grad()
+    def descend(self, gradients):
+        """Stochastic gradient descent with Nesterov's momentum; biases and norms don't decay. Then the averages follow."""
+        gradients, some = list(gradients), slice(self.decaying)
+        gradients[some] = torch._foreach_add(gradients[some], self.parameters[some], alpha=WEIGHT_DECAY)
+        torch._foreach_mul_(self.momenta, MOMENTUM)
+        torch._foreach_add_(self.momenta, gradients)
+        moves = torch._foreach_mul(self.momenta, MOMENTUM)
+        torch._foreach_add_(moves, gradients)
+        torch._foreach_mul_(moves, self.rates.index_select(0, self.step_number)[0])
+        torch._foreach_sub_(self.parameters, moves)
+        averages, values = (self.floats(model) for model in (self.average, self.model))
+        torch._foreach_lerp_(averages, values, 1 - AVERAGE_DECAY)
+
+    @staticmethod
+    def floats(model):
+        return [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
+
+    def record(self):
+        """On an accelerator: from now on a step is one recorded graph, and runs beside those of other networks."""
+        self.stream = torch.cuda.Stream()
+        before = copy.deepcopy(self.state())
+        torch.cuda.synchronize()
+        with torch.cuda.stream(self.stream):
+            self.start_epoch()
+            for _ in range(WARM_STEPS):
+                self.eager_step()
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self.stream):
+            self.eager_step()
+        self.step = graph.replay
+        self.load(before)
+        torch.cuda.synchronize()
+
+    def on_its_stream(self):
+        return torch.cuda.stream(self.stream) if self.device.type == "cuda" else contextlib.nullcontext()
+
+    def advance(self, steps):
+        with self.on_its_stream():
+            for _ in range(steps):
+                if self.issued % self.chance.steps == 0:
+                    self.start_epoch()
+                self.step()
+                self.issued += 1
+                if self.issued % self.chance.steps == 0:
+                    self.epoch += 1
+
+    @property
+    def total_steps(self):
+        return self.epochs * self.chance.steps
 
 
-def kept(checkpoint, cycle):
-    """Where the checkpoint as it was after this cycle is kept: others are taught by it."""
-    return checkpoint.with_stem(f"{checkpoint.stem}-{cycle}")
+def rate(progress):
+    """Rises over the first tenth of the training, then falls along half a cosine to nothing."""
+    if progress < WARM_UP:
+        return RATE * progress / WARM_UP
+    return RATE * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP))) / 2
 
 
-def train_epoch(progress, cycle, number, precision, data, teachers):
-    pixels, labels = data["train"]
-    pruned = number in range(*cycle.get("pruned", (0, 0)))
-    order, weights = images_of_epoch(progress.losses, pruned, progress.generator)
-    steps = len(order) // BATCH
-    batches = cifar10.augmented_batches(pixels, labels, order, BATCH, progress.generator, cycle)
-    progress.model.train()
-    for step, (images, targets, pick) in enumerate(batches):
-        set_rate(progress.optimizer, cycle, (number + step / steps) / cycle["epochs"])
-        progress.losses[pick] = train_step(
-            progress.model, teachers, images, targets, weights[pick], cycle, precision, progress.optimizer
-        )
-        progress.average.update_parameters(progress.model)
-    progress.epoch += 1
+class Checkpoints:
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, network):
+        return self.folder / f"{network}.pt"
+
+    def resume(self, training):
+        if self.path(training.network).exists():
+            training.load(torch.load(self.path(training.network), weights_only=True, map_location="cpu"))
+            training.issued = training.epoch * training.chance.steps
+
+    def save(self, training):
+        written = self.path(training.network).with_suffix(".part")
+        torch.save(training.state(), written)
+        written.rename(self.path(training.network))
 
 
-def train(network, data, checkpoint, seed):
-    precision, cycles = RECIPE[network]["precision"], RECIPE[network]["cycles"]
-    progress = Progress(network, len(data["train"][1]), seed)
-    if checkpoint.exists():
-        progress.load(checkpoint)
-    epochs = [(at, cycle, number) for at, cycle in enumerate(cycles, 1) for number in range(cycle["epochs"])]
-    for at, cycle, number in epochs[progress.epoch :]:
-        started = time.monotonic()
-        train_epoch(progress, cycle, number, precision, data, teachers_of(cycle, checkpoint.parent))
-        shares = accuracy(progress.average.module, *data["validation"], precision)
-        spent = time.monotonic() - started
-        done = f"epoch {progress.epoch}/{len(epochs)}  loss {progress.losses.mean():.3f}"
-        print(f"{done}  {shown(progress.model.exits, shares)}  {spent:.0f} s", flush=True)
-        progress.save(checkpoint)
-        if number + 1 == cycle["epochs"]:
-            shutil.copyfile(checkpoint, kept(checkpoint, at))
+def trained(network, folder):
+    """A trained network: its averaged weights, ready for inference."""
+    model = NETWORKS[network]()
+    model.load_state_dict(torch.load(folder / f"{network}.pt", weights_only=True, map_location="cpu")["average"])
+    return model.eval()
 
 
-def trained(name, checkpoints):
-    """A trained network, as it is now (`vgg16`) or was after a cycle (`vgg16-1`): its averaged weights, ready for inference."""
-    average = AveragedModel(NETWORKS[name.split("-")[0]]())
-    average.load_state_dict(torch.load(checkpoints / f"{name}.pt", weights_only=True)["average"])
-    return average.module.eval()
+
+def train_together(trainings, validation, checkpoints):
+    """Each network advances in proportion, so that all end together. Without an accelerator a tick is an epoch."""
+    accelerated = trainings[0].device.type == "cuda"
+    ticks = max(training.epochs for training in trainings) * (10 if accelerated else 1)
+    ends, reported = [], time.monotonic()
+    for tick in range(1, ticks + 1):
+        for training in trainings:
+            training.advance(training.total_steps * tick // ticks - training.issued)
+        if accelerated:
+            # The device always has one tick more to do, and never many.
+            ends.append([training.stream.record_event() for training in trainings])
+            for event in ends.pop(0) if len(ends) > 1 else ():
+                event.synchronize()
+        if tick == ticks or time.monotonic() - reported > REPORTED_EVERY_S:
+            for training in trainings:
+                checkpoints.save(training)
+            for training in trainings:
+                report(training, validation)
+            reported = time.monotonic()
 
 
-def teachers_of(cycle, checkpoints):
-    teachers = cycle.get("teachers", ())
-    for name in teachers:
-        if not (checkpoints / f"{name}.pt").exists():
-            network, cycles = name.split("-")
-            sys.exit(f"the next cycle imitates {network} after its cycle {cycles}; train or restore that first, then go on here")
-    return [trained(name, checkpoints).to(memory_format=torch.channels_last) for name in teachers]
+def report(training, validation):
+    with training.on_its_stream():
+        shares = accuracy(training.average, *validation, training.device)
+        loss = (training.loss / ((training.issued - 1) % training.chance.steps + 1)).item()
+    done = f"{training.network:9} {training.issued / training.chance.steps:6.1f}/{training.epochs}  loss {loss:.3f}"
+    print(f"{time.strftime('%H:%M:%S')}  {done}  {shown(training.model.exits, shares)}", flush=True)
+
+
+def shorten(trainings, seconds):
+    """Takes epochs from all recipes alike, so that they end in time: as a few steps of each, side by side, foretell."""
+    longest = max(training.total_steps for training in trainings)
+    states = [copy.deepcopy(training.state()) for training in trainings]
+    torch.cuda.synchronize()
+    started = time.monotonic()
+    for part in range(1, 11):
+        for training in trainings:
+            training.advance(training.total_steps * TIMED_STEPS * part // 10 // longest - training.issued)
+    torch.cuda.synchronize()
+    needed = (time.monotonic() - started) / TIMED_STEPS * longest
+    share = min(1.0, SAFETY * seconds / needed)
+    for training, state in zip(trainings, states, strict=True):
+        training.load(state)
+        training.issued, training.epochs = 0, max(1, round(training.epochs * share))
+    torch.cuda.synchronize()
+    print(f"the recipes would take {needed:.0f} s; of their epochs {100 * share:.1f} % are run", flush=True)
+
+
+class Session:
+    """What all trainings of one call share."""
+
+    def __init__(self, args):
+        self.begun, self.args = time.monotonic(), args
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        (pixels, labels), self.validation = cifar10.training(args.data)
+        self.images = cifar10.Varied(pixels, labels, self.device)
+        self.checkpoints = Checkpoints(args.checkpoints)
+
+    def train(self, networks, teacher, time_share):
+        """Trains them side by side, from their checkpoints on; the share is of the minutes that the call may take."""
+        trainings = [Training(network, self.images, self.device, self.args.seed, teacher) for network in networks]
+        for training in trainings:
+            self.checkpoints.resume(training)
+        if self.device.type == "cuda":
+            for training in trainings:
+                training.record()
+            if self.args.minutes and not any(training.epoch for training in trainings):
+                left = 60 * self.args.minutes * time_share - (time.monotonic() - self.begun)
+                shorten(trainings, max(1.0, left))
+        train_together(trainings, self.validation, self.checkpoints)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", choices=NETWORKS)
+    parser.add_argument("networks", nargs="+", choices=RECIPE, help="what to train")
     parser.add_argument("--data", required=True, help="folder with the official CIFAR-10 binary files")
     parser.add_argument("--checkpoints", type=pathlib.Path, default=CACHE)
     parser.add_argument("--seed", type=int, default=10)
+    parser.add_argument("--minutes", type=float, help="on an accelerator: shorten the recipes to end within this time")
     args = parser.parse_args()
 
-    args.checkpoints.mkdir(parents=True, exist_ok=True)
-    checkpoint = args.checkpoints / f"{args.network}.pt"
-    train(args.network, cifar10.load(args.data), checkpoint, args.seed)
-    print(f"done: {checkpoint}")
+    torch.backends.cudnn.benchmark = True
+    session = Session(args)
+    session.train([TEACHER], None, TEACHER_TIME)
+    taught = [network for network in RECIPE if network in args.networks and network != TEACHER]
+    teacher = trained(TEACHER, args.checkpoints).to(session.device, memory_format=torch.channels_last).requires_grad_(False)
+    for together in [taught] if session.device.type == "cuda" else [[network] for network in taught]:
+        if together:
+            session.train(together, teacher, 1.0)
+    print(f"done: {args.checkpoints}")
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ macro_rules! bundled {
     };
 }
 
-static BUNDLED: [Bundled; 4] =
-    [bundled!("alexnet"), bundled!("googlenet"), bundled!("resnet56"), bundled!("vgg16")];
+static BUNDLED: [Bundled; 5] =
+    [bundled!("alexnet"), bundled!("googlenet"), bundled!("msdnet"), bundled!("resnet56"), bundled!("vgg16")];
 
 /// A network of two layers that do next to nothing: what remains of a task is coprof's own doing. `models/check/null.py` writes it.
 static NULL: &[u8] = include_bytes!("../../models/null.onnx");
