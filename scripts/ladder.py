@@ -4,8 +4,8 @@
     cargo build --release && python3 scripts/ladder.py > docs/ladder.md
 
 Bytes and accuracies are those of the committed records. Times are measured on this host, the device and the link
-emulated by `coprof optimize`; other link rates are then searched in the scenario that it saved. Takes 8 minutes, most of
-them for vgg16, whose three side exits make the search longer.
+emulated by `coprof optimize`; other link rates are then searched in the scenario that it saved. Takes 18 minutes, most of
+them for vgg16 and msdnet, whose side exits make the search longer.
 """
 
 import json
