@@ -37,9 +37,8 @@ def test(folder):
     return _read([_folder(folder) / "test_batch.bin"])
 
 
-class Varied:
-    """Training images on a device, and an epoch's chance: everything random is drawn before the epoch, so that its steps are
-    the same operations on other numbers. A step is known by a one-element tensor that stays on the device."""
+class Images:
+    """Training images on a device, with edges to shift them by, and their labels."""
 
     def __init__(self, pixels, labels, device):
         edged = nn.functional.pad(pixels.float(), (SHIFT,) * 4, mode="reflect").to(torch.uint8)
@@ -53,7 +52,8 @@ class Varied:
 class Chance:
     """An epoch's order of the images, and how each is varied: shifted by up to 4 pixels; mirrored in every other epoch, first
     in the one that chance says (airbench, Jordan 2024, section 3.6); and, by the probability `mixing`, with a box of another
-    pasted in, whose size is drawn evenly (CutMix, Yun et al., ICCV 2019, algorithm A1)."""
+    pasted in, whose size is drawn evenly (CutMix, Yun et al., ICCV 2019, algorithm A1). All of it is drawn before the epoch, so
+    that its steps are the same operations on other numbers; a step is known by a one-element tensor on the device."""
 
     def __init__(self, images, batch, mixing, generator):
         self.images, self.batch, self.mixing, self.generator = images, batch, mixing, generator

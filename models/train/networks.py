@@ -234,8 +234,8 @@ class MultiScale(nn.Module):
 
 class MSDNet(nn.Module):
     """The multi-scale dense network of Huang et al. (ICLR 2018) for CIFAR, with seven exits on its coarsest scale: after the
-    fourth layer and then after every other one. The finest scale ends after each third of the layers (its section 4,
-    network reduction); layers have no transitions between them."""
+    fourth layer and then after every other one. The finest scale ends after the fourth layer, the next after the eighth (its
+    section 4, network reduction); layers have no transitions between them."""
 
     exits = (*(f"exit{number}" for number in range(1, 7)), "final")
     exit_after = dict(zip(range(4, LAYERS + 1, 2), exits, strict=True))

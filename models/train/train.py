@@ -3,8 +3,8 @@
     python models/train/train.py alexnet --data DIR      resumes where it stopped; `export.py` writes the ONNX file
 
 All but resnet18 are taught by resnet18, which is therefore trained first. Several networks are trained side by side on an
-accelerator, one after another elsewhere. Each epoch's line gives the accuracy of the averaged weights on the validation
-images.
+accelerator, one after another elsewhere. A line every two minutes gives the accuracy of the averaged weights on the
+validation images.
 """
 
 import argparse
@@ -36,7 +36,7 @@ RECIPE = {
 BATCH, RATE, MOMENTUM, WEIGHT_DECAY, AVERAGE_DECAY = 256, 0.15, 0.9, 5e-4, 0.998
 WARM_UP = 0.1
 TEMPERATURE, TAUGHT_SHARE, SMOOTHING = 4.0, 0.8, 0.1
-REPORTED_EVERY_S, WARM_STEPS = 120, 3
+SAVED_EVERY_S, REPORTED_EVERY_S, WARM_STEPS = 60, 120, 3
 # To shorten: the share of the time that the teacher gets, steps that are timed, and what is kept in hand.
 TEACHER_TIME, TIMED_STEPS, SAFETY = 0.12, 100, 0.9
 
@@ -219,12 +219,11 @@ def trained(network, folder):
     return model.eval()
 
 
-
 def train_together(trainings, validation, checkpoints):
     """Each network advances in proportion, so that all end together. Without an accelerator a tick is an epoch."""
     accelerated = trainings[0].device.type == "cuda"
     ticks = max(training.epochs for training in trainings) * (10 if accelerated else 1)
-    ends, reported = [], time.monotonic()
+    ends, saved, reported = [], time.monotonic(), time.monotonic()
     for tick in range(1, ticks + 1):
         for training in trainings:
             training.advance(training.total_steps * tick // ticks - training.issued)
@@ -233,9 +232,11 @@ def train_together(trainings, validation, checkpoints):
             ends.append([training.stream.record_event() for training in trainings])
             for event in ends.pop(0) if len(ends) > 1 else ():
                 event.synchronize()
-        if tick == ticks or time.monotonic() - reported > REPORTED_EVERY_S:
+        if tick == ticks or time.monotonic() - saved > SAVED_EVERY_S:
             for training in trainings:
                 checkpoints.save(training)
+            saved = time.monotonic()
+        if tick == ticks or time.monotonic() - reported > REPORTED_EVERY_S:
             for training in trainings:
                 report(training, validation)
             reported = time.monotonic()
@@ -275,7 +276,7 @@ class Session:
         self.begun, self.args = time.monotonic(), args
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         (pixels, labels), self.validation = cifar10.training(args.data)
-        self.images = cifar10.Varied(pixels, labels, self.device)
+        self.images = cifar10.Images(pixels, labels, self.device)
         self.checkpoints = Checkpoints(args.checkpoints)
 
     def train(self, networks, teacher, time_share):
