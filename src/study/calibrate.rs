@@ -164,6 +164,16 @@ mod tests {
     }
 
     #[test]
+    fn no_time_becomes_negative() {
+        let mut scenario = scenario();
+        apply(&mut scenario, &work(), &Found { turnarounds: [Micros(-1e6), Micros(-1e6)], ..found() });
+        assert_eq!(
+            (scenario.encodings[0].encode_us[0], scenario.nodes[1].task_us),
+            (Micros::ZERO, Micros::ZERO)
+        );
+    }
+
+    #[test]
     fn nodes_that_take_turns_are_not_in_each_others_way() {
         let mut scenario = scenario();
         scenario.nodes.iter_mut().for_each(|node| node.core = Some("core 0".into()));

@@ -92,7 +92,7 @@ impl Cut {
     /// The tensors that cross it, each once, in the layers' order: those from inside (or the input) that the trunk outside
     /// reads, and those that side exits outside read (`exits`: the ones that are tried after the link).
     pub fn frontier(&self, graph: &Graph, exits: &[ExitId]) -> Vec<Source> {
-        let read = exits.iter().flat_map(|&exit| graph.read_by(graph.head(exit))).map(Source::tensor);
+        let read = exits.iter().flat_map(|&exit| graph.read_by_head(exit)).map(Source::tensor);
         let mut crossing = graph.dag.frontier(&self.0);
         crossing.extend(read.filter(|&tensor| Dag::is_inside(&self.0, tensor)));
         crossing.sort_unstable();
@@ -196,6 +196,28 @@ mod tests {
         let behind_pool1 = Cut::needed_by(&graph, ExitId(0));
         assert_eq!(behind_pool1.tip_names(&graph), ["pool1"]);
         assert_eq!(behind_pool1.frontier(&graph, &[ExitId(0)]), [of(1)]);
+    }
+
+    #[test]
+    fn what_a_side_exit_reads_crosses_and_can_be_read_behind() {
+        let chain = samples::chain();
+        let rebuilt =
+            |layers, exits| Graph::new("rebuilt", chain.hash.clone(), chain.input.clone(), layers, exits);
+        // Its answer is the trunk's own tensor: it has no head.
+        let mut exits = chain.exits.clone();
+        exits[0].logits = LayerId(1);
+        let headless = rebuilt(chain.layers.clone(), exits);
+        // Its head reads the input, too.
+        let mut layers = chain.layers.clone();
+        layers[2].inputs.push(Source::Input);
+        let with_input = rebuilt(layers, chain.exits.clone());
+        for (graph, read) in [(headless, vec![of(1)]), (with_input, vec![Source::Input, of(1)])] {
+            let cut = Cut::up_to(&graph, [LayerId(3)]);
+            let frontier = cut.frontier(&graph, &[ExitId(0)]);
+            assert_eq!(frontier, [read, vec![of(3)]].concat());
+            assert!(cut.can_try(&graph, &frontier, ExitId(0)));
+            assert!(!cut.can_try(&graph, &cut.frontier(&graph, NO_EXITS), ExitId(0)));
+        }
     }
 
     #[test]

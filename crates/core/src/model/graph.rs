@@ -126,6 +126,9 @@ pub struct Graph {
 
 impl Graph {
     /// A network of these layers, each behind those that it reads, and exits, the last one final.
+    ///
+    /// # Panics
+    /// On a layer that reads one behind it, and on a final exit without its layer.
     pub fn new(name: &str, hash: ModelHash, input: Shape, layers: Vec<Layer>, exits: Vec<Exit>) -> Self {
         let mut dag = Dag::default();
         for layer in &layers {
