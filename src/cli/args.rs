@@ -177,6 +177,12 @@ pub fn share(text: &str) -> Result<coprof_core::units::Share, String> {
     if (0.0..=1.0).contains(&value) { Ok(coprof_core::units::Share(value)) } else { Err(wrong()) }
 }
 
+/// A probability as `95`, `95%` or `0.95`, short of certainty.
+pub fn confidence(text: &str) -> Result<coprof_core::units::Share, String> {
+    let wrong = || format!("a confidence below 100 % such as 95% or 0.95 was expected, found '{text}'");
+    share(text).ok().filter(|share| share.0 > 0.0 && share.0 < 1.0).ok_or_else(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -23,6 +23,7 @@ pub const EXAMPLE: &str = "Examples:
   coprof optimize --scenario reports/scenario-….json --max-latency 20ms   # search again, measure nothing
   coprof optimize --peer 192.168.1.20 --refine 5      # measure the leading plans' stages whole
   coprof optimize --model mine.onnx --data inputs.npy   # a model of yours, held to agreement with itself uncut
+  coprof optimize --scenario mine.json --confidence 95%   # the accuracy floor as a guarantee
   coprof optimize --scenario mine.json --arrival poisson:30 --p99-below 80ms   # with queues";
 
 #[derive(ClapArgs)]
@@ -74,6 +75,10 @@ pub struct CriteriaArgs {
     /// Accuracy floor, as 85% or 0.85 [default: one point under the uncut model's]
     #[arg(long, value_name = "SHARE", value_parser = args::share)]
     min_accuracy: Option<Share>,
+    /// Make the floor a guarantee: with this probability the plan's true accuracy is not below it, as 95%. Half of the images then
+    /// choose a plan, and the other half certify it
+    #[arg(long, value_name = "SHARE", value_parser = args::confidence)]
+    confidence: Option<Share>,
     /// Latency ceiling, as 30ms
     #[arg(long, value_name = "SPAN", value_parser = args::span)]
     max_latency: Option<Duration>,
@@ -107,6 +112,7 @@ impl CriteriaArgs {
                 ObjectiveName::Accuracy => Objective::Accuracy,
             }),
             min_accuracy: self.min_accuracy,
+            confidence: self.confidence,
             max_latency: self.max_latency.map(Micros::from),
             min_rate_per_s: self.min_rate,
             arrival: self.arrival,

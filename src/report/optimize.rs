@@ -7,7 +7,8 @@ use super::document::Envelope;
 use super::plans::{PlanRow, crossing, plan_table};
 use super::table::{bar, new_table};
 use coprof_core::plan::{
-    AccuracyBasis, Constraints, FrontPlan, Plan, Policy, Predicted, Prediction, Stability, UnderLoad, Within,
+    AccuracyBasis, Constraints, FrontPlan, Guarantee, Plan, Policy, Predicted, Prediction, Stability,
+    UnderLoad, Within,
 };
 use coprof_core::units::{Micros, Share};
 
@@ -87,6 +88,9 @@ pub struct OptimizeDocument {
     pub constraints: Constraints,
     /// The accuracy floor in force.
     pub accuracy_floor: Share,
+    /// What is certain of the best plan's accuracy; `null` where no confidence was asked for.
+    #[serde(default)]
+    pub guarantee: Option<Guarantee>,
     /// The uncut model's accuracy on all samples.
     pub uncut_accuracy: Share,
     /// Nodes whose times did not settle when they were measured: plans rest on doubtful figures.
@@ -234,7 +238,10 @@ fn why(document: &OptimizeDocument) -> String {
     }
     let search = document.search;
     let next = document.runner_up.as_ref().map_or_else(
-        || "No other cut or encoding meets the constraints.".to_owned(),
+        || match document.guarantee {
+            Some(_) => "No plan with another cut or encoding was certified.".to_owned(),
+            None => "No other cut or encoding meets the constraints.".to_owned(),
+        },
         |next| {
             let loss = 1.0 - next.prediction.rate_per_s / prediction.rate_per_s;
             format!(
@@ -276,6 +283,13 @@ fn notes(document: &OptimizeDocument) -> String {
         notes.push_str(&format!(
             "With 95 % probability the rate is {low:.1} to {high:.1}/s, the latency {soon} to {late}, the {} {least} to {most}.\n",
             share_name(document)
+        ));
+    }
+    if let Some(known) = &document.guarantee {
+        notes.push_str(&format!(
+            "Guaranteed with {} confidence: an {} of at least {}. Chosen on {} samples, certified on {} others\n(right on {} of \
+             them; {} plans tested in turn).\n",
+            known.confidence, share_name(document), known.accuracy, known.chosen_on, known.certified_on, known.right, known.tested
         ));
     }
     if prediction.one_core {

@@ -11,8 +11,8 @@ use crate::report::{
 };
 use coprof_core::error::{Error, Result};
 use coprof_core::plan::{
-    Arrival, Constraints, ModelId, Objective, Policy, Predicted, Problem, decide, search, stays_best,
-    under_load, with_intervals,
+    Arrival, Certified, Constraints, Found, Guarantee, ModelId, Objective, Policy, Predicted, Problem,
+    certify, decide, decide_among, search, stays_best, under_load, with_intervals,
 };
 use coprof_core::units::{Micros, Share};
 
@@ -23,6 +23,8 @@ pub struct Criteria {
     pub objective: Option<Objective>,
     /// Accuracy floor.
     pub min_accuracy: Option<Share>,
+    /// The probability with which the true accuracy is to keep the floor.
+    pub confidence: Option<Share>,
     /// Latency ceiling.
     pub max_latency: Option<Micros>,
     /// Rate floor, in tasks per second.
@@ -39,6 +41,7 @@ impl Criteria {
         Constraints {
             objective: self.objective.unwrap_or(saved.objective),
             min_accuracy: self.min_accuracy.or(saved.min_accuracy),
+            confidence: self.confidence.or(saved.confidence),
             max_latency_us: self.max_latency.or(saved.max_latency_us),
             min_rate_per_s: self.min_rate_per_s.or(saved.min_rate_per_s),
             arrival: self.arrival.or(saved.arrival),
@@ -103,27 +106,23 @@ pub fn optimize(case: &Case, policy: Option<Policy>, context: &Context) -> Resul
         cuts: found.cuts,
         all_cuts: scenario.all_cuts,
     };
-    let decided = decide(scenario, &found)?;
-    let decided_among = decided.as_ref().map(|decided| decided.simulated);
-    let overruled = decided.as_ref().is_some_and(|decided| decided.best.plan != found.best.plan);
+    let choice = choose(scenario, &mut found, context)?;
     // Seconds, where millions of configurations stand against the plan.
     let bar = context.progress("where the best plan stays the best");
-    let stability = if overruled { None } else { Some(stays_best(scenario, &found)?) };
+    let stability = if choice.overrules { None } else { Some(stays_best(scenario, &found)?) };
     drop(bar);
-    if let Some(decided) = decided {
-        found.best = decided.best;
-    }
     found.best.prediction = with_intervals(scenario, &found.best.plan)?;
     found.best.plan = scenario.calibrated(found.best.plan);
     let policies = baselines(scenario, context);
     let envelope = case.envelope.renewed("optimize");
-    let arrivals = arrivals(scenario, &found.best, &policies, decided_among)?;
+    let arrivals = arrivals(scenario, &found.best, &policies, choice.decided_among)?;
     let document = OptimizeDocument {
         envelope,
         peer: case.peer.clone(),
         scenario: case.path.display().to_string(),
         constraints: scenario.constraints,
-        accuracy_floor: scenario.accuracy_floor(),
+        accuracy_floor: choice.guarantee.map_or_else(|| scenario.accuracy_floor(), |known| known.accuracy),
+        guarantee: choice.guarantee,
         uncut_accuracy: scenario.uncut_accuracy(),
         unsettled: scenario.unsettled().map(str::to_owned).collect(),
         samples: scenario.samples(),
@@ -140,6 +139,40 @@ pub fn optimize(case: &Case, policy: Option<Policy>, context: &Context) -> Resul
     };
     save_result(&document, policy, context)?;
     Ok(document)
+}
+
+/// What was asked beyond what an exact search ranks plans by, and whether it led to another plan.
+struct Choice {
+    guarantee: Option<Guarantee>,
+    /// How many plans were simulated for a ceiling on the 99th percentile.
+    decided_among: Option<usize>,
+    overrules: bool,
+}
+
+/// Puts the best plan in place that is certain enough, and that keeps the ceiling on the 99th percentile.
+fn choose(scenario: &Problem, found: &mut Found, context: &Context) -> Result<Choice> {
+    let bar = scenario
+        .constraints
+        .confidence
+        .map(|_| context.progress("choosing on one half, certifying on the other"));
+    let certified = certify(scenario)?;
+    drop(bar);
+    let decided = match &certified {
+        Some(certified) => decide_among(scenario, certified.iter().map(|each| &each.predicted.plan))?,
+        None => decide(scenario, found)?,
+    };
+    let decided_among = decided.as_ref().map(|decided| decided.simulated);
+    let most_certain = || certified.iter().flatten().next().map(|each| each.predicted.clone());
+    let best = decided.map(|decided| decided.best).or_else(most_certain);
+    let overrules = certified.is_some() || best.as_ref().is_some_and(|best| best.plan != found.best.plan);
+    found.best = best.unwrap_or_else(|| found.best.clone());
+    let is_best = |each: &&Certified| each.predicted.plan == found.best.plan;
+    let guarantee = certified.iter().flatten().find(is_best).map(|each| each.guarantee);
+    if let Some(certified) = &certified {
+        let crosses_otherwise = |each: &&Certified| each.predicted.plan.links != found.best.plan.links;
+        found.runner_up = certified.iter().find(crosses_otherwise).map(|each| each.predicted.clone());
+    }
+    Ok(Choice { guarantee, decided_among, overrules })
 }
 
 /// Saves the result, and the plan of ours or of `policy`.

@@ -443,6 +443,41 @@ fn three_nodes_by_hand_give_the_plan_found_by_hand() {
 }
 
 #[test]
+fn a_confidence_makes_the_floor_a_guarantee() {
+    let workplace = Workplace::new();
+    let mut scenario: Value =
+        serde_json::from_str(&fs::read_to_string(repository("tests/data/scenario.json")).unwrap()).unwrap();
+    for exit in scenario["outcomes"].as_array_mut().unwrap() {
+        let Value::Array(entropy) = exit["entropy"].clone() else { panic!() };
+        exit["right"] = exit["right"].as_str().unwrap().repeat(100).into();
+        exit["entropy"] = vec![entropy; 100].concat().into();
+    }
+    scenario["lossy_outcomes"][0]["exits"] = scenario["outcomes"].clone();
+    let file = workplace.write("many.json", scenario.to_string());
+    let asked = ["optimize", "--scenario", &file, "--min-accuracy", "0.8", "--confidence", "95%"];
+    let (optimized, _) = workplace.document(&asked);
+    check("optimize", &optimized);
+    let known = &optimized["guarantee"];
+    assert_eq!(
+        (&known["confidence"], &known["accuracy"], &known["certified_on"]),
+        (&json!(0.95), &json!(0.8), &json!(400))
+    );
+    assert!(known["right"].as_f64().unwrap() > 0.8);
+    assert!(optimized["stability"].is_null());
+    let shown = workplace.succeed(&asked).stdout;
+    assert!(shown.contains("Guaranteed with 95.00 % confidence: an accuracy of at least 80.00 %"), "{shown}");
+    let strict = ["optimize", "--scenario", &file, "--min-accuracy", "0.875", "--confidence", "99.9%"];
+    workplace.fail(&strict, 4, &["no plan is certain to keep", "of the 400 samples"]);
+    workplace.fail(&[&strict[..6], &["100%"]].concat(), 2, &["a confidence below 100 %"]);
+    let tables = workplace.write("tables.json", three_nodes().to_string());
+    workplace.fail(
+        &["optimize", "--scenario", &tables, "--confidence", "0.9"],
+        1,
+        &["not to be had from tables"],
+    );
+}
+
+#[test]
 fn what_no_node_can_hold_is_told() {
     let workplace = Workplace::new();
     let mut scenario = three_nodes();

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::plan::Plan;
 use super::predict::{predict_in, workload_in};
 use super::problem::Problem;
 use super::scenario::Objective;
@@ -55,28 +56,35 @@ fn load(space: &Space<'_>, predicted: &Predicted, arrival: Arrival) -> Result<Un
 /// the scenario has no ceiling. With more than [`MOST_LEADERS`] plans, the first half of these are the very first, the
 /// others lie evenly between the rest: not all of the front is then simulated.
 pub fn decide(scenario: &Problem, found: &Found) -> Result<Option<Decided>> {
+    decide_among(scenario, leaders(scenario, found).into_iter().map(|leader| &leader.plan))
+}
+
+/// The same among these plans, best first.
+pub fn decide_among<'p>(
+    scenario: &Problem,
+    plans: impl Iterator<Item = &'p Plan>,
+) -> Result<Option<Decided>> {
     let (Some(arrival), Some(limit)) = (scenario.constraints.arrival, scenario.constraints.p99_below_us)
     else {
         return Ok(None);
     };
     let space = Space::new(scenario)?;
-    let leaders = leaders(scenario, found);
-    let mut nearest: Option<Micros> = None;
-    for (index, plan) in leaders.iter().enumerate() {
-        let predicted = Predicted { plan: plan.plan.clone(), prediction: predict_in(&space, &plan.plan)? };
+    let (mut simulated, mut nearest): (usize, Option<Micros>) = (0, None);
+    for plan in plans {
+        let predicted = Predicted { plan: plan.clone(), prediction: predict_in(&space, plan)? };
+        simulated += 1;
         let loaded = load(&space, &predicted, arrival)?;
         let p99 =
             loaded.simulated.latency_us.filter(|_| !loaded.simulated.saturated).map(|latency| latency.p99);
         if p99.is_some_and(|p99| p99 <= limit) {
-            return Ok(Some(Decided { best: predicted, simulated: index + 1 }));
+            return Ok(Some(Decided { best: predicted, simulated }));
         }
         nearest = [nearest, p99].into_iter().flatten().min_by(|a, b| a.0.total_cmp(&b.0));
     }
     let nearest = nearest
         .map_or("all of them are slower than tasks arrive".into(), |p99| format!("the nearest has {p99}"));
     Err(Error::unmet(format!(
-        "none of {} leading plans keeps the 99th percentile of latency below {limit} under {arrival}\n{nearest}",
-        leaders.len()
+        "none of {simulated} leading plans keeps the 99th percentile of latency below {limit} under {arrival}\n{nearest}"
     )))
 }
 

@@ -6,6 +6,7 @@ mod answers;
 mod brute_force;
 mod complete;
 mod dominance;
+mod guarantee;
 mod layers;
 mod leaders;
 mod link;
@@ -35,8 +36,9 @@ mod trial_plans;
 mod two_nodes;
 mod uncertainty;
 
+pub use guarantee::{Certified, Guarantee, certify};
 pub use layers::TrunkLayer;
-pub use leaders::{Decided, UnderLoad, decide, under_load};
+pub use leaders::{Decided, UnderLoad, decide, decide_among, under_load};
 pub use link::{Link, LoneMessage};
 pub use outcomes::{Outcomes, SampleSet};
 pub use plan::{ExitPlan, LinkPlan, NodePlan, Plan, Threshold};

@@ -76,6 +76,21 @@ impl Outcomes {
             .then(|| Self { right: SampleSet::of(right.len(), |sample| right[sample]), entropy })
     }
 
+    /// The same of these samples alone, in this order.
+    #[must_use]
+    pub fn only(&self, samples: &[usize]) -> Self {
+        Self {
+            right: SampleSet::of(samples.len(), |at| self.right.contains(samples[at])),
+            entropy: samples.iter().map(|&sample| self.entropy[sample]).collect(),
+        }
+    }
+
+    /// Whether these are the first of `others`.
+    pub fn is_start_of(&self, others: &Self) -> bool {
+        let is_same = |sample| self.right.contains(sample) == others.right.contains(sample);
+        others.entropy.starts_with(&self.entropy) && (0..self.len()).all(is_same)
+    }
+
     /// How many samples.
     pub fn len(&self) -> usize {
         self.entropy.len()

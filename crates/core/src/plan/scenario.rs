@@ -256,6 +256,10 @@ pub struct Constraints {
     /// Accuracy floor; absent: one point under the uncut model's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_accuracy: Option<Share>,
+    /// The probability with which the true accuracy is to keep the floor, however many plans there are to choose from; absent: the
+    /// floor is for the accuracy on the scenario's samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<Share>,
     /// Latency ceiling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_latency_us: Option<Micros>,
@@ -347,6 +351,12 @@ impl ScenarioFile {
     /// How many samples its `uncut_outcomes` hold.
     pub fn uncut_samples(&self) -> usize {
         self.uncut_outcomes.first().map_or(0, Outcomes::len)
+    }
+
+    /// Keeps these of the samples of `outcomes` alone, in all that is known behind encodings, too.
+    pub(super) fn only(&mut self, samples: &[usize]) {
+        let lossy = self.lossy_outcomes.iter_mut().flat_map(|row| row.exits.iter_mut().flatten());
+        self.outcomes.iter_mut().chain(lossy).for_each(|known| *known = known.only(samples));
     }
 
     /// The accuracy of the uncut model on all samples.
@@ -520,6 +530,11 @@ impl ScenarioFile {
         let exits = self.exits.len();
         if self.outcomes.len() != exits || self.lossy_outcomes.iter().any(|row| row.exits.len() != exits) {
             return Err(format!("every outcome table must have one entry for each of the {exits} exits"));
+        }
+        if let Some(confidence) = self.constraints.confidence
+            && !(confidence.0 > 0.0 && confidence.0 < 1.0)
+        {
+            return Err(format!("a confidence lies between 0 and 1, found {}", confidence.0));
         }
         self.check_uncut()
     }

@@ -69,6 +69,25 @@ pub fn search(scenario: &Problem) -> Result<Found> {
     if scenario.nodes.len() == 2 { two_nodes(&space, &grids) } else { tiers(&space, &grids) }
 }
 
+/// The Pareto front of rate, latency and accuracy over all configurations, by falling rate.
+pub(super) fn front(scenario: &Problem) -> Result<Vec<FrontPlan>> {
+    check_size(scenario)?;
+    let space = Space::new(scenario)?;
+    let grids = Grids::new(scenario);
+    let mut front = Front::default();
+    let named = if scenario.nodes.len() == 2 {
+        let mut walk = TwoNodes::new(&space, &grids);
+        walk.walk(&mut front);
+        in_names(scenario, &front.take(), |config| walk.plan(config))
+    } else {
+        check_cuts(&space)?;
+        let mut walk = Tiers::new(&space, &grids);
+        walk.walk(&mut front);
+        in_names(scenario, &front.take(), |config| walk.plan(config))
+    };
+    if named.is_empty() { Err(too_little_memory(scenario)) } else { Ok(named) }
+}
+
 fn two_nodes(space: &Space<'_>, grids: &Grids) -> Result<Found> {
     let mut walk = TwoNodes::new(space, grids);
     let mut front = Front::default();
@@ -83,12 +102,7 @@ fn two_nodes(space: &Space<'_>, grids: &Grids) -> Result<Found> {
 }
 
 fn tiers(space: &Space<'_>, grids: &Grids) -> Result<Found> {
-    if space.resumes.len() > MOST_CUTS_OF_TIERS {
-        return Err(Error::failed(format!(
-            "at most {MOST_CUTS_OF_TIERS} cuts can be searched for more than two nodes, found {}; list fewer in `encodings`",
-            space.resumes.len()
-        )));
-    }
+    check_cuts(space)?;
     let mut walk = Tiers::new(space, grids);
     let mut front = Front::default();
     walk.walk(&mut front);
@@ -168,21 +182,25 @@ fn found(
         let prediction = predict_in(space, &plan)?;
         Ok::<_, Error>(Predicted { plan, prediction })
     };
-    let in_names = |point: &Point<Config>| FrontPlan {
-        rate_per_s: Micros(point.interval).rate_per_s(),
-        latency_us: Micros(point.latency),
-        accuracy: Tally::of(space.scenario).accuracy(point.right),
-        plan: plan(&point.config),
-    };
     Ok(Found {
         best: predicted(plan(&best.config))?,
         runner_up: second.map(predicted).transpose()?,
-        front: front.iter().map(in_names).collect(),
+        front: in_names(space.scenario, front, plan),
         configurations,
         cuts: space.resumes.len(),
         best_right: best.right,
         possible: Vec::new(),
     })
+}
+
+fn in_names(scenario: &Problem, front: &[Point<Config>], plan: impl Fn(&Config) -> Plan) -> Vec<FrontPlan> {
+    let named = |point: &Point<Config>| FrontPlan {
+        rate_per_s: Micros(point.interval).rate_per_s(),
+        latency_us: Micros(point.latency),
+        accuracy: Tally::of(scenario).accuracy(point.right),
+        plan: plan(&point.config),
+    };
+    front.iter().map(named).collect()
 }
 
 /// More settings of the exits before the last two side exits would take hours.
@@ -201,6 +219,16 @@ pub fn practical_threshold_steps(exits: usize) -> usize {
     // Each grid also has "never" and "always". Roots of round numbers come out a little below them.
     let width = (1e5_f64.powf(1.0 / side_exits as f64) + 1e-9) as usize;
     width.saturating_sub(2).max(1)
+}
+
+fn check_cuts(space: &Space<'_>) -> Result<()> {
+    let cuts = space.resumes.len();
+    if cuts <= MOST_CUTS_OF_TIERS {
+        return Ok(());
+    }
+    Err(Error::failed(format!(
+        "at most {MOST_CUTS_OF_TIERS} cuts can be searched for more than two nodes, found {cuts}; list fewer in `encodings`"
+    )))
 }
 
 pub(super) fn check_size(scenario: &Problem) -> Result<()> {
