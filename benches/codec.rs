@@ -1,5 +1,7 @@
 //! What encodings cost: encode and decode of typical frontiers in each, with a copy of the `f32` tensor beside it. First
 //! come ratios to that copy, from rounds that take turns, since a shared machine's speed changes from second to second.
+//!
+//! Without libtorch: `cargo bench --no-default-features --bench codec`.
 
 use std::fmt::Write;
 use std::hint::black_box;

@@ -5,6 +5,8 @@
 //! starting on a byte. Both sides know the tensors' shapes and the calibration from the plan, so neither is in the
 //! payload.
 
+#![forbid(unsafe_code)]
+
 mod bits;
 mod calibration;
 mod calibrator;
@@ -14,6 +16,7 @@ mod codec;
 mod codec_tests;
 mod colour;
 mod encoding;
+mod extremes;
 mod grid;
 mod histogram;
 mod huffman;
@@ -22,6 +25,7 @@ mod name;
 mod packer;
 mod picture;
 mod png;
+mod portable;
 mod span;
 mod stream;
 mod tensor;
