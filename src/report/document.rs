@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use coprof_core::model::{Graph, ModelHash};
 use coprof_core::units::{BitRate, Micros};
+use coprof_run::measure::{HostFacts, HostPeak};
 
 /// What was emulated, as given on the command line. Two results fit together only where this is the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -62,6 +63,47 @@ impl From<&Graph> for ModelFacts {
     }
 }
 
+/// The host that measured, and its peak where that was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostReport {
+    /// What it is.
+    #[serde(flatten)]
+    pub facts: HostFacts,
+    /// What it can do at most.
+    #[serde(flatten)]
+    pub peak: Option<PeakFacts>,
+}
+
+impl From<HostFacts> for HostReport {
+    fn from(facts: HostFacts) -> Self {
+        Self { facts, peak: None }
+    }
+}
+
+/// What a host can do at most, on as many threads as layers have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeakFacts {
+    /// Billions of floating-point operations per second, by multiply-adds in registers.
+    pub peak_gflops: f64,
+    /// The same by a LINPACK solve.
+    pub solve_gflops: f64,
+    /// Bytes read plus bytes written per second by a large copy.
+    pub copy_bytes_per_s: f64,
+    /// When it was measured, in seconds since 1970.
+    pub peak_measured_unix_s: u64,
+}
+
+impl From<&HostPeak> for PeakFacts {
+    fn from(peak: &HostPeak) -> Self {
+        Self {
+            peak_gflops: peak.peak_gflops,
+            solve_gflops: peak.solve_gflops,
+            copy_bytes_per_s: peak.copy_bytes_per_s,
+            peak_measured_unix_s: peak.measured_unix_s,
+        }
+    }
+}
+
 /// What every document starts with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Envelope {
@@ -72,7 +114,7 @@ pub struct Envelope {
     /// When, as UTC in RFC 3339.
     pub created: String,
     /// The host that measured.
-    pub host: serde_json::Value,
+    pub host: HostReport,
     /// Identifies the host: results of another host are not picked up.
     pub host_id: String,
     /// The model; absent where the result is about none.

@@ -3,7 +3,7 @@
 use comfy_table::{Cell, CellAlignment};
 use serde::{Deserialize, Serialize};
 
-use super::document::Envelope;
+use super::document::{Envelope, PeakFacts};
 use super::table::{bar, new_table};
 use coprof_core::model::{Graph, LayerId, Shape};
 use coprof_core::units::{Micros, Share};
@@ -165,8 +165,8 @@ pub fn layers_view(document: &LayersDocument) -> String {
 }
 
 fn closing(document: &LayersDocument) -> String {
-    let gflops = |name: &str| {
-        let figure = document.envelope.host.get(name).and_then(serde_json::Value::as_f64);
+    let gflops = |figure: fn(&PeakFacts) -> f64| {
+        let figure = document.envelope.host.peak.as_ref().map(figure);
         figure.map_or_else(|| "not measured".into(), |gflops| format!("{gflops:.1} GFLOP/s"))
     };
     let above = document.above_peak.join(", ");
@@ -178,8 +178,8 @@ fn closing(document: &LayersDocument) -> String {
         document.whole_model_us.summary.runs,
         document.layer_sum_us,
         document.layer_sum_over_whole,
-        gflops("peak_gflops"),
-        gflops("solve_gflops"),
+        gflops(|peak| peak.peak_gflops),
+        gflops(|peak| peak.solve_gflops),
         document.envelope.threads,
     )
 }

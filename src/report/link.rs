@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::document::Envelope;
 use super::table::{bar, new_table};
 use coprof_core::units::Micros;
-use coprof_run::measure::{Direction, LinkProfile, RoundTrips};
+use coprof_run::measure::{Direction, HostFacts, LinkProfile, RoundTrips};
 
 /// The document of `coprof link`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,8 +15,8 @@ pub struct LinkDocument {
     pub envelope: Envelope,
     /// The peer's address, or `loopback` for an edge in the same process.
     pub peer: String,
-    /// Facts about the peer's host, as it reports them.
-    pub peer_host: serde_json::Value,
+    /// The peer's host, as it reports it.
+    pub peer_host: HostFacts,
     /// What was measured.
     #[serde(flatten)]
     pub profile: LinkProfile,

@@ -13,7 +13,7 @@ mod replay;
 mod store;
 mod table;
 
-pub use document::{Emulation, Envelope, ModelFacts, timestamp};
+pub use document::{Emulation, Envelope, HostReport, ModelFacts, PeakFacts, timestamp};
 pub use encodings::{EncodingTableRow, EncodingsDocument, cut_view, encodings_csv, encodings_view};
 pub use exits::{ExitAccuracy, ExitsDocument, SweepRow, exits_csv, exits_view};
 pub use layers::{ExitRow, LayerFacts, LayerRow, LayersDocument, Timing, layers_csv, layers_view};

@@ -67,7 +67,7 @@ fn read_small(path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Envelope;
+    use crate::report::{Envelope, HostReport};
     use serde::Deserialize;
 
     #[derive(Serialize, Deserialize)]
@@ -82,7 +82,7 @@ mod tests {
             schema: "coprof.test/1".into(),
             coprof_version: "0".into(),
             created: timestamp(SystemTime::now()),
-            host: serde_json::Value::Null,
+            host: HostReport::default(),
             host_id: host.into(),
             model: None,
             threads: 1,

@@ -145,7 +145,7 @@ impl Device {
             schema: format!("coprof.{kind}/1"),
             coprof_version: env!("CARGO_PKG_VERSION").into(),
             created: timestamp(SystemTime::now()),
-            host: serde_json::to_value(&self.facts).unwrap_or_default(),
+            host: self.facts.clone().into(),
             host_id: self.id(),
             model: graph.map(Into::into),
             threads: self.threads,

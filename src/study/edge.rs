@@ -9,13 +9,16 @@ use super::Context;
 use super::device::{Device, NodeOptions};
 use super::emulation::link_shape;
 use super::model::{self, Model};
-use super::profile::{ProfileRequest, profile_node};
+use super::profile::profile_node;
 use crate::report::Emulation;
 use coprof_core::clock::Clock;
 use coprof_core::error::{Error, Result};
 use coprof_core::model::{Graph, ModelHash};
 use coprof_run::backend::Backend;
-use coprof_run::pipeline::{ConnectOptions, Deadlines, Peer, Relay, ServeOptions, Server, Services};
+use coprof_run::measure::{HostFacts, Watch};
+use coprof_run::pipeline::{
+    ConnectOptions, Deadlines, NodeProfile, Peer, ProfileRequest, Relay, ServeOptions, Server, Services,
+};
 
 /// What a server needs: loads and measures models on this machine.
 pub struct EdgeServices {
@@ -42,19 +45,14 @@ impl Services for EdgeServices {
     fn profile(
         &self,
         backend: &mut dyn Backend,
-        request: serde_json::Value,
-        progress: &mut dyn FnMut(f64),
-        over: &dyn Fn() -> bool,
-    ) -> Result<serde_json::Value> {
-        let request: ProfileRequest = serde_json::from_value(request)
-            .map_err(|error| Error::failed(format!("a profile request was expected ({error})")))?;
-        let profile = profile_node(backend, &request, &*self.device.clock(), progress, over)?;
-        serde_json::to_value(profile)
-            .map_err(|error| Error::failed(format!("cannot send the profile: {error}")))
+        request: &ProfileRequest,
+        watch: &mut Watch<'_>,
+    ) -> Result<NodeProfile> {
+        profile_node(backend, request, &*self.device.clock(), watch)
     }
 
-    fn host(&self) -> serde_json::Value {
-        serde_json::to_value(&self.device.facts).unwrap_or_default()
+    fn host(&self) -> HostFacts {
+        self.device.facts.clone()
     }
 
     fn pin(&self) {
@@ -206,13 +204,12 @@ mod tests {
         fn profile(
             &self,
             backend: &mut dyn Backend,
-            request: serde_json::Value,
-            progress: &mut dyn FnMut(f64),
-            over: &dyn Fn() -> bool,
-        ) -> Result<serde_json::Value> {
-            self.inner.profile(backend, request, progress, over)
+            request: &ProfileRequest,
+            watch: &mut Watch<'_>,
+        ) -> Result<NodeProfile> {
+            self.inner.profile(backend, request, watch)
         }
-        fn host(&self) -> serde_json::Value {
+        fn host(&self) -> HostFacts {
             self.inner.host()
         }
         fn pin(&self) {
@@ -303,8 +300,8 @@ mod tests {
             let mut peer = Peer::connect(server.addr(), &ConnectOptions::default()).unwrap();
             peer.take_turn(&mut |_| ()).unwrap();
             peer.offer_model(&model.graph.name, &model.graph.hash, &model.file).unwrap();
-            let request = serde_json::json!(ProfileRequest { layers: true, ..ProfileRequest::default() });
-            peer.profile(request, &mut |_| ()).unwrap();
+            let request = ProfileRequest { layers: true, ..ProfileRequest::default() };
+            peer.profile(&request, &mut |_| ()).unwrap();
             let profiled = std::mem::take(&mut *seen.lock().unwrap());
             assert!(!profiled.is_empty() && profiled.iter().all(|state| *state == expected), "{profiled:?}");
 

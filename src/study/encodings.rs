@@ -6,7 +6,7 @@ use super::Context;
 use super::crossings::crossings;
 use super::device::Device;
 use super::model::Model;
-use super::profile::{CodecTimes, ProfileRequest, profile_node};
+use super::profile::profile_device;
 use crate::report::{Emulation, EncodingTableRow, EncodingsDocument};
 use crate::runtime;
 use coprof_core::codec::Encoding;
@@ -14,6 +14,7 @@ use coprof_core::error::{Error, Result};
 use coprof_core::model::Graph;
 use coprof_core::units::Share;
 use coprof_run::data::{EncodingRecord, EncodingRow, ExitEffect, cut_name};
+use coprof_run::pipeline::{CodecTimes, ProfileRequest};
 
 /// What every encoding takes at every cut on this host; `None` where coprof runs no layers, whose tensors it takes.
 fn codec_times(model: &Model, device: &Device, context: &Context) -> Result<Option<Vec<CodecTimes>>> {
@@ -24,9 +25,7 @@ fn codec_times(model: &Model, device: &Device, context: &Context) -> Result<Opti
     }
     let bar = context.progress("codecs on this host");
     let request = ProfileRequest { encodings: Encoding::ladder(), ..ProfileRequest::default() };
-    let profile = device.run(&model.graph, |backend| {
-        profile_node(backend, &request, &*device.clock(), &mut |share| bar.set(share), context.stop())
-    })?;
+    let profile = profile_device(model, device, &request, &|share| bar.set(share), context)?;
     Ok(Some(profile.codecs))
 }
 

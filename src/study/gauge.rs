@@ -5,12 +5,11 @@ use std::time::Duration;
 use super::Context;
 use super::device::Device;
 use super::frames::timing_inputs;
-use super::profile::{ProfileRequest, ask};
 use coprof_core::error::{Error, Result};
 use coprof_core::units::Micros;
 use coprof_run::backend::Backend;
 use coprof_run::measure::{Budget, Samples, Watch, profile_whole};
-use coprof_run::pipeline::Peer;
+use coprof_run::pipeline::{Peer, ProfileRequest};
 
 /// Both nodes with the model loaded.
 pub struct Gauge<'a> {
@@ -80,6 +79,6 @@ fn on_device(
 
 fn on_edge(peer: &mut Peer, time: Duration) -> Result<Samples> {
     let request = ProfileRequest { whole_for_us: Some(time.into()), ..ProfileRequest::default() };
-    let profile = ask(peer, &request, &mut |_| ())?;
+    let profile = peer.profile(&request, &mut |_| ())?;
     profile.whole.ok_or_else(|| Error::peer("the edge measured no whole model; is it the same coprof?"))
 }

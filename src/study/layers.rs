@@ -6,21 +6,20 @@ use super::Context;
 use super::device::Device;
 use super::model::Model;
 use super::peak;
-use super::profile::{ProfileRequest, profile_node};
+use super::profile::profile_device;
 use crate::report::{Emulation, ExitRow, LayerFacts, LayerRow, LayersDocument, Timing};
 use coprof_core::error::{Error, Result};
 use coprof_core::model::{Cut, ExitId, Graph};
 use coprof_core::units::{Micros, Share};
 use coprof_run::measure::{HostPeak, LayerProfile, Samples};
+use coprof_run::pipeline::ProfileRequest;
 
 /// Measures and saves.
 pub fn measure(model: &Model, device: &Device, context: &Context) -> Result<(LayersDocument, PathBuf)> {
     let mut peak = peak::host_peak(device, context)?;
     let bar = context.progress("layers");
     let request = ProfileRequest { layers: true, ..ProfileRequest::default() };
-    let profile = device.run(&model.graph, |backend| {
-        profile_node(backend, &request, &*device.clock(), &mut |share| bar.set(share), context.stop())
-    })?;
+    let profile = profile_device(model, device, &request, &|share| bar.set(share), context)?;
     drop(bar);
     let profile = profile.layers.ok_or_else(|| Error::failed("no layers were measured"))?;
     let mut found = document(&model.graph, device, &profile, &peak);
@@ -66,7 +65,7 @@ fn document(graph: &Graph, device: &Device, profile: &LayerProfile, peak: &HostP
         time_us: timing(&profile.exits[index]),
     };
     let mut envelope = device.envelope("layers", Some(graph), &Emulation::NONE);
-    peak::add_to(&mut envelope.host, peak);
+    envelope.host.peak = Some(peak.into());
     let layer_sum_us = profile.layer_sum(graph);
     let layers: Vec<LayerRow> = graph.layer_ids().map(layer).collect();
     let is_above = |row: &&LayerRow| row.peak_share.is_some_and(|share| share.0 > 1.0);

@@ -9,7 +9,7 @@ use super::emulation::pace;
 use super::frames::TimingFrames;
 use super::link_terms::link_of;
 use super::model::Model;
-use super::profile::{ProfileRequest, ask, profile_node};
+use super::profile::profile_node;
 use crate::report::Emulation;
 use coprof_core::codec::{Element, Encoding};
 use coprof_core::error::{Error, Result};
@@ -17,8 +17,8 @@ use coprof_core::model::{Cut, Graph};
 use coprof_core::plan::{ExitPlan, LinkPlan, NodePlan, Plan, Route, Threshold};
 use coprof_core::units::Micros;
 use coprof_run::backend::Backend;
-use coprof_run::measure::{LayerProfile, LinkProfile, Samples};
-use coprof_run::pipeline::{Peer, ReplayOptions, Trace, frame_bytes, replay, task_bytes};
+use coprof_run::measure::{LayerProfile, LinkProfile, Samples, Watch};
+use coprof_run::pipeline::{Peer, ProfileRequest, ReplayOptions, Trace, frame_bytes, replay, task_bytes};
 
 /// Tasks of a run: no more than may be under way, so that none waits for room.
 const TASKS: usize = 64;
@@ -53,9 +53,12 @@ pub fn measure(
     let mut backend = device.on_thread(|thread| device.load(&model.graph, thread))?;
     let mut peer = route.connect_with(&model)?;
     let request = ProfileRequest { layers: true, ..ProfileRequest::default() };
-    let here = device
-        .on_thread(|_| profile_node(&mut backend, &request, &*device.clock(), &mut |_| (), context.stop()))?;
-    let there = ask(&mut peer, &request, &mut |_| ())?;
+    let here = device.on_thread(|_| {
+        let mut ignore = |_| ();
+        let mut watch = Watch::new(&mut ignore, context.stop());
+        profile_node(&mut backend, &request, &*device.clock(), &mut watch)
+    })?;
+    let there = peer.profile(&request, &mut |_| ())?;
     let mut null = Null { device, context, emulation, model: &model, backend: &mut backend, peer: &mut peer };
     let mut full = Vec::new();
     for _ in 0..ROUNDS {

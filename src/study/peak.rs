@@ -48,13 +48,3 @@ fn measure(device: &Device, context: &Context) -> Result<HostPeak> {
 fn keep(peak: &HostPeak, device: &Device) -> Result<()> {
     PeakCache::of_user().map_or(Ok(()), |cache| cache.put(&device.facts.peak_key(), peak.clone()))
 }
-
-/// Puts the peak beside the host's facts in a document.
-pub fn add_to(host: &mut serde_json::Value, peak: &HostPeak) {
-    if let Some(facts) = host.as_object_mut() {
-        facts.insert("peak_gflops".into(), peak.peak_gflops.into());
-        facts.insert("solve_gflops".into(), peak.solve_gflops.into());
-        facts.insert("copy_bytes_per_s".into(), peak.copy_bytes_per_s.into());
-        facts.insert("peak_measured_unix_s".into(), peak.measured_unix_s.into());
-    }
-}

@@ -1,9 +1,10 @@
-//! What the planner wants to know of one node, measured there: layers, exits and codecs. The request travels to an edge.
+//! What the planner wants to know of one node, measured there: layers, exits and codecs.
 
-use serde::{Deserialize, Serialize};
-
+use super::Context;
 use super::crossings::crossings;
+use super::device::Device;
 use super::frames::timing_inputs;
+use super::model::Model;
 use coprof_core::clock::Clock;
 use coprof_core::codec::Encoding;
 use coprof_core::error::{Error, Result};
@@ -12,67 +13,25 @@ use coprof_core::plan::Range;
 use coprof_core::units::Micros;
 use coprof_run::backend::Backend;
 use coprof_run::measure::{
-    Budget, CodecRequest, Disturbance, LayerProfile, Samples, Watch, profile_codecs, profile_layers,
-    profile_ranges, profile_whole,
+    Budget, CodecRequest, Samples, Watch, profile_codecs, profile_layers, profile_ranges, profile_whole,
 };
-use coprof_run::pipeline::Peer;
+use coprof_run::pipeline::{CodecTimes, NodeProfile, ProfileRequest};
 
 /// More ranges than any plan has, and more encodings than the ladder: a request comes from the network.
 const MOST_RANGES: usize = 64;
 const MOST_ENCODINGS: usize = 1000;
 
-/// What to measure on a node.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct ProfileRequest {
-    /// Layers and exits.
-    pub layers: bool,
-    /// These encodings at every cut at which they are weighed.
-    pub encodings: Vec<Encoding>,
-    /// Whole ranges of layers; their times are not looked at.
-    #[serde(default)]
-    pub ranges: Vec<Range>,
-    /// The whole trunk, over and over for so long.
-    #[serde(default)]
-    pub whole_for_us: Option<Micros>,
-}
-
-/// The mean times of one encoding at one cut on one node.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CodecTimes {
-    /// The tips of the cut.
-    pub cut: Vec<String>,
-    /// The encoding.
-    pub encoding: Encoding,
-    /// To read the frontier from the runtime and write it.
-    pub encode_us: Micros,
-    /// To read it and hand it to the runtime.
-    pub decode_us: Micros,
-}
-
-/// What was measured. Times are means over undisturbed timings: the time of a stage is the sum of its parts' means, where medians
-/// do not add up.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct NodeProfile {
-    /// Present where asked for.
-    pub layers: Option<LayerProfile>,
-    /// Empty where not asked for.
-    pub codecs: Vec<CodecTimes>,
-    /// The ranges that were asked for, with their mean times.
-    #[serde(default)]
-    pub ranges: Vec<Range>,
-    /// The whole trunk in one call, again and again: as it was asked for, or beside the codecs.
-    #[serde(default)]
-    pub whole: Option<Samples>,
-    /// How many timings of codecs were taken, and set aside.
-    #[serde(default)]
-    pub codec_disturbance: Disturbance,
-}
-
-/// Has the edge measure.
-pub fn ask(peer: &mut Peer, request: &ProfileRequest, progress: &mut dyn FnMut(f64)) -> Result<NodeProfile> {
-    let profile = peer.profile(serde_json::json!(request), progress)?;
-    serde_json::from_value(profile).map_err(|error| {
-        Error::peer(format!("the edge's profile makes no sense ({error}); is it the same coprof?"))
+/// Measures what `request` asks for on this machine, on a thread of its own.
+pub fn profile_device(
+    model: &Model,
+    device: &Device,
+    request: &ProfileRequest,
+    progress: &(dyn Fn(f64) + Sync),
+    context: &Context,
+) -> Result<NodeProfile> {
+    device.run(&model.graph, |backend| {
+        let mut progress = |share| progress(share);
+        profile_node(backend, request, &*device.clock(), &mut Watch::new(&mut progress, context.stop()))
     })
 }
 
@@ -81,38 +40,29 @@ pub fn profile_node(
     backend: &mut dyn Backend,
     request: &ProfileRequest,
     clock: &dyn Clock,
-    progress: &mut dyn FnMut(f64),
-    stop: &dyn Fn() -> bool,
+    watch: &mut Watch<'_>,
 ) -> Result<NodeProfile> {
     let graph = std::sync::Arc::clone(backend.graph());
     let inputs = timing_inputs(&graph);
     let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
     let has_codecs = !request.encodings.is_empty();
-    let parts = f64::from(u8::from(request.layers) + u8::from(has_codecs)).max(1.0);
+    let share = 1.0 / f64::from(u8::from(request.layers) + u8::from(has_codecs)).max(1.0);
     let mut profile = NodeProfile::default();
     if let Some(time) = request.whole_for_us {
-        profile.whole = Some(run_whole(backend, clock, time, &inputs, &mut Watch::new(progress, stop))?);
+        profile.whole = Some(run_whole(backend, clock, time, &inputs, watch)?);
     }
     if !request.ranges.is_empty() {
-        let mut watch = Watch::new(progress, stop);
-        profile.ranges = measure_ranges(backend, &request.ranges, clock, &inputs, &mut watch)?;
+        profile.ranges = measure_ranges(backend, &request.ranges, clock, &inputs, watch)?;
     }
     if request.layers {
-        let mut part = |share: f64| progress(share / parts);
-        profile.layers =
-            Some(profile_layers(backend, clock, &inputs, Budget::LAYERS, &mut Watch::new(&mut part, stop))?);
+        let layers =
+            watch.part(0.0, share, |watch| profile_layers(backend, clock, &inputs, Budget::LAYERS, watch))?;
+        profile.layers = Some(layers);
     }
     if has_codecs {
-        let before = 1.0 - 1.0 / parts;
-        let mut part = |share: f64| progress(before + share / parts);
-        measure_codecs(
-            backend,
-            &request.encodings,
-            clock,
-            &inputs,
-            &mut Watch::new(&mut part, stop),
-            &mut profile,
-        )?;
+        watch.part(1.0 - share, share, |watch| {
+            measure_codecs(backend, &request.encodings, clock, &inputs, watch, &mut profile)
+        })?;
     }
     Ok(profile)
 }

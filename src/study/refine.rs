@@ -5,10 +5,11 @@ use super::Context;
 use super::device::Device;
 use super::edge::Route;
 use super::model::Model;
-use super::profile::{NodeProfile, ProfileRequest, ask, profile_node};
+use super::profile::profile_device;
 use coprof_core::error::{Error, Result};
 use coprof_core::plan::{Problem, Range, Stretch, search, stretches};
 use coprof_core::units::Micros;
+use coprof_run::pipeline::{NodeProfile, ProfileRequest};
 
 /// What it takes to measure on both nodes.
 pub struct Nodes<'a> {
@@ -68,19 +69,11 @@ fn measure(node: usize, stretches: Vec<Stretch>, nodes: &Nodes<'_>) -> Result<No
     let bar = |place: &str| nodes.context.progress(&format!("stages of the best plan on {place}"));
     let profile = if node == 0 {
         let bar = bar("the device");
-        nodes.device.run(&nodes.model.graph, |backend| {
-            profile_node(
-                backend,
-                &request,
-                &*nodes.device.clock(),
-                &mut |share| bar.set(share),
-                nodes.context.stop(),
-            )
-        })?
+        profile_device(nodes.model, nodes.device, &request, &|share| bar.set(share), nodes.context)?
     } else {
         let mut peer = nodes.route.connect_with(nodes.model)?;
         let bar = bar("the edge");
-        ask(&mut peer, &request, &mut |share| bar.set(share))?
+        peer.profile(&request, &mut |share| bar.set(share))?
     };
     if profile.ranges.len() != count {
         return Err(Error::peer("the edge measured no ranges; is it the same coprof?"));

@@ -9,8 +9,7 @@ use super::evidence::Evidence;
 use super::link_terms::link_of;
 use super::model::Model;
 use super::null::Overheads;
-use super::profile::{CodecTimes, NodeProfile};
-use crate::report::{Emulation, Envelope};
+use crate::report::{Emulation, Envelope, HostReport};
 use coprof_core::codec::{Element, Encoding};
 use coprof_core::error::{Error, Result};
 use coprof_core::model::{Cut, ExitId, Graph, LayerId, Source};
@@ -21,7 +20,7 @@ use coprof_core::plan::{
 use coprof_core::units::Micros;
 use coprof_run::data::{EncodingRecord, EncodingRow, ExitEffect, ExitRecord, Split, cut_name};
 use coprof_run::measure::{LinkProfile, Samples};
-use coprof_run::pipeline::{frame_bytes, task_bytes};
+use coprof_run::pipeline::{CodecTimes, NodeProfile, frame_bytes, task_bytes};
 
 /// A scenario as it is saved: beside what the planner reads stands what every document has.
 #[derive(Serialize)]
@@ -31,7 +30,7 @@ pub struct ScenarioDocument<'a> {
     scenario: &'a Problem,
     coprof_version: &'a str,
     created: &'a str,
-    host: &'a serde_json::Value,
+    host: &'a HostReport,
     host_id: &'a str,
     threads: usize,
     pinned_core: Option<usize>,

@@ -13,7 +13,7 @@ use super::link;
 use super::model::Model;
 use super::null;
 use super::optimize::{Case, Criteria};
-use super::profile::{CodecTimes, NodeProfile, ProfileRequest, ask, profile_node};
+use super::profile::profile_device;
 use super::refine::{Nodes, refine};
 use super::saved::{say_outdated, say_picked_up};
 use super::scenario::{Circumstances, Measured, ScenarioDocument};
@@ -22,6 +22,7 @@ use coprof_core::codec::Encoding;
 use coprof_core::error::Result;
 use coprof_core::plan::Constraints;
 use coprof_run::measure::{HostFacts, holds};
+use coprof_run::pipeline::{CodecTimes, NodeProfile, ProfileRequest};
 
 /// The whole model runs for so long to tell whether saved layers still hold.
 const PROBE: Duration = Duration::from_millis(300);
@@ -83,9 +84,7 @@ fn profile_here(
     }
     let bar = context.progress("codecs on the device");
     let request = ProfileRequest { encodings: weighed.to_vec(), ..ProfileRequest::default() };
-    let profile = device.run(&model.graph, |backend| {
-        profile_node(backend, &request, &*device.clock(), &mut |share| bar.set(share), context.stop())
-    })?;
+    let profile = profile_device(model, device, &request, &|share| bar.set(share), context)?;
     Ok(NodeProfile { layers, ..profile })
 }
 
@@ -116,9 +115,7 @@ fn saved_codecs(
     let few: Vec<Encoding> =
         weighed.iter().copied().step_by(weighed.len().div_ceil(PROBED_ENCODINGS).max(1)).collect();
     let request = ProfileRequest { encodings: few.clone(), ..ProfileRequest::default() };
-    let now = device.run(&model.graph, |backend| {
-        profile_node(backend, &request, &*device.clock(), &mut |_| (), context.stop())
-    })?;
+    let now = profile_device(model, device, &request, &|_| (), context)?;
     let was = codecs.iter().filter(|row| few.contains(&row.encoding));
     let sum = |row: &CodecTimes| row.encode_us + row.decode_us;
     if holds(was.map(sum).sum(), now.codecs.iter().map(sum).sum()) {
@@ -140,7 +137,7 @@ fn profile_edge(
     let bar = context.progress("layers and codecs on the edge");
     let request = ProfileRequest { layers: true, encodings, ..ProfileRequest::default() };
     let mut peer = route.connect_with(model)?;
-    let edge = ask(&mut peer, &request, &mut |share| bar.set(share))?;
+    let edge = peer.profile(&request, &mut |share| bar.set(share))?;
     drop(bar);
     let cores = cores_of(device, peer.host());
     drop(peer);
@@ -150,15 +147,14 @@ fn profile_edge(
 }
 
 /// Names of the cores of device and edge where they are on one host: the same one where they get in each other's way.
-fn cores_of(device: &Device, edge: &serde_json::Value) -> Option<[String; 2]> {
-    let edge: HostFacts = serde_json::from_value(edge.clone()).ok()?;
+fn cores_of(device: &Device, edge: &HostFacts) -> Option<[String; 2]> {
     let here = &device.facts;
     if here.machine.is_none() || here.machine != edge.machine {
         return None;
     }
     let name = |facts: &HostFacts| facts.pinned_cores.first().map(|core| format!("core {core}"));
     let crowded = here.threads + edge.threads > here.logical_cores.unwrap_or(usize::MAX);
-    match (name(here), name(&edge)) {
+    match (name(here), name(edge)) {
         (Some(here), Some(there)) => Some([here, there]),
         // Threads that are not pinned run on any core: together they must not be more than there are.
         _ if crowded => Some(["all cores".into(), "all cores".into()]),
@@ -183,7 +179,7 @@ mod tests {
         let is_one = |here: &HostFacts, edge: &HostFacts| {
             let mut device = Device::new(&NodeOptions::default()).unwrap();
             device.facts = here.clone();
-            cores_of(&device, &serde_json::json!(edge)).map(|[here, there]| here == there)
+            cores_of(&device, edge).map(|[here, there]| here == there)
         };
         let first = on(Some("a"), &[0], 1);
         assert_eq!(is_one(&first, &on(Some("a"), &[0], 1)), Some(true));
@@ -195,6 +191,5 @@ mod tests {
             assert_eq!((is_one(&first, &other), is_one(&other, &first)), (None, None));
         }
         assert_eq!(is_one(&on(None, &[0], 1), &on(None, &[0], 1)), None, "nobody knows");
-        assert_eq!(cores_of(&Device::new(&NodeOptions::default()).unwrap(), &serde_json::json!(null)), None);
     }
 }

@@ -14,6 +14,12 @@ impl<'a> Watch<'a> {
         Self { progress, stop }
     }
 
+    /// The measurement from share `from` on, of which `work` is the share `width`.
+    pub fn part<T>(&mut self, from: f64, width: f64, work: impl FnOnce(&mut Watch<'_>) -> T) -> T {
+        let mut progress = |share: f64| (self.progress)(from + share * width);
+        work(&mut Watch::new(&mut progress, self.stop))
+    }
+
     /// An error when it is time to stop.
     pub fn pass(&mut self) -> Result<()> {
         if (self.stop)() { Err(Error::interrupted()) } else { Ok(()) }

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Deadlines, dial};
 use super::messages::{
-    Failed, Fields, Hello, Message, ModelOffer, Profile, Profiled, Progress, Refused, RunRequest, StreamDown,
-    StreamRequest, StreamUp, Waiting, Welcome, printable,
+    Failed, Fields, Hello, Message, ModelOffer, NodeProfile, ProfileRequest, Progress, Refused, RunRequest,
+    StreamDown, StreamRequest, StreamUp, Waiting, Welcome, printable,
 };
 use super::wire::{FrameKind, MAX_FILLER_BYTES, MODEL_CHUNK_BYTES, frame_bytes, set_filler};
+use crate::measure::HostFacts;
 use coprof_core::clock::Clock;
 use coprof_core::error::{Error, Kind, Result};
 use coprof_core::model::ModelHash;
@@ -41,7 +42,7 @@ pub struct ClockMap {
 pub struct Peer {
     pub(super) connection: Connection,
     address: SocketAddr,
-    host: serde_json::Value,
+    host: HostFacts,
     payload: Vec<u8>,
     filler: Vec<u8>,
     has_turn: bool,
@@ -53,26 +54,15 @@ impl Peer {
     pub fn connect(address: SocketAddr, options: &ConnectOptions) -> Result<Self> {
         let stream = dial(address, options.deadlines.handshake)?;
         let connection = Connection::new(stream, options.deadlines)?;
+        connection.send_message(&Hello::ours())?;
         let stop = Arc::clone(&options.stop);
-        let host = serde_json::Value::Null;
-        let (payload, filler) = (Vec::new(), Vec::new());
-        let mut peer = Self { connection, address, host, payload, filler, has_turn: false, stop };
-        peer.connection.send_message(&Hello::ours())?;
-        let asked = Arc::clone(&peer.stop);
-        let stop = || asked.load(Ordering::Relaxed);
-        let kind = peer
-            .connection
-            .receive_greeting(&stop, &mut peer.payload)
-            .map_err(|error| error.within(address))?;
-        peer.check(kind, Welcome::KIND)?;
-        let welcome = Welcome::parse(&peer.payload).map_err(|error| error.within(address))?;
-        Hello::check(welcome.protocol, &welcome.coprof).map_err(|error| error.within(address))?;
-        peer.host = welcome.host;
-        Ok(peer)
+        let mut payload = Vec::new();
+        let host = welcome(&connection, &stop, &mut payload).map_err(|error| error.within(address))?;
+        Ok(Self { connection, address, host, payload, filler: Vec::new(), has_turn: false, stop })
     }
 
-    /// Facts about the edge's host, as it reports them.
-    pub fn host(&self) -> &serde_json::Value {
+    /// What the edge's host is, as it reports it.
+    pub fn host(&self) -> &HostFacts {
         &self.host
     }
 
@@ -154,17 +144,17 @@ impl Peer {
     /// Has the edge measure the offered model; `progress` is told the share that is done.
     pub fn profile(
         &mut self,
-        request: serde_json::Value,
+        request: &ProfileRequest,
         progress: &mut dyn FnMut(f64),
-    ) -> Result<serde_json::Value> {
+    ) -> Result<NodeProfile> {
         self.take_turn(&mut |_| ())?;
-        self.connection.send_message(&Profile(request))?;
+        self.connection.send_message(request)?;
         loop {
             match self.receive()? {
                 Some(Progress::KIND) => progress(Progress::parse(&self.payload)?.share),
                 other => {
-                    self.check(other, Profiled::KIND)?;
-                    return Ok(Profiled::parse(&self.payload)?.0);
+                    self.check(other, NodeProfile::KIND)?;
+                    return NodeProfile::parse(&self.payload);
                 }
             }
         }
@@ -243,6 +233,18 @@ impl Peer {
         }
         Err(Error::usage(format!("a measuring frame has at most {MAX_FILLER_BYTES} bytes, found {bytes}")))
     }
+}
+
+/// Takes the edge's greeting: what its host is.
+fn welcome(connection: &Connection, stop: &AtomicBool, payload: &mut Vec<u8>) -> Result<HostFacts> {
+    match connection.receive_greeting(&|| stop.load(Ordering::Relaxed), payload)? {
+        Some(Welcome::KIND) => {}
+        other => return Err(unexpected(other, payload)),
+    }
+    // What another version says of its host may be anything, so this comes first.
+    let version = Hello::parse(payload)?;
+    Hello::check(version.protocol, &version.coprof)?;
+    Ok(Welcome::parse(payload)?.host)
 }
 
 fn edge_says(message: Result<String>) -> Error {

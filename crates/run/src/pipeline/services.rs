@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::connection::Deadlines;
+use super::messages::{NodeProfile, ProfileRequest};
 use super::turns::Turns;
 use crate::backend::Backend;
+use crate::measure::{HostFacts, Watch};
 use coprof_core::clock::Clock;
 use coprof_core::error::Result;
 use coprof_core::model::ModelHash;
@@ -25,17 +27,15 @@ pub trait Services: Send + Sync {
     fn backend(&self, name: &str, file: &[u8]) -> Result<Box<dyn Backend>>;
     /// A model that needs no sending: its name and file.
     fn bundled(&self, hash: &ModelHash) -> Option<(String, Arc<[u8]>)>;
-    /// Measures the backend as `request` asks, telling `progress` the share that is done, until `over` says that nobody waits
-    /// for it any more.
+    /// Measures the backend as `request` asks. `watch` ends it once nobody waits for it.
     fn profile(
         &self,
         backend: &mut dyn Backend,
-        request: serde_json::Value,
-        progress: &mut dyn FnMut(f64),
-        over: &dyn Fn() -> bool,
-    ) -> Result<serde_json::Value>;
-    /// Facts about this host.
-    fn host(&self) -> serde_json::Value;
+        request: &ProfileRequest,
+        watch: &mut Watch<'_>,
+    ) -> Result<NodeProfile>;
+    /// What this host is.
+    fn host(&self) -> HostFacts;
     /// Called on each thread that computes, before it does.
     fn pin(&self);
     /// Tells what such a thread did itself, where that says how busy it was.

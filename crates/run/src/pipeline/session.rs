@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use super::connection::Connection;
 use super::edge;
 use super::messages::{
-    Failed, Fields, Hello, Message, ModelOffer, Profile, Profiled, Progress, Refused, RunRequest, StreamDown,
+    Failed, Fields, Hello, Message, ModelOffer, ProfileRequest, Progress, Refused, RunRequest, StreamDown,
     StreamReport, StreamRequest, StreamUp, Waiting, Welcome, printable,
 };
 use super::services::{MAX_MODEL_BYTES, Shared};
 use super::turns::Place;
 use super::wire::{FrameKind, MAX_FILLER_BYTES, PROTOCOL, frame_bytes, set_filler};
 use crate::backend::Backend;
+use crate::measure::Watch;
 use coprof_core::clock::{Clock, SystemClock};
 use coprof_core::error::{Error, Kind, Result};
 use coprof_core::model::ModelHash;
@@ -145,7 +146,7 @@ impl Session<'_> {
                 StreamUp::KIND => self.take_stream(StreamUp::parse(&self.payload)?.0)?,
                 StreamDown::KIND => self.give_stream(StreamDown::parse(&self.payload)?.0)?,
                 ModelOffer::KIND => self.take_model(ModelOffer::parse(&self.payload)?)?,
-                Profile::KIND => self.profile(Profile::parse(&self.payload)?.0)?,
+                ProfileRequest::KIND => self.profile(&ProfileRequest::parse(&self.payload)?)?,
                 RunRequest::KIND => self.run(&RunRequest::parse(&self.payload)?)?,
                 other => return Err(Error::peer(format!("expected a request, found a {other:?} frame"))),
             }
@@ -270,7 +271,7 @@ impl Session<'_> {
         Ok(file.into())
     }
 
-    fn profile(&mut self, request: serde_json::Value) -> Result<()> {
+    fn profile(&mut self, request: &ProfileRequest) -> Result<()> {
         let (_, backend) = self.model.as_mut().ok_or_else(no_model)?;
         let services = &self.shared.services;
         let (tell, told) = mpsc::channel();
@@ -282,7 +283,7 @@ impl Session<'_> {
                 services.pin();
                 // The listener outlives this thread.
                 let mut progress = |share| _ = tell.send(share);
-                services.profile(&mut **backend, request, &mut progress, over)
+                services.profile(&mut **backend, request, &mut Watch::new(&mut progress, over))
             });
             tell_progress(&self.connection, &told, &gone);
             worker.join().unwrap_or_else(|_| Err(Error::failed("the measurement panicked on the edge")))
@@ -290,7 +291,7 @@ impl Session<'_> {
         if gone.load(Ordering::Relaxed) {
             return Err(Error::peer("the peer closed the connection in the middle of a measurement"));
         }
-        self.connection.send_message(&Profiled(result?))
+        self.connection.send_message(&result?)
     }
 
     fn run(&mut self, request: &RunRequest) -> Result<()> {

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::wire::{FrameKind, MAGIC, PROTOCOL};
-use super::{Message, printable};
+use super::super::wire::PROTOCOL;
+use super::printable;
+use crate::measure::HostFacts;
 use coprof_core::error::{Error, Result};
 
 /// The client's greeting.
@@ -20,18 +21,8 @@ pub(in super::super) struct Welcome {
     pub protocol: u32,
     /// coprof's version, for messages.
     pub coprof: String,
-    /// Facts about the host, as its commands report them.
-    pub host: serde_json::Value,
-}
-
-impl Message for Hello {
-    const KIND: FrameKind = FrameKind::Hello;
-    const PREFIX: &[u8] = &MAGIC;
-}
-
-impl Message for Welcome {
-    const KIND: FrameKind = FrameKind::Welcome;
-    const PREFIX: &[u8] = &MAGIC;
+    /// What the host is.
+    pub host: HostFacts,
 }
 
 impl Hello {

@@ -13,14 +13,15 @@ mod turn;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::wire::FrameKind;
+use super::wire::{FrameKind, MAGIC};
 use coprof_core::error::{Error, Result};
 
 pub use answer::ANSWER_BYTES;
 pub(super) use answer::AnswerFrame;
 pub(super) use greeting::{Hello, Welcome};
 pub(super) use model::ModelOffer;
-pub(super) use profile::{Profile, Profiled, Progress};
+pub(super) use profile::Progress;
+pub use profile::{CodecTimes, NodeProfile, ProfileRequest};
 pub(super) use refusal::{Failed, Refused};
 pub(super) use run::RunRequest;
 pub use stream::StreamReport;
@@ -44,6 +45,32 @@ pub(super) trait Message: Serialize + DeserializeOwned {
             Error::peer(format!("a message from the peer cannot be read ({error}); update both sides"))
         })
     }
+}
+
+/// Which kind of frame carries which message, and behind what.
+macro_rules! messages {
+    ($($message:ty => $kind:ident $(behind $prefix:expr)?),+ $(,)?) => {$(
+        impl Message for $message {
+            const KIND: FrameKind = FrameKind::$kind;
+            $(const PREFIX: &[u8] = $prefix;)?
+        }
+    )+};
+}
+
+messages! {
+    Hello => Hello behind &MAGIC,
+    Welcome => Welcome behind &MAGIC,
+    Refused => Refused,
+    Failed => Failed,
+    Waiting => Waiting,
+    StreamUp => StreamUp,
+    StreamDown => StreamDown,
+    StreamReport => StreamReport,
+    ModelOffer => OfferModel,
+    ProfileRequest => Profile,
+    Progress => Progress,
+    NodeProfile => Profiled,
+    RunRequest => Run,
 }
 
 /// A peer's text, safe for a terminal and a log: short and without control characters.

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::wire::FrameKind;
-use super::Message;
 use coprof_core::model::ModelHash;
 
 /// The model that the next requests are about.
@@ -13,8 +11,4 @@ pub(in super::super) struct ModelOffer {
     pub hash: ModelHash,
     /// The file's size.
     pub bytes: usize,
-}
-
-impl Message for ModelOffer {
-    const KIND: FrameKind = FrameKind::OfferModel;
 }

@@ -2,9 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::wire::FrameKind;
-use super::Message;
-
 /// Why a peer was refused.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in super::super) struct Refused {
@@ -15,12 +12,4 @@ pub(in super::super) struct Refused {
 #[derive(Debug, Serialize, Deserialize)]
 pub(in super::super) struct Failed {
     pub message: String,
-}
-
-impl Message for Refused {
-    const KIND: FrameKind = FrameKind::Refused;
-}
-
-impl Message for Failed {
-    const KIND: FrameKind = FrameKind::Failed;
 }

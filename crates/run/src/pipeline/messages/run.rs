@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::wire::FrameKind;
-use super::Message;
 use coprof_core::plan::Plan;
 
 /// Asks node `node` of `plan` to take tasks.
@@ -13,8 +11,4 @@ pub(in super::super) struct RunRequest {
     pub node: usize,
     /// The most tasks that the client will have under way.
     pub in_flight: usize,
-}
-
-impl Message for RunRequest {
-    const KIND: FrameKind = FrameKind::Run;
 }

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::wire::FrameKind;
-use super::Message;
 use coprof_core::units::Micros;
 
 /// A stream of filler frames.
@@ -31,16 +29,4 @@ pub struct StreamReport {
     pub frames: u64,
     /// The time that they took.
     pub span_us: Micros,
-}
-
-impl Message for StreamUp {
-    const KIND: FrameKind = FrameKind::StreamUp;
-}
-
-impl Message for StreamDown {
-    const KIND: FrameKind = FrameKind::StreamDown;
-}
-
-impl Message for StreamReport {
-    const KIND: FrameKind = FrameKind::StreamReport;
 }

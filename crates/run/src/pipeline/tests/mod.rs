@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use super::*;
 use crate::backend::{Backend, FakeBackend};
+use crate::measure::{HostFacts, Watch};
 use coprof_core::clock::{Clock, ManualClock, WallClock};
 use coprof_core::error::{Error, Kind, Result};
-use coprof_core::model::{ExitId, Graph, ModelHash, samples};
+use coprof_core::model::{ExitId, Graph, Layer, ModelHash, samples};
 use coprof_core::plan::{ExitPlan, LinkPlan, NodePlan, Plan, Route, Threshold};
-use coprof_core::units::{BitRate, Share};
+use coprof_core::units::{BitRate, Micros, Share};
 
 fn fake(graph: Arc<Graph>) -> Box<dyn Backend> {
     let times = vec![Duration::ZERO; graph.layers.len()];
@@ -37,6 +38,16 @@ struct FakeServices {
     bundled: bool,
     /// Its backends fail at the first layer.
     broken: bool,
+    measuring: Measuring,
+}
+
+/// How a measurement goes.
+#[derive(Default)]
+enum Measuring {
+    #[default]
+    Done,
+    Endless,
+    Panics,
 }
 
 /// Fails as soon as a layer runs.
@@ -67,28 +78,33 @@ impl Services for FakeServices {
         let graph = samples::chain();
         (self.bundled && graph.hash == *hash).then(|| (graph.name.clone(), graph.name.as_bytes().into()))
     }
+    /// As many codec times as layers, each with what was asked for.
     fn profile(
         &self,
         backend: &mut dyn Backend,
-        request: serde_json::Value,
-        progress: &mut dyn FnMut(f64),
-        over: &dyn Fn() -> bool,
-    ) -> Result<serde_json::Value> {
-        progress(0.5);
-        if request["panic"] == true {
-            panic!("as asked");
-        }
-        if request["endless"] == true {
-            while !over() {
-                progress(0.5);
+        request: &ProfileRequest,
+        watch: &mut Watch<'_>,
+    ) -> Result<NodeProfile> {
+        watch.step(0.5)?;
+        match self.measuring {
+            Measuring::Done => {}
+            Measuring::Endless => loop {
+                watch.step(0.5)?;
                 std::thread::sleep(Duration::from_millis(1));
-            }
-            return Err(Error::interrupted());
+            },
+            Measuring::Panics => panic!("as asked"),
         }
-        Ok(serde_json::json!({ "asked": request, "layers": backend.graph().layers.len() }))
+        let layers = &backend.graph().layers;
+        let times = |layer: &Layer| CodecTimes {
+            cut: vec![layer.name.clone()],
+            encoding: request.encodings[0],
+            encode_us: Micros(2.0),
+            decode_us: Micros(3.0),
+        };
+        Ok(NodeProfile { codecs: layers.iter().map(times).collect(), ..NodeProfile::default() })
     }
-    fn host(&self) -> serde_json::Value {
-        serde_json::json!({ "cpu": "fake" })
+    fn host(&self) -> HostFacts {
+        HostFacts { cpu: Some("fake".into()), ..HostFacts::default() }
     }
     fn pin(&self) {}
     fn clock(&self) -> Box<dyn Clock> {
@@ -123,22 +139,36 @@ fn with_edge(services: FakeServices, test: impl FnOnce(&Edge)) {
 fn with_edge_within(deadlines: Deadlines, services: FakeServices, test: impl FnOnce(&Edge)) {
     let (log, logged) = std::sync::mpsc::channel::<String>();
     let log = Mutex::new(log);
-    let options = ServeOptions {
+    let on_event = Arc::new(move |event: &str| drop(log.lock().unwrap().send(event.into())));
+    let options = ServeOptions { deadlines, on_event, ..on_loopback() };
+    with_server(&options, services, |edge, _| test(edge));
+    assert!(logged.try_iter().all(|event| !event.contains("thread panicked")));
+}
+
+/// An edge for this machine alone, on a free port, of which nobody is told anything.
+fn on_loopback() -> ServeOptions {
+    ServeOptions {
         listen: ([127, 0, 0, 1], 0).into(),
         insecure: false,
-        deadlines,
-        on_event: Arc::new(move |event| drop(log.lock().unwrap().send(event.into()))),
-    };
-    let server = Server::bind(&options, Arc::new(services)).unwrap();
+        deadlines: Deadlines::default(),
+        on_event: Arc::new(|_| {}),
+    }
+}
+
+/// An edge for as long as `test` takes, or until it calls what ends it.
+fn with_server(options: &ServeOptions, services: FakeServices, test: impl FnOnce(&Edge, &mut dyn FnMut())) {
+    let server = Server::bind(options, Arc::new(services)).unwrap();
     let edge = Edge { address: server.addr() };
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| server.run(&stop));
+        let mut serving = Some(scope.spawn(|| server.run(&stop)));
         // Stops the server also when an assertion fails, else the scope would wait for it for ever.
         let _stop = StopOnDrop(&stop);
-        test(&edge);
+        test(&edge, &mut || {
+            stop.store(true, Ordering::Relaxed);
+            serving.take().unwrap().join().unwrap();
+        });
     });
-    assert!(logged.try_iter().all(|event| !event.contains("thread panicked")));
 }
 
 struct StopOnDrop<'a>(&'a AtomicBool);

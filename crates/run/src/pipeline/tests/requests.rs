@@ -7,13 +7,16 @@ use crate::pipeline::messages::RunRequest;
 fn one_connection_serves_one_request_after_another() {
     with_edge(FakeServices::default(), |edge| {
         let mut peer = edge.connect();
-        assert_eq!(peer.host()["cpu"], "fake");
+        assert_eq!(peer.host().cpu.as_deref(), Some("fake"));
         let graph = samples::chain();
         peer.offer_model(&graph.name, &graph.hash, graph.name.as_bytes()).unwrap();
         let mut shares = Vec::new();
-        let profile =
-            peer.profile(serde_json::json!({ "runs": 3 }), &mut |share| shares.push(share)).unwrap();
-        assert_eq!(profile, serde_json::json!({ "asked": { "runs": 3 }, "layers": 6 }));
+        let request =
+            ProfileRequest { encodings: vec!["q8+zstd".parse().unwrap()], ..ProfileRequest::default() };
+        let profile = peer.profile(&request, &mut |share| shares.push(share)).unwrap();
+        let names: Vec<&str> = profile.codecs.iter().map(|times| times.cut[0].as_str()).collect();
+        assert!(names.iter().eq(graph.layers.iter().map(|layer| &layer.name)), "{names:?}");
+        assert!(profile.codecs.iter().all(|times| times.encoding == request.encodings[0]));
         for _ in 0..2 {
             run_over(Some(&mut peer), &graph, &resuming_plan(&graph), &frames_for(&graph)).unwrap();
         }
@@ -41,9 +44,9 @@ fn a_model_is_sent_once_and_must_have_its_hash() {
 
 #[test]
 fn bad_requests_end_their_connection_with_a_reason_and_nothing_else() {
-    with_edge(FakeServices::default(), |edge| {
+    with_edge(FakeServices { measuring: Measuring::Panics, ..FakeServices::default() }, |edge| {
         let graph = samples::chain();
-        let error = edge.connect().profile(serde_json::json!({}), &mut |_| {}).unwrap_err();
+        let error = edge.connect().profile(&ProfileRequest::default(), &mut |_| {}).unwrap_err();
         assert!(error.to_string().contains("no model"), "{error}");
         let mut peer = edge.connect();
         peer.offer_model(&graph.name, &graph.hash, graph.name.as_bytes()).unwrap();
@@ -64,7 +67,7 @@ fn bad_requests_end_their_connection_with_a_reason_and_nothing_else() {
         // This device finds it out before it asks.
         let error = run_over(Some(&mut peer), &graph, &calibrated, &frames_for(&graph)).unwrap_err();
         assert!(error.to_string().contains("'q4ck+zstd' needs a calibration"), "{error}");
-        let error = peer.profile(serde_json::json!({ "panic": true }), &mut |_| {}).unwrap_err();
+        let error = peer.profile(&ProfileRequest::default(), &mut |_| {}).unwrap_err();
         assert!(error.to_string().contains("edge says"), "{error}");
         assert!(edge.connect().stream_up(1 << 20, 1 << 20).is_err());
         edge.check_serving();

@@ -5,7 +5,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use super::*;
 use crate::pipeline::client::unexpected;
-use crate::pipeline::messages::{Profile, StreamRequest, StreamUp};
+use crate::pipeline::messages::{StreamRequest, StreamUp};
 use crate::pipeline::wire::FrameKind;
 
 /// A connection whose turn it is.
@@ -153,15 +153,15 @@ fn a_holder_that_dies_in_the_middle_of_a_stream_ends_its_turn() {
 
 #[test]
 fn a_holder_that_dies_while_it_is_measured_ends_its_turn() {
-    with_edge(FakeServices { bundled: true, ..FakeServices::default() }, |edge| {
+    let services = FakeServices { bundled: true, measuring: Measuring::Endless, ..FakeServices::default() };
+    with_edge(services, |edge| {
         let mut first = holder(edge);
         std::thread::scope(|scope| {
             let second = Waiter::start(scope, edge.address, || ());
             second.hears(1);
             let graph = samples::chain();
             first.offer_model(&graph.name, &graph.hash, b"").unwrap();
-            let endless = serde_json::json!({ "endless": true });
-            first.connection.send_message(&Profile(endless)).unwrap();
+            first.connection.send_message(&ProfileRequest::default()).unwrap();
             drop(first);
             second.ended().unwrap();
         });
@@ -195,25 +195,15 @@ fn one_that_talks_instead_of_waiting_is_cut_off() {
 
 #[test]
 fn a_stopping_edge_ends_the_wait() {
-    let options = ServeOptions {
-        listen: ([127, 0, 0, 1], 0).into(),
-        insecure: false,
-        deadlines: Deadlines::default(),
-        on_event: Arc::new(|_| {}),
-    };
-    let server = Server::bind(&options, Arc::new(FakeServices::default())).unwrap();
-    let edge = Edge { address: server.addr() };
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let serving = scope.spawn(|| server.run(&stop));
-        let _stop = StopOnDrop(&stop);
-        let _first = holder(&edge);
-        let second = Waiter::start(scope, edge.address, || ());
-        second.hears(1);
-        stop.store(true, Ordering::Relaxed);
-        serving.join().unwrap();
-        let error = second.ended().unwrap_err();
-        assert_eq!(error.kind(), Kind::Peer);
-        assert!(error.to_string().contains("stopping"), "{error}");
+    with_server(&on_loopback(), FakeServices::default(), |edge, end| {
+        let _first = holder(edge);
+        std::thread::scope(|scope| {
+            let second = Waiter::start(scope, edge.address, || ());
+            second.hears(1);
+            end();
+            let error = second.ended().unwrap_err();
+            assert_eq!(error.kind(), Kind::Peer);
+            assert!(error.to_string().contains("stopping"), "{error}");
+        });
     });
 }
