@@ -1,6 +1,5 @@
 //! Groups of flags that several commands share.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,13 +8,10 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::report::Emulation;
 use crate::runtime::TorchDevice;
-use crate::study::NodeOptions;
-use coprof_core::error::{Error, Result};
+use crate::study::{Device, Model, NodeOptions};
+use coprof_core::error::Result;
 use coprof_core::plan::Policy;
 use coprof_core::units::{BitRate, Micros};
-
-/// Where an edge listens unless told otherwise.
-pub const PORT: u16 = 7411;
 
 /// Which model.
 #[derive(Args, Clone, Debug)]
@@ -46,6 +42,22 @@ impl RuntimeArgs {
     }
 }
 
+/// A model on this machine.
+#[derive(Args, Clone, Debug)]
+pub struct LocalArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
+}
+
+impl LocalArgs {
+    /// Both, as studies take them.
+    pub fn open(&self) -> Result<(Model, Device)> {
+        Ok((Model::load(&self.model.model)?, Device::new(&self.runtime.options())?))
+    }
+}
+
 /// What a replay sends.
 #[derive(Args, Clone, Debug)]
 pub struct FrameArgs {
@@ -55,40 +67,14 @@ pub struct FrameArgs {
     pub data: Option<PathBuf>,
 }
 
-/// Where CIFAR-10 is.
+/// A model on this machine, and the images that its records are made on.
 #[derive(Args, Clone, Debug)]
-pub struct DataArgs {
+pub struct RecordArgs {
+    #[command(flatten)]
+    pub local: LocalArgs,
     /// CIFAR-10: its binary folder or archive [default: $COPROF_DATA, else datasets/]
     #[arg(long, value_name = "DIR|FILE")]
     pub data: Option<PathBuf>,
-}
-
-/// Where the edge is.
-#[derive(Args, Clone, Debug)]
-pub struct PeerArgs {
-    /// A host that runs `coprof serve` [default: an edge in this process, on loopback; port 7411]
-    #[arg(long, value_name = "HOST[:PORT]")]
-    pub peer: Option<String>,
-}
-
-impl PeerArgs {
-    /// The address of the peer that was named.
-    pub fn address(&self) -> Result<Option<SocketAddr>> {
-        let Some(name) = &self.peer else { return Ok(None) };
-        // A bare IPv6 address has colons of its own, but no port.
-        let bare: Option<IpAddr> = name.trim_matches(['[', ']']).parse().ok();
-        let resolved = match bare {
-            Some(address) => Ok(Some(SocketAddr::new(address, PORT))),
-            None if name.contains(':') => name.to_socket_addrs().map(|mut found| found.next()),
-            None => (name.as_str(), PORT).to_socket_addrs().map(|mut found| found.next()),
-        };
-        let unknown = || {
-            Error::peer(format!(
-                "--peer {name}: no such host; a name or an address with an optional :PORT was expected"
-            ))
-        };
-        resolved.ok().flatten().map(Some).ok_or_else(unknown)
-    }
 }
 
 /// What to emulate.
@@ -114,6 +100,18 @@ impl EmulationArgs {
             link_delay_us: self.link_delay.map(Micros::from),
         }
     }
+}
+
+/// Both nodes and the link between them.
+#[derive(Args, Clone, Debug)]
+pub struct NodesArgs {
+    /// A host that runs `coprof serve` [default: an edge in this process, on loopback; port 7411]
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub peer: Option<String>,
+    #[command(flatten)]
+    pub emulation: EmulationArgs,
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
 }
 
 /// A baseline by name; the help lists them all.
@@ -214,15 +212,5 @@ mod tests {
         assert_eq!(slowdown("8"), Ok(8.0));
         assert_eq!(slowdown("8x"), Ok(8.0));
         assert!(["0", "0.5", "inf", "NaN", "-8", "1e9", ""].iter().all(|text| slowdown(text).is_err()));
-    }
-
-    #[test]
-    fn peers_may_leave_the_port_out() {
-        let address = |name: &str| PeerArgs { peer: Some(name.into()) }.address().map(Option::unwrap);
-        assert_eq!(address("127.0.0.1").unwrap().to_string(), "127.0.0.1:7411");
-        assert_eq!(address("127.0.0.1:9").unwrap().to_string(), "127.0.0.1:9");
-        assert_eq!(address("[::1]:9").unwrap().to_string(), "[::1]:9");
-        assert_eq!(address("::1").unwrap().to_string(), "[::1]:7411");
-        assert_eq!(address("no.such.host.invalid").unwrap_err().exit_code(), 3);
     }
 }

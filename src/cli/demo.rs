@@ -3,22 +3,12 @@
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
-use serde::Serialize;
 
 use super::args::{EmulationArgs, FrameArgs, ModelArgs, RuntimeArgs};
 use super::output::Output;
-use crate::report::{
-    Emulation, Envelope, ExitsDocument, LayersDocument, LinkDocument, OptimizeDocument, PolicyChoice,
-    ReplayDocument, exits_view, layers_view, link_view, optimize_view, replay_view,
-};
-use crate::runtime;
-use crate::study::replay::{Job, Stage};
-use crate::study::{
-    Case, Criteria, Device, Evidence, Model, Nodes, Route, exits, layers, link, measure_scenario, optimize,
-    provenance,
-};
+use crate::report::{ReplayDocument, exits_view, layers_view, link_view, optimize_view, replay_view};
+use crate::study::demo::{self, Options, Step};
 use coprof_core::error::Result;
-use coprof_core::plan::Policy;
 use coprof_core::units::BitRate;
 
 pub const EXAMPLE: &str = "Examples:
@@ -31,12 +21,6 @@ const SLOWDOWN: f64 = 8.0;
 const LINK_RATE: BitRate = BitRate(2e6);
 /// … with this delay.
 const LINK_DELAY: Duration = Duration::from_millis(5);
-/// The baselines that the demo runs, too; `replay --policy` runs any.
-const DEMO_BASELINES: [Policy; 3] = [Policy::DeviceOnly, Policy::EdgeOnly, Policy::Neurosurgeon];
-/// Tasks per plan: enough for figures within some per cent in the demo's two minutes.
-const TASKS: usize = 400;
-/// The link is measured for so long.
-const LINK_TIME: Duration = Duration::from_secs(5);
 
 #[derive(ClapArgs)]
 pub struct Args {
@@ -50,74 +34,30 @@ pub struct Args {
     data: FrameArgs,
 }
 
-/// What every step found.
-#[derive(Serialize)]
-struct Document {
-    #[serde(flatten)]
-    envelope: Envelope,
-    layers: LayersDocument,
-    link: LinkDocument,
-    exits: ExitsDocument,
-    optimize: OptimizeDocument,
-    replays: Vec<ReplayDocument>,
-}
-
 impl Args {
-    /// The flags, the demo's own values where none is given.
-    fn emulation(&self) -> EmulationArgs {
-        EmulationArgs {
+    /// As studies take them; the demo emulates what no flag says otherwise.
+    fn options(&self) -> Options {
+        let emulation = EmulationArgs {
             slowdown: self.emulation.slowdown.or(Some(SLOWDOWN)),
             link_rate: self.emulation.link_rate.or(Some(LINK_RATE)),
             link_delay: self.emulation.link_delay.or(Some(LINK_DELAY)),
+        };
+        Options {
+            model: self.model.model.clone(),
+            emulation: emulation.emulation(),
+            node: self.runtime.options(),
+            data: self.data.data.clone(),
         }
     }
 }
 
 pub fn run(args: &Args, output: Output) -> Result<()> {
-    let context = &output.context();
-    runtime::check()?;
-    let model = Model::load(&args.model.model)?;
-    let device = Device::new(&args.runtime.options())?;
-    let emulation = args.emulation().emulation();
-    let described = emulation.describe().unwrap_or_default();
-    output.say(format!("{} on this host as device and edge; {described}", model.graph.name));
-    let show = |title: &str, view: &dyn Fn() -> String| {
-        if output.is_json() { Ok(()) } else { output.text(&format!("\n── {title} ──\n{}", view())) }
+    let options = args.options();
+    let emulated = options.emulation.describe().unwrap_or_default();
+    let mut show = |step: Step<'_>| {
+        if output.is_json() { Ok(()) } else { output.text(&shown(step, &emulated)) }
     };
-
-    let (layers, _) = layers::measure(&model, &device, context)?;
-    show("layers, on this host", &|| layers_view(&layers))?;
-    let route = Route::open(None, &args.runtime.options(), &emulation, context)?;
-    let link_only = Emulation { slowdown: 1.0, ..emulation };
-    let (link, _) = link::measure(&route, &device, link_only, LINK_TIME, context)?;
-    show(&format!("link, {}", link_only.describe().unwrap_or_default()), &|| link_view(&link))?;
-    let data = args.data.data.as_deref();
-    let other = provenance::of_frames(&model, data, context);
-    let exits = exits::sweep_record(&model, &device, &model.exit_record()?)?;
-    let exits = ExitsDocument { records_of_other_images: other, ..exits };
-    show("exits, from the committed record of CIFAR-10", &|| exits_view(&exits))?;
-    let evidence = Evidence::gather(&model, &device, None, context)?;
-    let nodes = Nodes { model: &model, device: &device, route: &route, context };
-    let case = measure_scenario(&nodes, &evidence, emulation, &Criteria::default(), 0)?;
-    let case = Case { records_of_other_images: other, ..case };
-    let optimized = optimize::optimize(&case, None, context)?;
-    show(&format!("optimize, {described}"), &|| optimize_view(&optimized))?;
-
-    let stage = Stage {
-        model: &model,
-        device: &device,
-        edge: Some(&route),
-        emulation,
-        data,
-        records_of_other_images: other,
-        tasks: TASKS,
-        context,
-    };
-    let replays = replay_all(&stage, &optimized)?;
-    let emulated = described.clone();
-    let envelope = device.envelope("demo", Some(&model.graph), &emulation);
-    let document = Document { envelope, layers, link, exits, optimize: optimized, replays };
-    let path = context.save("demo", &document)?;
+    let (document, path) = demo::run(&options, &mut show, &output.context())?;
     output.result(&document, || {
         let replays: Vec<&ReplayDocument> = document.replays.iter().collect();
         format!(
@@ -129,17 +69,16 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
     Ok(())
 }
 
-/// Our plan first, then each baseline's.
-fn replay_all(stage: &Stage<'_>, optimized: &OptimizeDocument) -> Result<Vec<ReplayDocument>> {
-    let (best, accuracy_basis) = (&optimized.best, optimized.accuracy_basis);
-    let mut jobs =
-        vec![Job { name: "coprof", plan: &best.plan, predicted: &best.prediction, accuracy_basis }];
-    let simple = |choice: &&PolicyChoice| DEMO_BASELINES.contains(&choice.name);
-    jobs.extend(optimized.policies.iter().filter(simple).map(|choice| Job {
-        name: choice.name.label(),
-        plan: &choice.predicted.plan,
-        predicted: &choice.predicted.prediction,
-        accuracy_basis,
-    }));
-    jobs.iter().map(|job| stage.replay(job)).collect()
+/// What a step found, under its title.
+fn shown(step: Step<'_>, emulated: &str) -> String {
+    let (title, view) = match step {
+        Step::Layers(found) => ("layers, on this host".into(), layers_view(found)),
+        Step::Link(found) => {
+            let emulated = found.envelope.emulated.and_then(|emulation| emulation.describe());
+            (format!("link, {}", emulated.unwrap_or_default()), link_view(found))
+        }
+        Step::Exits(found) => ("exits, from the committed record of CIFAR-10".into(), exits_view(found)),
+        Step::Optimize(found) => (format!("optimize, {emulated}"), optimize_view(found)),
+    };
+    format!("\n── {title} ──\n{view}")
 }

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use super::args::{DataArgs, ModelArgs, RuntimeArgs};
+use super::args::RecordArgs;
 use super::output::Output;
 use crate::report::{cut_view, encodings_csv, encodings_view};
-use crate::study::{Device, Model, encodings, encodings_record};
+use crate::study::{encodings, encodings_record};
 use coprof_core::error::{Error, Result};
 use coprof_run::data::EncodingRecord;
 
@@ -24,11 +24,7 @@ const MOST_NAMED: usize = 20;
 #[derive(ClapArgs)]
 pub struct Args {
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    runtime: RuntimeArgs,
-    #[command(flatten)]
-    data: DataArgs,
+    of: RecordArgs,
     /// Measure on CIFAR-10's validation split, on all cores, and write the record (models/NAME.encodings.csv.gz); goes on
     /// where it was stopped
     #[arg(long)]
@@ -46,11 +42,10 @@ pub struct Args {
 
 pub fn run(args: &Args, output: Output) -> Result<()> {
     let context = &output.context();
-    let model = Model::load(&args.model.model)?;
-    let device = Device::new(&args.runtime.options())?;
+    let (model, device) = args.of.local.open()?;
     let record = if args.record {
         let samples = args.samples.map(|samples| samples as usize);
-        encodings_record::make(&model, &device, args.data.data.as_deref(), samples, context)?
+        encodings_record::make(&model, &device, args.of.data.as_deref(), samples, context)?
     } else {
         model.encoding_record()?
     };

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use super::args::{DataArgs, ModelArgs, RuntimeArgs};
+use super::args::RecordArgs;
 use super::output::Output;
 use crate::report::{exits_csv, exits_view};
-use crate::study::{Device, Model, exits, provenance};
+use crate::study::{exits, provenance};
 use coprof_core::error::Result;
 use coprof_run::data::locate;
 
@@ -19,11 +19,7 @@ pub const EXAMPLE: &str = "Examples:
 #[derive(ClapArgs)]
 pub struct Args {
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    runtime: RuntimeArgs,
-    #[command(flatten)]
-    data: DataArgs,
+    of: RecordArgs,
     /// Run the model over CIFAR-10 first and write its record (models/NAME.exits.csv.gz)
     #[arg(long)]
     record: bool,
@@ -34,9 +30,8 @@ pub struct Args {
 
 pub fn run(args: &Args, output: Output) -> Result<()> {
     let context = &output.context();
-    let model = Model::load(&args.model.model)?;
-    let device = Device::new(&args.runtime.options())?;
-    let data = args.data.data.as_deref();
+    let (model, device) = args.of.local.open()?;
+    let data = args.of.data.as_deref();
     if data.is_some() {
         locate(data)?;
     }

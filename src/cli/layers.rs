@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use super::args::{ModelArgs, RuntimeArgs};
+use super::args::LocalArgs;
 use super::output::Output;
 use crate::report::{LayersDocument, layers_csv, layers_view};
 use crate::runtime;
-use crate::study::{Device, Model, layers};
+use crate::study::layers;
 use coprof_core::error::{Error, Result};
 use coprof_run::measure::Disturbance;
 
@@ -20,9 +20,7 @@ pub const EXAMPLE: &str = "Examples:
 #[derive(ClapArgs)]
 pub struct Args {
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    runtime: RuntimeArgs,
+    local: LocalArgs,
     /// Write the layers as CSV, too
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
@@ -31,8 +29,7 @@ pub struct Args {
 pub fn run(args: &Args, output: Output) -> Result<()> {
     let context = &output.context();
     runtime::check()?;
-    let model = Model::load(&args.model.model)?;
-    let device = Device::new(&args.runtime.options())?;
+    let (model, device) = args.local.open()?;
     let (document, path) = layers::measure(&model, &device, context)?;
     if let Some(csv) = &args.csv {
         output.csv(csv, &layers_csv(&document))?;

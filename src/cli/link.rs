@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 
-use super::args::{self, EmulationArgs, PeerArgs, RuntimeArgs};
+use super::args::{self, NodesArgs};
 use super::output::Output;
 use crate::report::{Emulation, link_csv, link_view};
-use crate::study::{Device, Route, link};
+use crate::study::{Device, Endpoint, link};
 use coprof_core::error::{Error, Result};
 
 pub const EXAMPLE: &str = "Examples:
@@ -19,11 +19,7 @@ pub const EXAMPLE: &str = "Examples:
 #[derive(ClapArgs)]
 pub struct Args {
     #[command(flatten)]
-    peer: PeerArgs,
-    #[command(flatten)]
-    emulation: EmulationArgs,
-    #[command(flatten)]
-    runtime: RuntimeArgs,
+    nodes: NodesArgs,
     /// How long to measure
     #[arg(long, value_name = "SPAN", default_value = "5s", value_parser = args::span)]
     time: Duration,
@@ -37,20 +33,18 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
         return Err(Error::usage("--time: 1s to 10m were expected"));
     }
     let context = &output.context();
-    let device = Device::new(&args.runtime.options())?;
-    let emulation = Emulation { slowdown: 1.0, ..args.emulation.emulation() };
-    if args.emulation.slowdown.is_some() {
+    let device = Device::new(&args.nodes.runtime.options())?;
+    let emulation = Emulation { slowdown: 1.0, ..args.nodes.emulation.emulation() };
+    if args.nodes.emulation.slowdown.is_some() {
         output.say("--slowdown does not touch the link; its figures are the same without");
     }
-    let route = Route::open(args.peer.address()?, &args.runtime.options(), &emulation, context)?;
-    let (document, path) = link::measure(&route, &device, emulation, args.time, context)?;
+    let edge =
+        Endpoint::open(args.nodes.peer.as_deref(), &args.nodes.runtime.options(), &emulation, context)?;
+    let (document, path) = link::measure(&edge, &device, emulation, args.time, context)?;
     if let Some(csv) = &args.csv {
         output.csv(csv, &link_csv(&document.profile))?;
     }
-    output.result(&document, || {
-        let view = link_view(&document);
-        emulation.describe().map_or(view.clone(), |emulated| format!("{view}\n{emulated}"))
-    })?;
+    output.result(&document, || emulation.noted_below(link_view(&document)))?;
     output.say(format!("saved {}", path.display()));
     Ok(())
 }

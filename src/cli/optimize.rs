@@ -5,15 +5,13 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
 
-use super::args::{self, EmulationArgs, ModelArgs, PeerArgs, RuntimeArgs};
+use super::args::{self, ModelArgs, NodesArgs};
 use super::output::Output;
-use crate::report::{optimize_csv, optimize_view};
-use crate::runtime;
-use crate::study::{
-    Case, Criteria, Device, Evidence, Model, Nodes, Route, measure_scenario, optimize, provenance,
-};
+use crate::report::{Emulation, optimize_csv, optimize_view};
+use crate::study::Criteria;
+use crate::study::optimize::{self, Basis, Options, Survey};
 use coprof_core::error::{Error, Result};
-use coprof_core::plan::{Arrival, Constraints, Objective, Policy};
+use coprof_core::plan::{Arrival, Objective, Policy};
 use coprof_core::units::{Micros, Share};
 
 pub const EXAMPLE: &str = "Examples:
@@ -29,35 +27,31 @@ pub const EXAMPLE: &str = "Examples:
 #[derive(ClapArgs)]
 pub struct Args {
     #[command(flatten)]
-    pub model: ModelArgs,
+    model: ModelArgs,
     #[command(flatten)]
-    pub peer: PeerArgs,
+    nodes: NodesArgs,
     #[command(flatten)]
-    pub emulation: EmulationArgs,
-    #[command(flatten)]
-    pub runtime: RuntimeArgs,
-    #[command(flatten)]
-    pub criteria: CriteriaArgs,
+    criteria: CriteriaArgs,
     /// Inputs without labels: a folder of PNG or JPEG pictures, or an .npy array as the model takes it. Plans are then held to
     /// agreement with the uncut model on them instead of the accuracy in its records
     #[arg(long, value_name = "DIR|FILE.npy", conflicts_with = "scenario")]
-    pub data: Option<PathBuf>,
+    data: Option<PathBuf>,
     /// Take everything from a saved scenario and measure nothing
     #[arg(long, value_name = "FILE", conflicts_with_all = ["peer", "slowdown", "link_rate", "link_delay"])]
-    pub scenario: Option<PathBuf>,
+    scenario: Option<PathBuf>,
     /// Measure the stages of up to N leading plans whole on the real nodes, and rank all plans again
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "scenario", value_parser = clap::value_parser!(u8).range(0..=100))]
-    pub refine: u8,
+    refine: u8,
     /// Save a baseline's plan instead of ours
     #[arg(long, value_name = "NAME", value_parser = args::policy())]
-    pub policy: Option<Policy>,
+    policy: Option<Policy>,
     /// Write the Pareto front as CSV, too
     #[arg(long, value_name = "FILE")]
-    pub csv: Option<PathBuf>,
+    csv: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum ObjectiveName {
+enum ObjectiveName {
     /// Most tasks per second
     Rate,
     /// Least latency
@@ -68,7 +62,7 @@ pub enum ObjectiveName {
 
 /// What is asked of the plan.
 #[derive(ClapArgs, Clone, Debug, Default)]
-pub struct CriteriaArgs {
+struct CriteriaArgs {
     /// What to optimize [default: rate]
     #[arg(long, value_name = "WHAT")]
     objective: Option<ObjectiveName>,
@@ -104,7 +98,7 @@ fn rate(text: &str) -> Result<f64, String> {
 
 impl CriteriaArgs {
     /// As studies take them.
-    pub fn criteria(&self) -> Criteria {
+    fn criteria(&self) -> Criteria {
         Criteria {
             objective: self.objective.map(|name| match name {
                 ObjectiveName::Rate => Objective::Rate,
@@ -121,36 +115,32 @@ impl CriteriaArgs {
     }
 }
 
-pub fn run(args: &Args, output: Output) -> Result<()> {
-    let context = &output.context();
-    let device = Device::new(&args.runtime.options())?;
-    let emulation = args.emulation.emulation();
-    let criteria = args.criteria.criteria();
-    let case = match &args.scenario {
-        Some(path) => optimize::read_scenario(path, &criteria, &device)?,
-        None => {
-            criteria.checked_over(Constraints::default())?;
-            runtime::check()?;
-            let model = Model::load(&args.model.model)?;
-            let route = Route::open(args.peer.address()?, &args.runtime.options(), &emulation, context)?;
-            let evidence = Evidence::gather(&model, &device, args.data.as_deref(), context)?;
-            let other = match &evidence {
-                Evidence::Records { .. } => provenance::records_of_other_images(&model, None, context),
-                _ => None,
-            };
-            let nodes = Nodes { model: &model, device: &device, route: &route, context };
-            let plans = usize::from(args.refine);
-            let case = measure_scenario(&nodes, &evidence, emulation, &criteria, plans)?;
-            Case { records_of_other_images: other, ..case }
+impl Args {
+    /// As studies take them.
+    fn options(&self) -> Options {
+        let measured = || Survey {
+            model: self.model.model.clone(),
+            peer: self.nodes.peer.clone(),
+            emulation: self.nodes.emulation.emulation(),
+            data: self.data.clone(),
+            refined_plans: self.refine.into(),
+        };
+        Options {
+            basis: self.scenario.clone().map_or_else(|| Basis::Measured(measured()), Basis::File),
+            node: self.nodes.runtime.options(),
+            criteria: self.criteria.criteria(),
+            policy: self.policy,
         }
-    };
-    let document = optimize::optimize(&case, args.policy, context)?;
+    }
+}
+
+pub fn run(args: &Args, output: Output) -> Result<()> {
+    let document = optimize::run(&args.options(), &output.context())?;
     if let Some(csv) = &args.csv {
         output.csv(csv, &optimize_csv(&document))?;
     }
     output.result(&document, || {
-        let view = optimize_view(&document);
-        let emulated = document.envelope.emulated.and_then(|emulation| emulation.describe());
-        emulated.map_or(view.clone(), |emulated| format!("{view}\n{emulated}"))
+        let emulation = document.envelope.emulated.unwrap_or(Emulation::NONE);
+        emulation.noted_below(optimize_view(&document))
     })
 }

@@ -4,13 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use super::args::{self, EmulationArgs, FrameArgs, ModelArgs, PeerArgs, RuntimeArgs};
+use super::args::{self, FrameArgs, ModelArgs, NodesArgs};
 use super::output::Output;
 use crate::report::{replay_csv, replay_view};
-use crate::runtime;
-use crate::study::{Device, Model, Route, provenance, replay};
+use crate::study::replay::{self, Options};
 use coprof_core::error::Result;
-use coprof_core::plan::{AccuracyBasis, Policy};
+use coprof_core::plan::Policy;
 
 pub const EXAMPLE: &str = "Examples:
   coprof replay --peer 192.168.1.20                    # the plan of the last `coprof optimize`
@@ -25,11 +24,7 @@ pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
-    peer: PeerArgs,
-    #[command(flatten)]
-    emulation: EmulationArgs,
-    #[command(flatten)]
-    runtime: RuntimeArgs,
+    nodes: NodesArgs,
     #[command(flatten)]
     data: FrameArgs,
     /// The plan to run [default: that of the newest `coprof optimize` for this model, host and emulation]
@@ -46,50 +41,29 @@ pub struct Args {
     csv: Option<PathBuf>,
 }
 
+impl Args {
+    /// As studies take them.
+    fn options(&self) -> Options {
+        Options {
+            model: self.model.model.clone(),
+            peer: self.nodes.peer.clone(),
+            emulation: self.nodes.emulation.emulation(),
+            node: self.nodes.runtime.options(),
+            data: self.data.data.clone(),
+            plan: self.plan.clone(),
+            policy: self.policy,
+            tasks: self.tasks as usize,
+        }
+    }
+}
+
 pub fn run(args: &Args, output: Output) -> Result<()> {
-    let context = &output.context();
-    runtime::check()?;
-    let model = Model::load(&args.model.model)?;
-    let device = Device::new(&args.runtime.options())?;
-    let emulation = args.emulation.emulation();
-    let plan = match &args.plan {
-        Some(path) => replay::read_plan(path)?,
-        None => replay::newest_plan(&model, &device, emulation, args.policy, context)?,
-    };
-    let crosses = plan.plan.links.iter().any(Option::is_some);
-    let edge = if crosses {
-        Some(Route::open(args.peer.address()?, &args.runtime.options(), &emulation, context)?)
-    } else {
-        None
-    };
-    let data = args.data.data.as_deref();
-    // Predictions that come from elsewhere than from records are no matter of theirs.
-    let from_records = plan.accuracy_basis == AccuracyBasis::Samples;
-    let other = || provenance::of_frames(&model, data, context);
-    let stage = replay::Stage {
-        model: &model,
-        device: &device,
-        edge: edge.as_ref(),
-        emulation,
-        data,
-        records_of_other_images: from_records.then(other).flatten(),
-        tasks: args.tasks as usize,
-        context,
-    };
-    let document = stage.replay(&replay::Job {
-        name: args.policy.map_or("coprof", Policy::label),
-        plan: &plan.plan,
-        predicted: &plan.prediction,
-        accuracy_basis: plan.accuracy_basis,
-    })?;
-    let path = context.save("replay", &document)?;
+    let options = args.options();
+    let (document, path) = replay::run(&options, &output.context())?;
     if let Some(csv) = &args.csv {
         output.csv(csv, &replay_csv(&document.full))?;
     }
-    output.result(&document, || {
-        let view = replay_view(&[&document]);
-        emulation.describe().map_or(view.clone(), |emulated| format!("{view}\n{emulated}"))
-    })?;
+    output.result(&document, || options.emulation.noted_below(replay_view(&[&document])))?;
     output.say(format!("saved {}", path.display()));
     Ok(())
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use clap::Args as ClapArgs;
 use serde::Serialize;
 
-use super::args::{PORT, RuntimeArgs};
+use super::args::RuntimeArgs;
 use super::output::Output;
 use super::stop;
-use crate::study::{Device, EdgeServices};
+use crate::study::{Device, EdgeServices, PORT};
 use coprof_core::error::{Error, Result};
 use coprof_run::pipeline::{Deadlines, ServeOptions, Server};
 

@@ -46,6 +46,14 @@ impl Emulation {
         }
         (!parts.is_empty()).then(|| format!("emulated: {}", parts.join("; ")))
     }
+
+    /// A view of a result, with what was emulated in a line below it.
+    pub fn noted_below(&self, view: String) -> String {
+        match self.describe() {
+            Some(emulated) => format!("{view}\n{emulated}"),
+            None => view,
+        }
+    }
 }
 
 /// Which model a document is about.

@@ -1,5 +1,6 @@
 //! Results for people and programs: JSON documents, the folder that keeps them, tables. Measures nothing.
 
+mod demo;
 mod document;
 mod drawing;
 mod encodings;
@@ -13,6 +14,7 @@ mod replay;
 mod store;
 mod table;
 
+pub use demo::DemoDocument;
 pub use document::{Emulation, Envelope, HostReport, ModelFacts, PeakFacts, timestamp};
 pub use encodings::{EncodingTableRow, EncodingsDocument, cut_view, encodings_csv, encodings_view};
 pub use exits::{ExitAccuracy, ExitsDocument, SweepRow, exits_csv, exits_view};

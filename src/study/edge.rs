@@ -1,6 +1,6 @@
 //! The edge: what a server needs from the other rooms, and how commands reach one.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -19,6 +19,9 @@ use coprof_run::measure::{HostFacts, Watch};
 use coprof_run::pipeline::{
     ConnectOptions, Deadlines, NodeProfile, Peer, ProfileRequest, Relay, ServeOptions, Server, Services,
 };
+
+/// Where an edge listens unless told otherwise.
+pub const PORT: u16 = 7411;
 
 /// What a server needs: loads and measures models on this machine.
 pub struct EdgeServices {
@@ -100,8 +103,8 @@ impl Drop for LocalEdge {
     }
 }
 
-/// The way to an edge: the address to dial, and what stands behind it.
-pub struct Route {
+/// Where an edge is reached: the address to dial, and what stands behind it.
+pub struct Endpoint {
     // Kept for their threads, and dropped in this order: the link before the edge behind it.
     _relay: Option<Relay>,
     _local: Option<LocalEdge>,
@@ -110,15 +113,16 @@ pub struct Route {
     context: Context,
 }
 
-impl Route {
-    /// To the peer that is named, or to an edge that is started in this process; over an emulated link if one is asked
-    /// for.
+impl Endpoint {
+    /// That of the peer that is named, as `HOST[:PORT]`, or of an edge that is started in this process; over an emulated link if
+    /// one is asked for.
     pub fn open(
-        named: Option<SocketAddr>,
+        named: Option<&str>,
         runtime: &NodeOptions,
         emulation: &Emulation,
         context: &Context,
     ) -> Result<Self> {
+        let named = named.map(resolve).transpose()?;
         let local = if named.is_none() { Some(LocalEdge::start(runtime, context)?) } else { None };
         let Some(edge) = named.or(local.as_ref().map(|edge| edge.address)) else {
             return Err(Error::failed("neither a peer nor an edge in this process"));
@@ -165,9 +169,44 @@ impl Route {
     }
 }
 
+/// The address of a peer, named as `HOST[:PORT]`.
+fn resolve(name: &str) -> Result<SocketAddr> {
+    // A bare IPv6 address has colons of its own, but no port.
+    let bare: Option<IpAddr> = name.trim_matches(['[', ']']).parse().ok();
+    let resolved = match bare {
+        Some(address) => Ok(Some(SocketAddr::new(address, PORT))),
+        None if name.contains(':') => name.to_socket_addrs().map(|mut found| found.next()),
+        None => (name, PORT).to_socket_addrs().map(|mut found| found.next()),
+    };
+    let unknown = || {
+        Error::peer(format!(
+            "--peer {name}: no such host; a name or an address with an optional :PORT was expected"
+        ))
+    };
+    resolved.ok().flatten().ok_or_else(unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_may_leave_the_port_out() {
+        for (name, address) in [
+            ("127.0.0.1", "127.0.0.1:7411"),
+            ("127.0.0.1:9", "127.0.0.1:9"),
+            ("[::1]:9", "[::1]:9"),
+            ("::1", "[::1]:7411"),
+        ] {
+            assert_eq!(resolve(name).unwrap().to_string(), address);
+        }
+        assert_eq!(resolve("no.such.host.invalid").unwrap_err().exit_code(), 3);
+    }
+}
+
 #[cfg(test)]
 #[cfg(feature = "torch")]
-mod tests {
+mod thread_tests {
     use std::sync::Mutex;
     use std::time::Duration;
 

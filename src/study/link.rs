@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Context;
 use super::device::Device;
-use super::edge::Route;
+use super::edge::Endpoint;
 use super::saved::{say_outdated, say_picked_up};
 use crate::report::{Emulation, LinkDocument};
 use coprof_core::clock::SystemClock;
@@ -15,14 +15,14 @@ use coprof_run::pipeline::{Peer, StreamReport};
 
 /// Measures and saves. `emulation` must not slow the device: the link does not know of it.
 pub fn measure(
-    route: &Route,
+    edge: &Endpoint,
     device: &Device,
     emulation: Emulation,
     time: Duration,
     context: &Context,
 ) -> Result<(LinkDocument, PathBuf)> {
-    let mut first = Probe(route.connect_alone()?);
-    let mut second = Second { route, opened: None };
+    let mut first = Probe(edge.connect_alone()?);
+    let mut second = Second { edge, opened: None };
     let bar = context.progress("link");
     let mut progress = |share: f64| bar.set(share);
     let mut watch = Watch::new(&mut progress, context.stop());
@@ -31,7 +31,7 @@ pub fn measure(
     drop(bar);
     let document = LinkDocument {
         envelope: device.envelope("link", None, &emulation),
-        peer: route.peer_name().into(),
+        peer: edge.peer_name().into(),
         peer_host: first.0.host().clone(),
         profile,
     };
@@ -41,7 +41,7 @@ pub fn measure(
 
 /// The newest saved measurement of this very link, else a fresh one.
 pub fn saved_or_measured(
-    route: &Route,
+    edge: &Endpoint,
     device: &Device,
     emulation: Emulation,
     context: &Context,
@@ -50,10 +50,10 @@ pub fn saved_or_measured(
     let emulated = (emulation != Emulation::NONE).then_some(emulation);
     let fits = |document: &LinkDocument| {
         let envelope = &document.envelope;
-        document.peer == route.peer_name() && envelope.host_id == device.id() && envelope.emulated == emulated
+        document.peer == edge.peer_name() && envelope.host_id == device.id() && envelope.emulated == emulated
     };
     if let Some((path, document)) = context.store().newest("link", fits) {
-        let mut probe = Probe(route.connect_alone()?);
+        let mut probe = Probe(edge.connect_alone()?);
         let mut ignore = |_| ();
         let mut watch = Watch::new(&mut ignore, context.stop());
         if link_holds(&mut probe, &document.profile, &mut watch)? {
@@ -62,7 +62,7 @@ pub fn saved_or_measured(
         }
         say_outdated(context, "link", &path, &document.envelope);
     }
-    Ok(measure(route, device, emulation, LinkOptions::default().time, context)?.0)
+    Ok(measure(edge, device, emulation, LinkOptions::default().time, context)?.0)
 }
 
 /// A connection as the measuring room wants it.
@@ -88,7 +88,7 @@ impl LinkProbe for Probe {
 
 /// The connection for round trips under load, opened when it is first asked: the edge cuts off one that idles.
 struct Second<'a> {
-    route: &'a Route,
+    edge: &'a Endpoint,
     opened: Option<Probe>,
 }
 
@@ -96,7 +96,7 @@ impl Second<'_> {
     fn probe(&mut self) -> Result<&mut Probe> {
         let probe = match self.opened.take() {
             Some(probe) => probe,
-            None => Probe(self.route.connect()?),
+            None => Probe(self.edge.connect()?),
         };
         Ok(self.opened.insert(probe))
     }

@@ -2,8 +2,10 @@
 
 mod agreement;
 mod calibrate;
+mod case;
 mod context;
 mod crossings;
+pub mod demo;
 mod device;
 mod drift;
 mod edge;
@@ -29,14 +31,12 @@ pub mod replay;
 mod saved;
 mod scenario;
 mod survey;
+mod testbed;
 mod trial;
 
+pub use case::Criteria;
 pub use context::{Context, Observer, Progress};
 pub use device::{Device, NodeOptions};
-pub use edge::{EdgeServices, Route};
-pub use evidence::Evidence;
+pub use edge::{EdgeServices, Endpoint, PORT};
 pub use model::{Model, bundled_names};
 pub use models::facts;
-pub use optimize::{Case, Criteria};
-pub use refine::Nodes;
-pub use survey::measure_scenario;

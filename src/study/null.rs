@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Context;
 use super::device::Device;
-use super::edge::Route as EdgeRoute;
+use super::edge::Endpoint;
 use super::emulation::pace;
 use super::frames::TimingFrames;
 use super::link_terms::link_of;
@@ -44,14 +44,14 @@ pub struct Overheads {
 /// Runs the null network through the pipeline that plans run in.
 pub fn measure(
     device: &Device,
-    route: &EdgeRoute,
+    edge: &Endpoint,
     emulation: &Emulation,
     link: &LinkProfile,
     context: &Context,
 ) -> Result<Overheads> {
     let model = Model::null()?;
     let mut backend = device.on_thread(|thread| device.load(&model.graph, thread))?;
-    let mut peer = route.connect_with(&model)?;
+    let mut peer = edge.connect_with(&model)?;
     let request = ProfileRequest { layers: true, ..ProfileRequest::default() };
     let here = device.on_thread(|_| {
         let mut ignore = |_| ();

@@ -1,98 +1,88 @@
-//! The best plan of a scenario, beside those of the baselines.
+//! The best plan for a model on two nodes, or for a saved scenario, beside those of the baselines.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use super::Context;
-use super::device::Device;
-use super::scenario::emulation_of;
+use super::case::{Case, Criteria, read_scenario};
+use super::device::{Device, NodeOptions};
+use super::edge::Endpoint;
+use super::evidence::Evidence;
+use super::model::Model;
+use super::provenance;
+use super::refine::Nodes;
+use super::survey::measure_scenario;
 use crate::report::{
-    Arrivals, Envelope, LoadedPlan, ModelFacts, OptimizeDocument, PlanDocument, PolicyChoice, SearchFacts,
+    Arrivals, Emulation, LoadedPlan, OptimizeDocument, PlanDocument, PolicyChoice, SearchFacts,
 };
+use crate::runtime;
 use coprof_core::error::{Error, Result};
 use coprof_core::plan::{
-    Arrival, Certified, Constraints, Found, Guarantee, ModelId, Objective, Policy, Predicted, Problem,
-    certify, decide, decide_among, search, stays_best, under_load, with_intervals,
+    Certified, Constraints, Found, Guarantee, Policy, Predicted, Problem, certify, decide, decide_among,
+    search, stays_best, under_load, with_intervals,
 };
-use coprof_core::units::{Micros, Share};
 
-/// What is asked of the plan. What is left open is taken from the scenario, or else by default.
-#[derive(Clone, Debug, Default)]
-pub struct Criteria {
-    /// What to optimize.
-    pub objective: Option<Objective>,
-    /// Accuracy floor.
-    pub min_accuracy: Option<Share>,
-    /// The probability with which the true accuracy is to keep the floor.
-    pub confidence: Option<Share>,
-    /// Latency ceiling.
-    pub max_latency: Option<Micros>,
-    /// Rate floor, in tasks per second.
-    pub min_rate_per_s: Option<f64>,
-    /// How tasks arrive, for a simulation of the queues.
-    pub arrival: Option<Arrival>,
-    /// Ceiling of the 99th percentile of latency under `arrival`.
-    pub p99_below: Option<Micros>,
+/// What to plan, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the scenario comes from.
+    pub basis: Basis,
+    /// How layers run on this machine.
+    pub node: NodeOptions,
+    /// What is asked of the plan.
+    pub criteria: Criteria,
+    /// Save the plan of this baseline instead of ours.
+    pub policy: Option<Policy>,
 }
 
-impl Criteria {
-    /// These where they are given, else those of `saved`.
-    pub fn over(&self, saved: Constraints) -> Constraints {
-        Constraints {
-            objective: self.objective.unwrap_or(saved.objective),
-            min_accuracy: self.min_accuracy.or(saved.min_accuracy),
-            confidence: self.confidence.or(saved.confidence),
-            max_latency_us: self.max_latency.or(saved.max_latency_us),
-            min_rate_per_s: self.min_rate_per_s.or(saved.min_rate_per_s),
-            arrival: self.arrival.or(saved.arrival),
-            p99_below_us: self.p99_below.or(saved.p99_below_us),
-        }
-    }
-
-    /// The same, checked before anything is measured.
-    pub fn checked_over(&self, saved: Constraints) -> Result<Constraints> {
-        let constraints = self.over(saved);
-        if constraints.p99_below_us.is_some() && constraints.arrival.is_none() {
-            return Err(Error::usage("--p99-below needs --arrival: waiting depends on how tasks arrive"));
-        }
-        Ok(constraints)
-    }
+/// Where a scenario comes from.
+#[derive(Clone, Debug)]
+pub enum Basis {
+    /// A saved or hand-made file. Nothing is measured.
+    File(PathBuf),
+    /// Both nodes and the link.
+    Measured(Survey),
 }
 
-/// A scenario, and where it comes from.
-pub struct Case {
-    /// What is planned.
-    pub scenario: Problem,
-    /// The file that holds it.
-    pub path: PathBuf,
-    /// The peer that it was measured with.
-    pub peer: String,
-    /// The circumstances.
-    pub envelope: Envelope,
-    /// Whether its accuracies come from records of other images than those at hand.
-    pub records_of_other_images: Option<bool>,
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// A bundled model or an ONNX file.
+    pub model: String,
+    /// The edge, as `HOST[:PORT]`; `None` for one in this process.
+    pub peer: Option<String>,
+    /// What is emulated.
+    pub emulation: Emulation,
+    /// Inputs without labels, on which agreement with the uncut model counts instead of the accuracy in its records.
+    pub data: Option<PathBuf>,
+    /// The stages of up to so many leading plans are measured whole.
+    pub refined_plans: usize,
 }
 
-/// A saved or hand-made scenario, under these criteria where they are given.
-pub fn read_scenario(path: &Path, criteria: &Criteria, device: &Device) -> Result<Case> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Error::failed(format!(
-            "--scenario {}: {error}\n`coprof optimize` writes such files under reports/",
-            path.display()
-        ))
-    })?;
-    let scenario = Problem::from_json(&text).map_err(|error| error.within(path.display()))?;
-    let constraints = criteria.checked_over(scenario.constraints)?;
-    let scenario = scenario.with(|file| file.constraints = constraints)?;
-    let envelope = serde_json::from_str(&text).unwrap_or_else(|_| {
-        let ModelId { name, sha256 } = scenario.model.clone();
-        Envelope {
-            model: Some(ModelFacts { name, sha256 }),
-            ..device.envelope("scenario", None, &emulation_of(&scenario))
-        }
-    });
-    let peer = "scenario".into();
-    Ok(Case { scenario, path: path.into(), peer, envelope, records_of_other_images: None })
+/// Measures or reads the scenario and plans.
+pub fn run(options: &Options, context: &Context) -> Result<OptimizeDocument> {
+    let device = Device::new(&options.node)?;
+    let case = match &options.basis {
+        Basis::File(path) => read_scenario(path, &options.criteria, &device)?,
+        Basis::Measured(survey) => measure(survey, options, &device, context)?,
+    };
+    optimize(&case, options.policy, context)
+}
+
+fn measure(survey: &Survey, options: &Options, device: &Device, context: &Context) -> Result<Case> {
+    options.criteria.checked_over(Constraints::default())?;
+    runtime::check()?;
+    let model = &Model::load(&survey.model)?;
+    let edge = &Endpoint::open(survey.peer.as_deref(), &options.node, &survey.emulation, context)?;
+    let evidence = Evidence::gather(model, device, survey.data.as_deref(), context)?;
+    let records_of_other_images = match &evidence {
+        Evidence::Records { .. } => provenance::records_of_other_images(model, None, context),
+        _ => None,
+    };
+    let nodes = Nodes { model, device, edge, context };
+    let case =
+        measure_scenario(&nodes, &evidence, survey.emulation, &options.criteria, survey.refined_plans)?;
+    Ok(Case { records_of_other_images, ..case })
 }
 
 /// Searches, asks the baselines, and saves the result and the plan, ours or that of `policy`.

@@ -3,7 +3,7 @@
 
 use super::Context;
 use super::device::Device;
-use super::edge::Route;
+use super::edge::Endpoint;
 use super::model::Model;
 use super::profile::profile_device;
 use coprof_core::error::{Error, Result};
@@ -17,8 +17,8 @@ pub struct Nodes<'a> {
     pub model: &'a Model,
     /// This machine.
     pub device: &'a Device,
-    /// The way to the edge.
-    pub route: &'a Route,
+    /// Where the edge is reached.
+    pub edge: &'a Endpoint,
     /// Messages, the stop flag and the folder of results.
     pub context: &'a Context,
 }
@@ -71,7 +71,7 @@ fn measure(node: usize, stretches: Vec<Stretch>, nodes: &Nodes<'_>) -> Result<No
         let bar = bar("the device");
         profile_device(nodes.model, nodes.device, &request, &|share| bar.set(share), nodes.context)?
     } else {
-        let mut peer = nodes.route.connect_with(nodes.model)?;
+        let mut peer = nodes.edge.connect_with(nodes.model)?;
         let bar = bar("the edge");
         peer.profile(&request, &mut |share| bar.set(share))?
     };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Context;
 use super::calibrate::calibrate;
+use super::case::{Case, Criteria};
 use super::device::Device;
 use super::encodings;
 use super::evidence::Evidence;
@@ -12,7 +13,6 @@ use super::layers;
 use super::link;
 use super::model::Model;
 use super::null;
-use super::optimize::{Case, Criteria};
 use super::profile::profile_device;
 use super::refine::{Nodes, refine};
 use super::saved::{say_outdated, say_picked_up};
@@ -38,16 +38,16 @@ pub fn measure_scenario(
     criteria: &Criteria,
     plans: usize,
 ) -> Result<Case> {
-    let &Nodes { model, device, route, context } = nodes;
+    let &Nodes { model, device, edge, context } = nodes;
     let weighed = evidence.weighed();
-    let link = link::saved_or_measured(route, device, emulation, context)?;
+    let link = link::saved_or_measured(edge, device, emulation, context)?;
     let here = profile_here(model, device, &weighed, context)?;
-    let (edge, circumstances) = profile_edge(nodes, weighed, emulation, &link)?;
+    let (there, circumstances) = profile_edge(nodes, weighed, emulation, &link)?;
     let measured = Measured {
         model,
         evidence,
         device: &here,
-        edge: &edge,
+        edge: &there,
         link: &link.profile,
         circumstances: &circumstances,
         emulation,
@@ -63,7 +63,7 @@ pub fn measure_scenario(
     let envelope = device.envelope("scenario", Some(&model.graph), &emulation);
     let path = context.save("scenario", &ScenarioDocument::new(&scenario, &envelope))?;
     context.say(format!("saved {}", path.display()));
-    let peer = route.peer_name().into();
+    let peer = edge.peer_name().into();
     Ok(Case { scenario, path, peer, envelope, records_of_other_images: None })
 }
 
@@ -133,17 +133,17 @@ fn profile_edge(
     emulation: Emulation,
     link: &LinkDocument,
 ) -> Result<(NodeProfile, Circumstances)> {
-    let &Nodes { model, device, route, context } = nodes;
+    let &Nodes { model, device, edge, context } = nodes;
     let bar = context.progress("layers and codecs on the edge");
     let request = ProfileRequest { layers: true, encodings, ..ProfileRequest::default() };
-    let mut peer = route.connect_with(model)?;
-    let edge = peer.profile(&request, &mut |share| bar.set(share))?;
+    let mut peer = edge.connect_with(model)?;
+    let profile = peer.profile(&request, &mut |share| bar.set(share))?;
     drop(bar);
     let cores = cores_of(device, peer.host());
     drop(peer);
     let _bar = context.progress("what the pipeline itself costs");
-    let overheads = null::measure(device, route, &emulation, &link.profile, context)?;
-    Ok((edge, Circumstances { overheads, cores }))
+    let overheads = null::measure(device, edge, &emulation, &link.profile, context)?;
+    Ok((profile, Circumstances { overheads, cores }))
 }
 
 /// Names of the cores of device and edge where they are on one host: the same one where they get in each other's way.

@@ -106,9 +106,9 @@ impl Round {
 
 /// Runs the plans of a trial, over a link of which this much is known.
 pub fn run(plans: &Plans, link: &Link, nodes: &Nodes<'_>, emulation: &Emulation) -> Result<Found> {
-    let &Nodes { model, device, route, context } = nodes;
+    let &Nodes { model, device, edge, context } = nodes;
     let mut backend = device.on_thread(|thread| device.load(&model.graph, thread))?;
-    let mut peer = route.connect_with(model)?;
+    let mut peer = edge.connect_with(model)?;
     let mut rounds = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
         let mut pass = |found: &Predicted| once(found, link, nodes, emulation, (&mut backend, &mut peer));
