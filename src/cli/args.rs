@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::report::Emulation;
 use crate::runtime::TorchDevice;
-use crate::study::{Device, Model, NodeOptions};
+use crate::study::{LocalNode, Model, NodeOptions};
 use coprof_core::error::Result;
 use coprof_core::plan::Policy;
 use coprof_core::units::{BitRate, Micros};
@@ -53,8 +53,8 @@ pub struct LocalArgs {
 
 impl LocalArgs {
     /// Both, as studies take them.
-    pub fn open(&self) -> Result<(Model, Device)> {
-        Ok((Model::load(&self.model.model)?, Device::new(&self.runtime.options())?))
+    pub fn open(&self) -> Result<(Model, LocalNode)> {
+        Ok((Model::load(&self.model.model)?, LocalNode::as_device(&self.runtime.options())?))
     }
 }
 

@@ -8,7 +8,7 @@ use clap::Args as ClapArgs;
 use super::args::{self, NodesArgs};
 use super::output::Output;
 use crate::report::{Emulation, link_csv, link_view};
-use crate::study::{Device, Endpoint, link};
+use crate::study::{Endpoint, LocalNode, link};
 use coprof_core::error::{Error, Result};
 
 pub const EXAMPLE: &str = "Examples:
@@ -33,7 +33,7 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
         return Err(Error::usage("--time: 1s to 10m were expected"));
     }
     let context = &output.context();
-    let device = Device::new(&args.nodes.runtime.options())?;
+    let device = LocalNode::as_device(&args.nodes.runtime.options())?;
     let emulation = Emulation { slowdown: 1.0, ..args.nodes.emulation.emulation() };
     if args.nodes.emulation.slowdown.is_some() {
         output.say("--slowdown does not touch the link; its figures are the same without");

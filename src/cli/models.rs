@@ -6,7 +6,7 @@ use super::output::Output;
 use crate::report::{
     Emulation, GraphCut, LayerFacts, ModelDocument, ModelsDocument, model_view, models_view,
 };
-use crate::study::{Device, Model, NodeOptions, bundled_names, facts};
+use crate::study::{LocalNode, Model, NodeOptions, bundled_names, facts};
 use coprof_core::error::Result;
 
 pub const EXAMPLE: &str = "Examples:
@@ -32,21 +32,21 @@ enum Show {
 }
 
 pub fn run(args: &Args, output: Output) -> Result<()> {
-    let device = Device::new(&NodeOptions::default())?;
+    let device = LocalNode::as_device(&NodeOptions::default())?;
     match &args.show {
         None => list(&device, output),
         Some(Show::Show { model }) => show(&Model::load(model)?, &device, output),
     }
 }
 
-fn list(device: &Device, output: Output) -> Result<()> {
+fn list(device: &LocalNode, output: Output) -> Result<()> {
     let row = |name| Ok(facts(&Model::load(name)?).0);
     let models = bundled_names().map(row).collect::<Result<_>>()?;
     let document = ModelsDocument { envelope: device.envelope("models", None, &Emulation::NONE), models };
     output.result(&document, || models_view(&document))
 }
 
-fn show(model: &Model, device: &Device, output: Output) -> Result<()> {
+fn show(model: &Model, device: &LocalNode, output: Output) -> Result<()> {
     let graph = &*model.graph;
     let (facts, cuts) = facts(model);
     let whole = graph.trunk().len();

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::args::RuntimeArgs;
 use super::output::Output;
 use super::stop;
-use crate::study::{Device, EdgeServices, PORT};
+use crate::study::{EdgeServices, LocalNode, PORT};
 use coprof_core::error::{Error, Result};
 use coprof_run::pipeline::{Deadlines, ServeOptions, Server};
 
@@ -48,7 +48,7 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 pub fn run(args: &Args, output: Output) -> Result<()> {
-    let device = Device::as_edge(&args.runtime.options())?;
+    let device = LocalNode::as_edge(&args.runtime.options())?;
     let options = ServeOptions {
         listen: args.listen,
         insecure: args.insecure,

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::Context;
-use super::device::Device;
 use super::encodings_record::Measuring;
+use super::local_node::LocalNode;
 use super::model::Model;
 use coprof_core::codec::{Element, Encoding};
 use coprof_core::error::{Error, Result};
@@ -15,7 +15,7 @@ use coprof_run::measure::{Watch, final_answers};
 const CALIBRATION_SHARE: f64 = 0.2;
 
 /// These inputs, each labelled with what the uncut model answers.
-pub fn labelled(inputs: Images, model: &Model, device: &Device, context: &Context) -> Result<Images> {
+pub fn labelled(inputs: Images, model: &Model, device: &LocalNode, context: &Context) -> Result<Images> {
     let bar = context.progress("answers of the uncut model");
     let answers = device.run(&model.graph, |backend| {
         let mut progress = |share: f64| bar.set(share);
@@ -25,7 +25,7 @@ pub fn labelled(inputs: Images, model: &Model, device: &Device, context: &Contex
 }
 
 /// The encoding record on the inputs in `place`, from `reports/` or measured now.
-pub fn record(place: &Path, model: &Model, device: &Device, context: &Context) -> Result<EncodingRecord> {
+pub fn record(place: &Path, model: &Model, device: &LocalNode, context: &Context) -> Result<EncodingRecord> {
     if is_cifar10(place) {
         return Err(Error::usage(format!(
             "--data {}: CIFAR-10 has labels, and `coprof optimize` takes accuracy on it from the model's records; `coprof exits \

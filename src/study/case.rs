@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::device::Device;
+use super::local_node::LocalNode;
 use super::scenario::emulation_of;
 use crate::report::{Envelope, ModelFacts};
 use coprof_core::error::{Error, Result};
@@ -67,7 +67,7 @@ pub struct Case {
 }
 
 /// A saved or hand-made scenario, under these criteria where they are given.
-pub fn read_scenario(path: &Path, criteria: &Criteria, device: &Device) -> Result<Case> {
+pub fn read_scenario(path: &Path, criteria: &Criteria, device: &LocalNode) -> Result<Case> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         Error::failed(format!(
             "--scenario {}: {error}\n`coprof optimize` writes such files under reports/",

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::Context;
 use super::case::{Case, Criteria};
-use super::device::{Device, NodeOptions};
 use super::edge::Endpoint;
 use super::evidence::Evidence;
+use super::local_node::{LocalNode, NodeOptions};
 use super::model::Model;
 use super::refine::Nodes;
 use super::survey::measure_scenario;
@@ -62,7 +62,7 @@ pub fn run(
 ) -> Result<(DemoDocument, PathBuf)> {
     runtime::check()?;
     let model = Model::load(&options.model)?;
-    let device = Device::new(&options.node)?;
+    let device = LocalNode::as_device(&options.node)?;
     let emulation = options.emulation;
     let described = emulation.describe().unwrap_or_default();
     context.say(format!("{} on this host as device and edge; {described}", model.graph.name));

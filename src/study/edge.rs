@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use super::Context;
-use super::device::{Device, NodeOptions};
 use super::emulation::link_shape;
+use super::local_node::{LocalNode, NodeOptions};
 use super::model::{self, Model};
 use super::profile::profile_node;
 use crate::report::Emulation;
@@ -25,12 +25,12 @@ pub const PORT: u16 = 7411;
 
 /// What a server needs: loads and measures models on this machine.
 pub struct EdgeServices {
-    device: Device,
+    device: LocalNode,
 }
 
 impl EdgeServices {
     /// Serves with this machine's cores as `device` says.
-    pub fn new(device: Device) -> Self {
+    pub fn new(device: LocalNode) -> Self {
         Self { device }
     }
 }
@@ -84,7 +84,7 @@ impl LocalEdge {
             deadlines: Deadlines::default(),
             on_event: Arc::new(move |event| context.detail(format!("edge: {event}"))),
         };
-        let server = Server::bind(&options, Arc::new(EdgeServices::new(Device::as_edge(&edge)?)))?;
+        let server = Server::bind(&options, Arc::new(EdgeServices::new(LocalNode::as_edge(&edge)?)))?;
         let address = server.addr();
         let stop = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&stop);
@@ -321,7 +321,7 @@ mod thread_tests {
     #[test]
     fn a_session_profiles_and_runs_on_the_threads_and_the_core_that_were_asked_for() {
         let model = Model::load("alexnet").unwrap();
-        let device = Device::as_edge(&NodeOptions::default()).unwrap();
+        let device = LocalNode::as_edge(&NodeOptions::default()).unwrap();
         let expected = (1, device.core.map_or_else(cores, |core| vec![core]));
         let seen = Seen::default();
         let services = Observed { inner: EdgeServices::new(device.clone()), seen: Arc::clone(&seen) };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::Context;
 use super::crossings::crossings;
-use super::device::Device;
+use super::local_node::LocalNode;
 use super::model::Model;
 use super::profile::profile_device;
 use crate::report::{Emulation, EncodingTableRow, EncodingsDocument};
@@ -17,7 +17,7 @@ use coprof_run::data::{EncodingRecord, EncodingRow, ExitEffect, cut_name};
 use coprof_run::pipeline::{CodecTimes, ProfileRequest};
 
 /// What every encoding takes at every cut on this host; `None` where coprof runs no layers, whose tensors it takes.
-fn codec_times(model: &Model, device: &Device, context: &Context) -> Result<Option<Vec<CodecTimes>>> {
+fn codec_times(model: &Model, device: &LocalNode, context: &Context) -> Result<Option<Vec<CodecTimes>>> {
     if runtime::check().is_err() {
         context
             .say("built without libtorch: encodings are shown without the times that they take on this host");
@@ -32,7 +32,7 @@ fn codec_times(model: &Model, device: &Device, context: &Context) -> Result<Opti
 /// Times every encoding at every cut on this host and puts sizes and answers of the record beside it.
 pub fn measure(
     model: &Model,
-    device: &Device,
+    device: &LocalNode,
     record: &EncodingRecord,
     context: &Context,
 ) -> Result<EncodingsDocument> {

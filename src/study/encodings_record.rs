@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::crossings::crossings;
-use super::device::Device;
 use super::exits::no_data;
+use super::local_node::LocalNode;
 use super::model::Model;
 use super::{Context, Progress};
 use crate::runtime;
 use coprof_core::codec::{Calibration, Encoding};
 use coprof_core::error::{Error, Kind, Result};
 use coprof_core::model::Cut;
-use coprof_run::data::{EncodingRecord, EncodingRow, ExitEffect, Images, Parts, Split, fingerprint, locate};
+use coprof_run::data::{
+    Checkpoints, EncodingRecord, EncodingRow, ExitEffect, Images, Split, fingerprint, locate,
+};
 use coprof_run::measure::{Ladder, LadderPart, Watch, calibrate};
 
 /// Training images that calibrations are learned from. The validation images, on which their effect is counted, take no part.
@@ -26,7 +28,7 @@ const PART: usize = 50;
 /// Measures the record on CIFAR-10, on all validation images or the first `samples`, and writes it.
 pub fn make(
     model: &Model,
-    device: &Device,
+    device: &LocalNode,
     data: Option<&Path>,
     samples: Option<usize>,
     context: &Context,
@@ -53,7 +55,7 @@ pub struct Measuring<'a> {
     /// Of which model.
     pub model: &'a Model,
     /// Where it runs.
-    pub device: &'a Device,
+    pub device: &'a LocalNode,
     /// Those that are weighed.
     pub encodings: &'a [Encoding],
     /// What calibrations are learned from.
@@ -77,9 +79,18 @@ impl Measuring<'_> {
             calibrate(backend, calibration, &crossings, &mut Watch::new(&mut progress, context.stop()))
         })?;
         drop(bar);
-        let parts = Parts::new(&folder_of(path), &settings(model, &data, &calibrations, &crossings)?);
+        let checkpoints =
+            Checkpoints::new(&folder_of(path), &settings(model, &data, &calibrations, &crossings)?);
         let bar = context.progress("every encoding at every cut");
-        let making = Making { model, crossings, calibrations, images: counted, parts: &parts, bar, context };
+        let making = Making {
+            model,
+            crossings,
+            calibrations,
+            images: counted,
+            checkpoints: &checkpoints,
+            bar,
+            context,
+        };
         making.measure(device)?;
         let (uncut, rows) = making.collect()?;
         let record = EncodingRecord {
@@ -91,7 +102,7 @@ impl Measuring<'_> {
             rows,
         };
         record.write(path)?;
-        parts.remove()?;
+        checkpoints.remove()?;
         context.say(format!("wrote {}", path.display()));
         Ok(record)
     }
@@ -124,7 +135,7 @@ struct Making<'a> {
     crossings: Vec<(Cut, Vec<Encoding>)>,
     calibrations: Vec<Calibration>,
     images: &'a Images,
-    parts: &'a Parts,
+    checkpoints: &'a Checkpoints,
     bar: Box<dyn Progress>,
     context: &'a Context,
 }
@@ -143,11 +154,11 @@ impl Making<'_> {
     }
 
     fn kept(&self, ladder: &Ladder, part: usize) -> Option<LadderPart> {
-        self.parts.get(part).filter(|kept| ladder.fits(kept, self.samples(part).len()))
+        self.checkpoints.get(part).filter(|kept| ladder.fits(kept, self.samples(part).len()))
     }
 
     /// Measures the parts that are not there yet, each core the next one.
-    fn measure(&self, device: &Device) -> Result<()> {
+    fn measure(&self, device: &LocalNode) -> Result<()> {
         let ladder = self.ladder()?;
         let missing: Vec<usize> =
             (0..self.part_count()).filter(|&part| self.kept(&ladder, part).is_none()).collect();
@@ -171,7 +182,7 @@ impl Making<'_> {
     }
 
     /// Takes parts from the queue until it is empty.
-    fn work(&self, core: &Device, queue: &Queue) -> Result<()> {
+    fn work(&self, core: &LocalNode, queue: &Queue) -> Result<()> {
         core.on_thread(|thread| {
             let (mut backend, mut ladder) = (core.load(&self.model.graph, thread)?, self.ladder()?);
             let stop = || self.context.is_stopped() || queue.failed.load(Ordering::Relaxed);
@@ -185,7 +196,7 @@ impl Making<'_> {
                 };
                 let mut watch = Watch::new(&mut progress, &stop);
                 let measured = ladder.measure(&mut backend, self.images, samples.clone(), &mut watch)?;
-                self.parts.put(part, &measured)?;
+                self.checkpoints.put(part, &measured)?;
             }
             Ok(())
         })

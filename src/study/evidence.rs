@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Context;
 use super::agreement;
-use super::device::Device;
+use super::local_node::LocalNode;
 use super::model::Model;
 use coprof_core::codec::{Element, Encoding};
 use coprof_core::error::Result;
@@ -28,7 +28,7 @@ pub enum Evidence {
 
 impl Evidence {
     /// Agreement on the inputs in `data` where it is given; else the model's records, as far as there are some.
-    pub fn gather(model: &Model, device: &Device, data: Option<&Path>, context: &Context) -> Result<Self> {
+    pub fn gather(model: &Model, device: &LocalNode, data: Option<&Path>, context: &Context) -> Result<Self> {
         if let Some(place) = data {
             return agreement::record(place, model, device, context).map(Self::Agreement);
         }

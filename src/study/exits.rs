@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::Context;
-use super::device::Device;
+use super::local_node::LocalNode;
 use super::model::Model;
 use crate::report::{Emulation, ExitAccuracy, ExitsDocument, SweepRow};
 use crate::runtime;
@@ -18,7 +18,12 @@ use coprof_run::measure::{SweepTable, Watch, choose, expected_macs, record_exits
 const SETTINGS: usize = 1000;
 
 /// Runs the model over the validation and test images and writes what its exits answer.
-pub fn record(model: &Model, device: &Device, data: Option<&Path>, context: &Context) -> Result<ExitRecord> {
+pub fn record(
+    model: &Model,
+    device: &LocalNode,
+    data: Option<&Path>,
+    context: &Context,
+) -> Result<ExitRecord> {
     runtime::check()?;
     let found = locate(data)?.ok_or_else(no_data)?;
     let splits = [Split::Validation, Split::Test];
@@ -60,7 +65,7 @@ pub fn no_data() -> Error {
 }
 
 /// Sweeps a record.
-pub fn sweep_record(model: &Model, device: &Device, record: &ExitRecord) -> Result<ExitsDocument> {
+pub fn sweep_record(model: &Model, device: &LocalNode, record: &ExitRecord) -> Result<ExitsDocument> {
     let graph = &*model.graph;
     if !record.exits.iter().eq(graph.exits.iter().map(|exit| &exit.name)) {
         return Err(Error::failed(format!(

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Context;
 use super::agreement;
-use super::device::Device;
+use super::local_node::LocalNode;
 use super::model::Model;
 use coprof_core::error::{Error, Result};
 use coprof_core::model::{ExitId, Graph, Shape};
@@ -72,7 +72,7 @@ impl Frames {
     }
 
     /// From now on the uncut model's answers are the right ones, unless the frames are made up.
-    pub fn label_as_uncut(&mut self, model: &Model, device: &Device, context: &Context) -> Result<()> {
+    pub fn label_as_uncut(&mut self, model: &Model, device: &LocalNode, context: &Context) -> Result<()> {
         if self.are_real() {
             self.images = agreement::labelled(self.images.clone(), model, device, context)?;
         }

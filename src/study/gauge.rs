@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::Context;
-use super::device::Device;
 use super::frames::timing_inputs;
+use super::local_node::LocalNode;
 use coprof_core::error::{Error, Result};
 use coprof_core::units::Micros;
 use coprof_run::backend::Backend;
@@ -13,7 +13,7 @@ use coprof_run::pipeline::{Peer, ProfileRequest};
 
 /// Both nodes with the model loaded.
 pub struct Gauge<'a> {
-    pub device: &'a Device,
+    pub device: &'a LocalNode,
     pub context: &'a Context,
     pub backend: &'a mut (dyn Backend + 'a),
     /// `None` where no task crosses the link.
@@ -62,7 +62,7 @@ impl Gauge<'_> {
 }
 
 fn on_device(
-    device: &Device,
+    device: &LocalNode,
     context: &Context,
     backend: &mut dyn Backend,
     time: Duration,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Context;
-use super::device::Device;
+use super::local_node::LocalNode;
 use super::model::Model;
 use super::peak;
 use super::profile::profile_device;
@@ -15,7 +15,7 @@ use coprof_run::measure::{HostPeak, LayerProfile, Samples};
 use coprof_run::pipeline::ProfileRequest;
 
 /// Measures and saves.
-pub fn measure(model: &Model, device: &Device, context: &Context) -> Result<(LayersDocument, PathBuf)> {
+pub fn measure(model: &Model, device: &LocalNode, context: &Context) -> Result<(LayersDocument, PathBuf)> {
     let mut peak = peak::host_peak(device, context)?;
     let bar = context.progress("layers");
     let request = ProfileRequest { layers: true, ..ProfileRequest::default() };
@@ -48,7 +48,7 @@ fn above_peak(layers: &[String], path: &Path) -> String {
     )
 }
 
-fn document(graph: &Graph, device: &Device, profile: &LayerProfile, peak: &HostPeak) -> LayersDocument {
+fn document(graph: &Graph, device: &LocalNode, profile: &LayerProfile, peak: &HostPeak) -> LayersDocument {
     let layer = |id: coprof_core::model::LayerId| {
         let time = &profile.layers[id.0];
         LayerRow {
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn a_layer_above_the_peak_is_marked_and_told() {
         let graph = samples::chain();
-        let device = Device::new(&NodeOptions::default()).unwrap();
+        let device = LocalNode::as_device(&NodeOptions::default()).unwrap();
         let mut profile = LayerProfile {
             layers: vec![all(1000.0); graph.layers.len()],
             whole: all(5000.0),

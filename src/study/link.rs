@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Context;
-use super::device::Device;
 use super::edge::Endpoint;
+use super::local_node::LocalNode;
 use super::saved::{say_outdated, say_picked_up};
 use crate::report::{Emulation, LinkDocument};
 use coprof_core::clock::SystemClock;
@@ -16,7 +16,7 @@ use coprof_run::pipeline::{Peer, StreamReport};
 /// Measures and saves. `emulation` must not slow the device: the link does not know of it.
 pub fn measure(
     edge: &Endpoint,
-    device: &Device,
+    device: &LocalNode,
     emulation: Emulation,
     time: Duration,
     context: &Context,
@@ -42,7 +42,7 @@ pub fn measure(
 /// The newest saved measurement of this very link, else a fresh one.
 pub fn saved_or_measured(
     edge: &Endpoint,
-    device: &Device,
+    device: &LocalNode,
     emulation: Emulation,
     context: &Context,
 ) -> Result<LinkDocument> {

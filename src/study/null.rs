@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::Context;
-use super::device::Device;
 use super::edge::Endpoint;
 use super::emulation::pace;
 use super::frames::TimingFrames;
 use super::link_terms::link_of;
+use super::local_node::LocalNode;
 use super::model::Model;
 use super::profile::profile_node;
 use crate::report::Emulation;
@@ -43,7 +43,7 @@ pub struct Overheads {
 
 /// Runs the null network through the pipeline that plans run in.
 pub fn measure(
-    device: &Device,
+    device: &LocalNode,
     edge: &Endpoint,
     emulation: &Emulation,
     link: &LinkProfile,
@@ -65,12 +65,12 @@ pub fn measure(
         full.push(null.run(TASKS, Duration::ZERO)?);
     }
     let single = null.run(1, PAUSE)?;
-    let parts = Parts::new(&here.layers, &there.layers, emulation.slowdown)?;
-    overheads(&full, &single, &parts, link)
+    let own = OwnTimes::new(&here.layers, &there.layers, emulation.slowdown)?;
+    overheads(&full, &single, &own, link)
 }
 
 struct Null<'a> {
-    device: &'a Device,
+    device: &'a LocalNode,
     context: &'a Context,
     emulation: &'a Emulation,
     model: &'a Model,
@@ -121,12 +121,12 @@ fn plan(graph: &Graph) -> Result<Plan> {
 }
 
 /// What the null network's own parts take on each node.
-struct Parts {
+struct OwnTimes {
     device: Micros,
     edge: Micros,
 }
 
-impl Parts {
+impl OwnTimes {
     fn new(here: &Option<LayerProfile>, there: &Option<LayerProfile>, slowdown: f64) -> Result<Self> {
         // The edge's comes from the network.
         let of_both_layers = |profile: &&LayerProfile| profile.layers.len() == LAYERS;
@@ -144,7 +144,7 @@ impl Parts {
     }
 }
 
-fn overheads(full: &[Trace], single: &Trace, parts: &Parts, link: &LinkProfile) -> Result<Overheads> {
+fn overheads(full: &[Trace], single: &Trace, own: &OwnTimes, link: &LinkProfile) -> Result<Overheads> {
     let median = |times: Vec<Micros>| Samples::new(times).map_or(Micros::ZERO, |times| times.median());
     let over = |time: Micros, own: Micros| (time - own).max(Micros::ZERO);
     let crossed = |trace: &Trace| -> Vec<_> {
@@ -169,8 +169,8 @@ fn overheads(full: &[Trace], single: &Trace, parts: &Parts, link: &LinkProfile) 
         task.finished_us - task.started_us - device - edge - travel
     });
     Ok(Overheads {
-        device_us: over(in_full[0], parts.device),
-        edge_us: over(in_full[1], parts.edge),
+        device_us: over(in_full[0], own.device),
+        edge_us: over(in_full[1], own.edge),
         handover_us: over(median(handover.collect()), Micros::ZERO),
         pause_us: [over(device(alone), in_full[0]), over(edge(alone), in_full[1])],
     })
@@ -200,14 +200,14 @@ mod tests {
         let plan = plan(&graph).unwrap();
         assert_eq!((plan.nodes[0].cut.len(), plan.nodes[1].cut.len()), (1, 1));
         assert_ne!(plan.nodes[0], plan.nodes[1]);
-        let parts = Parts::new(&profile(2), &profile(2), 8.0).unwrap();
-        assert_eq!((parts.device, parts.edge), (Micros(40.0), Micros(4.0)));
+        let own = OwnTimes::new(&profile(2), &profile(2), 8.0).unwrap();
+        assert_eq!((own.device, own.edge), (Micros(40.0), Micros(4.0)));
     }
 
     #[test]
     fn a_profile_of_something_else_is_an_error_and_no_panic() {
         for strange in [None, profile(0), profile(1), profile(3)] {
-            assert_eq!(Parts::new(&profile(2), &strange, 1.0).err().unwrap().exit_code(), 3);
+            assert_eq!(OwnTimes::new(&profile(2), &strange, 1.0).err().unwrap().exit_code(), 3);
         }
     }
 }

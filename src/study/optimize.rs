@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use super::Context;
 use super::case::{Case, Criteria, read_scenario};
-use super::device::{Device, NodeOptions};
 use super::edge::Endpoint;
 use super::evidence::Evidence;
+use super::local_node::{LocalNode, NodeOptions};
 use super::model::Model;
 use super::provenance;
 use super::refine::Nodes;
@@ -61,7 +61,7 @@ pub struct Survey {
 
 /// Measures or reads the scenario and plans.
 pub fn run(options: &Options, context: &Context) -> Result<OptimizeDocument> {
-    let device = Device::new(&options.node)?;
+    let device = LocalNode::as_device(&options.node)?;
     let case = match &options.basis {
         Basis::File(path) => read_scenario(path, &options.criteria, &device)?,
         Basis::Measured(survey) => measure(survey, options, &device, context)?,
@@ -69,7 +69,7 @@ pub fn run(options: &Options, context: &Context) -> Result<OptimizeDocument> {
     optimize(&case, options.policy, context)
 }
 
-fn measure(survey: &Survey, options: &Options, device: &Device, context: &Context) -> Result<Case> {
+fn measure(survey: &Survey, options: &Options, device: &LocalNode, context: &Context) -> Result<Case> {
     options.criteria.checked_over(Constraints::default())?;
     runtime::check()?;
     let model = &Model::load(&survey.model)?;

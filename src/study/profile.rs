@@ -2,8 +2,8 @@
 
 use super::Context;
 use super::crossings::crossings;
-use super::device::Device;
 use super::frames::timing_inputs;
+use super::local_node::LocalNode;
 use super::model::Model;
 use coprof_core::clock::Clock;
 use coprof_core::codec::Encoding;
@@ -24,7 +24,7 @@ const MOST_ENCODINGS: usize = 1000;
 /// Measures what `request` asks for on this machine, on a thread of its own.
 pub fn profile_device(
     model: &Model,
-    device: &Device,
+    device: &LocalNode,
     request: &ProfileRequest,
     progress: &(dyn Fn(f64) + Sync),
     context: &Context,

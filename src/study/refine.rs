@@ -2,8 +2,8 @@
 //! on the real nodes, and all plans are ranked again.
 
 use super::Context;
-use super::device::Device;
 use super::edge::Endpoint;
+use super::local_node::LocalNode;
 use super::model::Model;
 use super::profile::profile_device;
 use coprof_core::error::{Error, Result};
@@ -16,7 +16,7 @@ pub struct Nodes<'a> {
     /// The model that runs on both.
     pub model: &'a Model,
     /// This machine.
-    pub device: &'a Device,
+    pub device: &'a LocalNode,
     /// Where the edge is reached.
     pub edge: &'a Endpoint,
     /// Messages, the stop flag and the folder of results.

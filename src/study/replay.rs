@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::Context;
-use super::device::{Device, NodeOptions};
 use super::edge::Endpoint;
+use super::local_node::{LocalNode, NodeOptions};
 use super::model::Model;
 use super::provenance;
 use super::testbed::{Job, Testbed};
@@ -38,7 +38,7 @@ pub struct Options {
 pub fn run(options: &Options, context: &Context) -> Result<(ReplayDocument, PathBuf)> {
     runtime::check()?;
     let model = Model::load(&options.model)?;
-    let device = Device::new(&options.node)?;
+    let device = LocalNode::as_device(&options.node)?;
     let plan = match &options.plan {
         Some(path) => read_plan(path)?,
         None => newest_plan(&model, &device, options.emulation, options.policy, context)?,
@@ -93,7 +93,7 @@ fn read_plan(path: &Path) -> Result<PlanDocument> {
 /// The plan of the newest `coprof optimize` for this model, host and emulation: ours, or that of `policy`.
 fn newest_plan(
     model: &Model,
-    device: &Device,
+    device: &LocalNode,
     emulation: Emulation,
     policy: Option<Policy>,
     context: &Context,

@@ -5,12 +5,12 @@ use std::time::Duration;
 use super::Context;
 use super::calibrate::calibrate;
 use super::case::{Case, Criteria};
-use super::device::Device;
 use super::encodings;
 use super::evidence::Evidence;
 use super::gauge::Gauge;
 use super::layers;
 use super::link;
+use super::local_node::LocalNode;
 use super::model::Model;
 use super::null;
 use super::profile::profile_device;
@@ -70,7 +70,7 @@ pub fn measure_scenario(
 /// This device's layers and codecs, from the newest saved results that still hold or measured now.
 fn profile_here(
     model: &Model,
-    device: &Device,
+    device: &LocalNode,
     weighed: &[Encoding],
     context: &Context,
 ) -> Result<NodeProfile> {
@@ -89,7 +89,7 @@ fn profile_here(
 }
 
 /// The newest saved layers, if they were settled and the whole model still takes what it took then.
-fn saved_layers(model: &Model, device: &Device, context: &Context) -> Result<Option<LayersDocument>> {
+fn saved_layers(model: &Model, device: &LocalNode, context: &Context) -> Result<Option<LayersDocument>> {
     let fits = |document: &LayersDocument| device.fits(&document.envelope, &model.graph) && document.settled;
     let Some((path, document)) = context.store().newest("layers", fits) else { return Ok(None) };
     let mut backend = device.on_thread(|thread| device.load(&model.graph, thread))?;
@@ -105,7 +105,7 @@ fn saved_layers(model: &Model, device: &Device, context: &Context) -> Result<Opt
 /// The newest saved codec times, if a few of them still hold.
 fn saved_codecs(
     model: &Model,
-    device: &Device,
+    device: &LocalNode,
     weighed: &[Encoding],
     context: &Context,
 ) -> Result<Option<Vec<CodecTimes>>> {
@@ -147,7 +147,7 @@ fn profile_edge(
 }
 
 /// Names of the cores of device and edge where they are on one host: the same one where they get in each other's way.
-fn cores_of(device: &Device, edge: &HostFacts) -> Option<[String; 2]> {
+fn cores_of(device: &LocalNode, edge: &HostFacts) -> Option<[String; 2]> {
     let here = &device.facts;
     if here.machine.is_none() || here.machine != edge.machine {
         return None;
@@ -177,7 +177,7 @@ mod tests {
             ..HostFacts::default()
         };
         let is_one = |here: &HostFacts, edge: &HostFacts| {
-            let mut device = Device::new(&NodeOptions::default()).unwrap();
+            let mut device = LocalNode::as_device(&NodeOptions::default()).unwrap();
             device.facts = here.clone();
             cores_of(&device, edge).map(|[here, there]| here == there)
         };

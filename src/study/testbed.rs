@@ -5,12 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Context;
-use super::device::Device;
 use super::drift::{drift, messages_larger};
 use super::edge::Endpoint;
 use super::emulation::pace;
 use super::frames::Frames;
 use super::gauge::{Gauge, Speeds};
+use super::local_node::LocalNode;
 use super::model::Model;
 use crate::report::{Agreement, Emulation, ErrorShares, Inside95, Latency, Measured, ReplayDocument};
 use coprof_core::error::{Error, Result};
@@ -37,7 +37,7 @@ pub struct Testbed<'a> {
     /// The model of all jobs.
     pub model: &'a Model,
     /// This machine.
-    pub device: &'a Device,
+    pub device: &'a LocalNode,
     /// `None` where no job crosses the link.
     pub edge: Option<&'a Endpoint>,
     /// What is emulated.

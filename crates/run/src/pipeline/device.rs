@@ -38,7 +38,7 @@ pub(super) struct Outgoing {
 }
 
 /// The computing thread.
-pub(super) struct Device<'a> {
+pub(super) struct DeviceWorker<'a> {
     pub runner: StageRunner,
     pub backend: &'a mut dyn Backend,
     pub frames: &'a dyn FrameSource,
@@ -46,7 +46,7 @@ pub(super) struct Device<'a> {
     pub run: &'a Run<'a>,
 }
 
-impl Device<'_> {
+impl DeviceWorker<'_> {
     /// All tasks, or those before the run failed.
     pub fn work(
         mut self,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::client::{ClockMap, Peer, unexpected};
 use super::connection::Connection;
-use super::device::{Device, Fate, Outgoing, Started};
+use super::device::{DeviceWorker, Fate, Outgoing, Started};
 use super::messages::{AnswerFrame, RunRequest};
 use super::run::{ReplayOptions, Run};
 use super::stage_runner::StageRunner;
@@ -60,8 +60,8 @@ pub fn replay(
         error: Mutex::new(None),
         answered: AtomicUsize::new(0),
     };
-    let device = Device { runner, backend: local, frames, options, run: &run };
-    let parts = run.threads(device, options, progress);
+    let device = DeviceWorker { runner, backend: local, frames, options, run: &run };
+    let log = run.threads(device, options, progress);
     if let Some(error) = run.error.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(match link {
             Some((_, _, address)) if error.kind() == Kind::Peer => error.within(address),
@@ -69,7 +69,7 @@ pub fn replay(
         });
     }
     let map = link.map(|(_, map, _)| map);
-    parts.merge(map, options)
+    log.merge(map, options)
 }
 
 fn check<'a>(
@@ -96,7 +96,7 @@ fn check<'a>(
 
 /// What the threads found, each in the order of its tasks.
 #[derive(Default)]
-struct Parts {
+struct RunLog {
     started: Vec<Started>,
     sent: Vec<(u32, Duration)>,
     answers: Vec<(AnswerFrame, Duration)>,
@@ -105,10 +105,10 @@ struct Parts {
 impl Run<'_> {
     fn threads(
         &self,
-        device: Device<'_>,
+        device: DeviceWorker<'_>,
         options: &ReplayOptions<'_>,
         progress: &mut dyn FnMut(usize),
-    ) -> Parts {
+    ) -> RunLog {
         // In-flight tasks bound every queue, so nothing here blocks but the link.
         let (outbox, to_send) = sync_channel(options.in_flight);
         let (give_back, buffers) = channel();
@@ -138,7 +138,7 @@ impl Run<'_> {
                 (self.join(sending), answers)
             });
             progress(self.answered.load(Ordering::Relaxed));
-            Parts { started, sent, answers }
+            RunLog { started, sent, answers }
         })
     }
 
@@ -218,7 +218,7 @@ impl Run<'_> {
     }
 }
 
-impl Parts {
+impl RunLog {
     /// Puts each task's parts together. The link and the edge keep the order, so the parts pair off.
     fn merge(self, map: Option<ClockMap>, options: &ReplayOptions<'_>) -> Result<Trace> {
         let offset = map.map_or(Micros::ZERO, |map| map.offset);

@@ -13,8 +13,8 @@ use coprof_core::error::{Error, Result};
 /// Far above any part.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// Numbered parts of one measurement. A part of another one (other model, data, settings or version) is not seen.
-pub struct Parts {
+/// Checkpoints of one measurement: its numbered parts. A part of another one (other model, data, settings or version) is not seen.
+pub struct Checkpoints {
     folder: PathBuf,
     key: String,
 }
@@ -25,7 +25,7 @@ struct File<T> {
     part: T,
 }
 
-impl Parts {
+impl Checkpoints {
     /// Those in `folder`, which need not exist, of the measurement that `settings` describe.
     pub fn new(folder: &Path, settings: &[String]) -> Self {
         let mut hash = Sha256::new();
@@ -74,18 +74,18 @@ mod tests {
     fn parts_come_back_to_their_own_measurement_alone() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("x.part");
-        let parts = Parts::new(&folder, &["model", "data"].map(str::to_owned));
-        assert_eq!(parts.get::<Vec<u32>>(0), None);
-        parts.put(0, &vec![1, 2]).unwrap();
-        parts.put(7, &vec![3]).unwrap();
-        assert_eq!(parts.get::<Vec<u32>>(0), Some(vec![1, 2]));
-        assert_eq!(parts.get::<Vec<u32>>(1), None);
-        assert_eq!(parts.get::<String>(7), None);
-        assert_eq!(Parts::new(&folder, &["modeld", "ata"].map(str::to_owned)).get::<Vec<u32>>(0), None);
-        std::fs::write(parts.path(7), b"cut short").unwrap();
-        assert_eq!(parts.get::<Vec<u32>>(7), None);
-        parts.remove().unwrap();
+        let checkpoints = Checkpoints::new(&folder, &["model", "data"].map(str::to_owned));
+        assert_eq!(checkpoints.get::<Vec<u32>>(0), None);
+        checkpoints.put(0, &vec![1, 2]).unwrap();
+        checkpoints.put(7, &vec![3]).unwrap();
+        assert_eq!(checkpoints.get::<Vec<u32>>(0), Some(vec![1, 2]));
+        assert_eq!(checkpoints.get::<Vec<u32>>(1), None);
+        assert_eq!(checkpoints.get::<String>(7), None);
+        assert_eq!(Checkpoints::new(&folder, &["modeld", "ata"].map(str::to_owned)).get::<Vec<u32>>(0), None);
+        std::fs::write(checkpoints.path(7), b"cut short").unwrap();
+        assert_eq!(checkpoints.get::<Vec<u32>>(7), None);
+        checkpoints.remove().unwrap();
         assert!(!folder.exists());
-        Parts::new(&folder, &[]).remove().unwrap();
+        Checkpoints::new(&folder, &[]).remove().unwrap();
     }
 }

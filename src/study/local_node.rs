@@ -31,7 +31,7 @@ impl Default for NodeOptions {
 
 /// This machine as a node.
 #[derive(Clone, Debug)]
-pub struct Device {
+pub struct LocalNode {
     /// Facts about it.
     pub facts: HostFacts,
     /// Threads per layer.
@@ -41,9 +41,9 @@ pub struct Device {
     torch: TorchDevice,
 }
 
-impl Device {
+impl LocalNode {
     /// The machine as a device: pinned to the first core when it runs on one thread.
-    pub fn new(options: &NodeOptions) -> Result<Self> {
+    pub fn as_device(options: &NodeOptions) -> Result<Self> {
         Self::pinned(options, cores().first())
     }
 
@@ -177,8 +177,8 @@ mod tests {
     fn more_threads_than_cores_are_refused() {
         let args = |threads| NodeOptions { threads, core: None, device: TorchDevice::CPU };
         let most = u16::try_from(most_threads().unwrap()).unwrap();
-        assert_eq!(Device::new(&args(most)).unwrap().threads, usize::from(most));
-        for refused in [Device::new(&args(most + 1)), Device::as_edge(&args(most + 1))] {
+        assert_eq!(LocalNode::as_device(&args(most)).unwrap().threads, usize::from(most));
+        for refused in [LocalNode::as_device(&args(most + 1)), LocalNode::as_edge(&args(most + 1))] {
             let error = refused.unwrap_err();
             assert_eq!(error.exit_code(), 2);
             assert!(error.to_string().contains(&format!("may use {most} core(s)")), "{error}");
@@ -191,12 +191,12 @@ mod tests {
         let args = |core| NodeOptions { threads: 1, core, device: TorchDevice::CPU };
         let all = cores();
         let (first, last) = (all[0], all[all.len() - 1]);
-        assert_eq!(Device::new(&args(None)).unwrap().core, Some(first));
+        assert_eq!(LocalNode::as_device(&args(None)).unwrap().core, Some(first));
         let confined = std::thread::spawn(move || {
             assert!(ComputeThread::prepare(1, Some(last)).is_pinned());
-            let device = Device::new(&args(None)).unwrap();
+            let device = LocalNode::as_device(&args(None)).unwrap();
             let each: Vec<_> = device.each_core().iter().map(|device| device.core).collect();
-            let elsewhere = Device::new(&args(Some(last + 1))).map(|device| device.core);
+            let elsewhere = LocalNode::as_device(&args(Some(last + 1))).map(|device| device.core);
             (device.core, each, elsewhere.unwrap_err().to_string())
         });
         let (core, each, refusal) = confined.join().unwrap();
