@@ -15,8 +15,8 @@ fn main() -> ExitCode {
 }
 
 fn fail(error: &Error) -> ExitCode {
-    if cli::is_untold(error) {
-        eprintln!("error: {error}");
+    if let Some(words) = cli::untold(error) {
+        eprintln!("error: {words}");
     }
     ExitCode::from(error.exit_code())
 }

@@ -11,6 +11,7 @@ mod link;
 mod models;
 mod optimize;
 mod output;
+mod remedies;
 mod replay;
 mod serve;
 mod stop;
@@ -73,9 +74,10 @@ enum Command {
     Fetch(fetch::Args),
 }
 
-/// Whether a failure is still to be told: not where that of a signal was told already.
-pub fn is_untold(error: &Error) -> bool {
-    error.kind() != Kind::Interrupted || stop::is_untold()
+/// What is still to be told of a failure: nothing where that of a signal was told already.
+pub fn untold(error: &Error) -> Option<String> {
+    let is_untold = error.kind() != Kind::Interrupted || stop::is_untold();
+    is_untold.then(|| remedies::told(error))
 }
 
 /// Runs the command that was asked for.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::bars::Bar;
+use super::remedies::advised;
 use super::stop;
 use crate::report::Store;
 use crate::study::{Context, Observer, Progress};
-use coprof_core::error::{Error, Result};
+use coprof_core::error::{Error, Remedy, Result};
 use coprof_run::data::write_whole;
 
 /// How much is said, and in what form.
@@ -89,6 +90,10 @@ impl Output {
 impl Observer for Output {
     fn say(&self, message: &str) {
         Self::say(*self, message);
+    }
+
+    fn advise(&self, message: &str, remedy: Remedy) {
+        Self::say(*self, advised(message, remedy));
     }
 
     fn detail(&self, message: &str) {

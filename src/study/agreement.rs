@@ -7,7 +7,7 @@ use super::encodings_record::Measuring;
 use super::local_node::LocalNode;
 use super::model::Model;
 use coprof_core::codec::{Element, Encoding};
-use coprof_core::error::{Error, Result};
+use coprof_core::error::{Error, Remedy, Result};
 use coprof_run::data::{EncodingRecord, Images, fingerprint, is_cifar10, load_inputs};
 use coprof_run::measure::{Watch, final_answers};
 
@@ -28,10 +28,10 @@ pub fn labelled(inputs: Images, model: &Model, device: &LocalNode, context: &Con
 pub fn record(place: &Path, model: &Model, device: &LocalNode, context: &Context) -> Result<EncodingRecord> {
     if is_cifar10(place) {
         return Err(Error::usage(format!(
-            "--data {}: CIFAR-10 has labels, and `coprof optimize` takes accuracy on it from the model's records; `coprof exits \
-             --record` and `coprof encodings --record` make these",
+            "{}: CIFAR-10 has labels, and `coprof optimize` takes accuracy on it from the model's records",
             place.display()
-        )));
+        ))
+        .with(Remedy::RecordLabelled));
     }
     let inputs = load_inputs(place, &model.graph.input.0)?;
     let data = fingerprint(&[&inputs]);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::local_node::LocalNode;
 use super::scenario::emulation_of;
 use crate::report::{Envelope, ModelFacts};
-use coprof_core::error::{Error, Result};
+use coprof_core::error::{Error, Given, Remedy, Result};
 use coprof_core::plan::{Arrival, Constraints, ModelId, Objective, Problem};
 use coprof_core::units::{Micros, Share};
 
@@ -46,7 +46,7 @@ impl Criteria {
     pub fn checked_over(&self, saved: Constraints) -> Result<Constraints> {
         let constraints = self.over(saved);
         if constraints.p99_below_us.is_some() && constraints.arrival.is_none() {
-            return Err(Error::usage("--p99-below needs --arrival: waiting depends on how tasks arrive"));
+            return Err(Error::usage("waiting depends on how tasks arrive").with(Remedy::SayArrival));
         }
         Ok(constraints)
     }
@@ -70,9 +70,10 @@ pub struct Case {
 pub fn read_scenario(path: &Path, criteria: &Criteria, device: &LocalNode) -> Result<Case> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         Error::failed(format!(
-            "--scenario {}: {error}\n`coprof optimize` writes such files under reports/",
+            "{}: {error}\n`coprof optimize` writes such files under reports/",
             path.display()
         ))
+        .with(Remedy::GiveAnother(Given::Scenario))
     })?;
     let scenario = Problem::from_json(&text).map_err(|error| error.within(path.display()))?;
     let constraints = criteria.checked_over(scenario.constraints)?;

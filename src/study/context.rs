@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::Serialize;
 
 use crate::report::Store;
-use coprof_core::error::{Error, Result};
+use coprof_core::error::{Error, Remedy, Result};
 
 /// Is told how a study goes on.
 pub trait Observer: Send + Sync {
     /// A message for people.
     fn say(&self, message: &str);
+    /// A message for people, with what they can do about it.
+    fn advise(&self, message: &str, remedy: Remedy);
     /// A message for those who want to know more.
     fn detail(&self, message: &str);
     /// A part of the work begins that takes a while. It is over when what is returned is dropped.
@@ -46,6 +48,11 @@ impl Context {
     /// A message for people.
     pub fn say(&self, message: impl AsRef<str>) {
         self.observer.say(message.as_ref());
+    }
+
+    /// A message for people, with what they can do about it.
+    pub fn advise(&self, message: impl AsRef<str>, remedy: Remedy) {
+        self.observer.advise(message.as_ref(), remedy);
     }
 
     /// A message for those who want to know more.

@@ -12,7 +12,7 @@ use super::model::{self, Model};
 use super::profile::profile_node;
 use crate::report::Emulation;
 use coprof_core::clock::Clock;
-use coprof_core::error::{Error, Result};
+use coprof_core::error::{Error, Given, Remedy, Result};
 use coprof_core::model::{Graph, ModelHash};
 use coprof_run::backend::Backend;
 use coprof_run::measure::{HostFacts, Watch};
@@ -128,7 +128,7 @@ impl Endpoint {
             return Err(Error::failed("neither a peer nor an edge in this process"));
         };
         if local.is_some() {
-            context.say("no --peer: the edge runs in this process, on loopback");
+            context.advise("the edge runs in this process, on loopback", Remedy::NameRealEdge);
         }
         let relay = link_shape(emulation).map(|shape| Relay::start(edge, shape)).transpose()?;
         let address = relay.as_ref().map_or(edge, Relay::addr);
@@ -179,9 +179,8 @@ fn resolve(name: &str) -> Result<SocketAddr> {
         None => (name, PORT).to_socket_addrs().map(|mut found| found.next()),
     };
     let unknown = || {
-        Error::peer(format!(
-            "--peer {name}: no such host; a name or an address with an optional :PORT was expected"
-        ))
+        Error::peer(format!("{name}: no such host; a name or an address with an optional :PORT was expected"))
+            .with(Remedy::GiveAnother(Given::Peer))
     };
     resolved.ok().flatten().ok_or_else(unknown)
 }

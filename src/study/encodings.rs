@@ -10,7 +10,7 @@ use super::profile::profile_device;
 use crate::report::{Emulation, EncodingTableRow, EncodingsDocument};
 use crate::runtime;
 use coprof_core::codec::Encoding;
-use coprof_core::error::{Error, Result};
+use coprof_core::error::{Error, Remedy, Result};
 use coprof_core::model::Graph;
 use coprof_core::units::Share;
 use coprof_run::data::{EncodingRecord, EncodingRow, ExitEffect, cut_name};
@@ -42,19 +42,18 @@ pub fn measure(
     let name = &model.graph.exits[model.graph.final_exit().0].name;
     let of_final = |accuracy: &BTreeMap<String, Share>| {
         accuracy.get(name).copied().ok_or_else(|| {
-            Error::failed(format!(
-                "the record of {} lacks exit '{name}'; make it anew with --record",
-                model.graph.name
-            ))
+            Error::failed(format!("the record of {} lacks exit '{name}'", model.graph.name))
+                .with(Remedy::RemakeRecord)
         })
     };
     let row = |row: &EncodingRow| {
         let times = times.get(&(row.cut.clone(), row.encoding));
         if times.is_none() && profiled.is_some() {
             return Err(Error::failed(format!(
-                "the record of {} holds {} at cut {}, which is not measured any more; make it anew with --record",
+                "the record of {} holds {} at cut {}, which is not measured any more",
                 model.graph.name, row.encoding, row.cut
-            )));
+            ))
+            .with(Remedy::RemakeRecord));
         }
         let accuracy = accuracy(&model.graph, record, row);
         let final_accuracy = of_final(&accuracy)?;

@@ -8,7 +8,7 @@ use super::agreement;
 use super::local_node::LocalNode;
 use super::model::Model;
 use coprof_core::codec::{Element, Encoding};
-use coprof_core::error::Result;
+use coprof_core::error::{Remedy, Result};
 use coprof_run::data::{EncodingRecord, ExitRecord};
 
 /// What is known of a model's answers.
@@ -39,16 +39,16 @@ impl Evidence {
                 Ok(Self::Records { exits, encodings })
             }
             (true, false) => {
-                context.say(format!(
-                    "no encoding record of {name}: every frontier crosses as f32; `coprof encodings --record` makes one"
-                ));
+                let plain = format!("no encoding record of {name}: every frontier crosses as f32");
+                context.advise(plain, Remedy::AddEncodingRecord);
                 Ok(Self::Records { exits: model.exit_record()?, encodings: None })
             }
             (false, _) => {
-                context.say(format!(
-                    "nothing is known of {name}'s answers: every frontier crosses as f32, and side exits stay off\n\
-                     --data INPUTS measures agreement with the uncut model, `coprof exits --record` accuracy on CIFAR-10"
-                ));
+                let unknown = format!("nothing is known of {name}'s answers");
+                context.advise(
+                    format!("{unknown}: every frontier crosses as f32, and side exits stay off"),
+                    Remedy::GatherEvidence,
+                );
                 Ok(Self::Nothing)
             }
         }

@@ -8,7 +8,7 @@ use super::local_node::LocalNode;
 use super::model::Model;
 use crate::report::{Emulation, ExitAccuracy, ExitsDocument, SweepRow};
 use crate::runtime;
-use coprof_core::error::{Error, Result};
+use coprof_core::error::{Error, Remedy, Result};
 use coprof_core::model::ExitId;
 use coprof_core::units::Share;
 use coprof_run::data::{ExitRecord, Split, fingerprint, locate};
@@ -59,26 +59,22 @@ pub fn record(
 
 /// What to say where a command needs CIFAR-10 and there is none.
 pub fn no_data() -> Error {
-    Error::failed(
-        "CIFAR-10 was expected in datasets/; `coprof fetch cifar10` downloads it, --data names another place",
-    )
+    Error::failed("CIFAR-10 was expected in datasets/; `coprof fetch cifar10` downloads it")
+        .with(Remedy::NameCifar10)
 }
 
 /// Sweeps a record.
 pub fn sweep_record(model: &Model, device: &LocalNode, record: &ExitRecord) -> Result<ExitsDocument> {
     let graph = &*model.graph;
     if !record.exits.iter().eq(graph.exits.iter().map(|exit| &exit.name)) {
-        return Err(Error::failed(format!(
-            "the exit record of {} lists other exits; make it anew with --record",
-            graph.name
-        )));
+        return Err(Error::failed(format!("the exit record of {} lists other exits", graph.name))
+            .with(Remedy::RemakeRecord));
     }
     let validation = SweepTable::new(record, Split::Validation);
     let test = SweepTable::new(record, Split::Test);
     if validation.samples() == 0 || test.samples() == 0 {
-        return Err(Error::failed(
-            "an exit record with samples of both splits was expected; make it anew with --record",
-        ));
+        return Err(Error::failed("an exit record with samples of both splits was expected")
+            .with(Remedy::RemakeRecord));
     }
     let settings = settings(&validation, SETTINGS);
     let start = Instant::now();

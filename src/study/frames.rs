@@ -6,7 +6,7 @@ use super::Context;
 use super::agreement;
 use super::local_node::LocalNode;
 use super::model::Model;
-use coprof_core::error::{Error, Result};
+use coprof_core::error::{Error, Remedy, Result};
 use coprof_core::model::{ExitId, Graph, Shape};
 use coprof_core::plan::{ExitPlan, Plan, Prediction};
 use coprof_run::data::{Images, Split, is_cifar10, load_inputs, locate, made_up_frames, mixed};
@@ -39,7 +39,7 @@ enum Kind {
 }
 
 impl Frames {
-    /// At most `count` frames: the inputs that `--data` names; or the first test images; or where there are none,
+    /// At most `count` frames: the inputs in `data`; or the first test images; or where there are none,
     /// made-up pictures.
     pub fn load(data: Option<&Path>, model: &Model, count: usize, context: &Context) -> Result<Self> {
         let shape = &model.graph.input.0;
@@ -52,10 +52,8 @@ impl Frames {
             images.truncate(count);
             return Ok(Self { images, kind: Kind::Cifar10Test, forced: None });
         }
-        context.say(format!(
-            "no CIFAR-10 for {}: made-up frames, so no accuracy (`coprof fetch cifar10`, or --data)",
-            model.graph.name
-        ));
+        let made_up = format!("no CIFAR-10 for {}: made-up frames, so no accuracy", model.graph.name);
+        context.advise(made_up, Remedy::FetchOrNameCifar10);
         let most = (MADE_UP_BYTES / model.graph.input.elements().max(1)).clamp(1, MADE_UP_FRAMES);
         let images = made_up_frames(shape, count.min(most), SEED);
         Ok(Self { images, kind: Kind::MadeUp, forced: None })

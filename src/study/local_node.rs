@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use crate::report::{Emulation, Envelope, timestamp};
 use crate::runtime::{ComputeThread, TorchBackend, TorchDevice};
 use coprof_core::clock::{Clock, SystemClock, WallClock};
-use coprof_core::error::{Error, Result};
+use coprof_core::error::{Error, Given, Remedy, Result};
 use coprof_core::model::Graph;
 use coprof_run::backend::Backend;
 use coprof_run::measure::{HostFacts, cores};
@@ -58,13 +58,15 @@ impl LocalNode {
         if let Some(asked) = options.core.filter(|asked| !allowed.contains(asked)) {
             let allowed: Vec<String> = allowed.iter().map(usize::to_string).collect();
             let allowed = allowed.join(", ");
-            return Err(Error::usage(format!("--core {asked}: coprof may run on these cores: {allowed}")));
+            return Err(Error::usage(format!("{asked}: coprof may run on these cores: {allowed}"))
+                .with(Remedy::GiveAnother(Given::Core)));
         }
         if let Some(most) = most_threads().filter(|&most| threads > most) {
             return Err(Error::usage(format!(
-                "--threads {threads}: coprof may use {most} core(s) here, and more threads than that only wait for each other; \
-                 at most {most} were expected"
-            )));
+                "{threads}: coprof may use {most} core(s) here, and more threads than that only wait for each other; at most {most} \
+                 were expected"
+            ))
+            .with(Remedy::GiveAnother(Given::Threads)));
         }
         let core = options.core.or(core.copied().filter(|_| threads == 1));
         Ok(Self {

@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use coprof_core::error::{Error, Result};
+use coprof_core::error::{Error, Given, Remedy, Result};
 use coprof_core::model::{ExternalPart, Graph, ModelHash, self_contained};
 use coprof_run::data::{EncodingRecord, ExitRecord};
 use coprof_run::pipeline::MAX_MODEL_BYTES;
@@ -114,15 +114,17 @@ fn read(path: &Path, name: &str) -> Result<Vec<u8>> {
     let names: Vec<&str> = bundled_names().collect();
     let missing = |error: std::io::Error| {
         Error::failed(format!(
-            "--model {name}: {error}\nexpected an ONNX file or a bundled model ({})",
+            "{name}: {error}\nexpected an ONNX file or a bundled model ({})",
             names.join(", ")
         ))
+        .with(Remedy::GiveAnother(Given::Model))
     };
     let size = std::fs::metadata(path).map_err(missing)?.len();
     if size > MAX_MODEL_BYTES as u64 {
         return Err(Error::failed(format!(
-            "--model {name}: {size} bytes; files of up to {MAX_MODEL_BYTES} are read"
-        )));
+            "{name}: {size} bytes; files of up to {MAX_MODEL_BYTES} are read"
+        ))
+        .with(Remedy::GiveAnother(Given::Model)));
     }
     std::fs::read(path).map_err(missing)
 }

@@ -6,9 +6,10 @@ use std::path::Path;
 use super::Context;
 use super::frames;
 use super::model::Model;
+use coprof_core::error::Remedy;
 use coprof_run::data::{Cifar10, Fingerprints, is_cifar10, locate};
 
-/// Whether the model's records were made on other pictures than `place` (`--data`) or else `COPROF_DATA` or `datasets/` holds,
+/// Whether the model's records were made on other pictures than `place` or else `COPROF_DATA` or `datasets/` holds,
 /// which is then told. `None` where there are no records or no CIFAR-10, or where it cannot be known, which is told, too.
 pub fn records_of_other_images(model: &Model, place: Option<&Path>, context: &Context) -> Option<bool> {
     if !model.has_record("exits") || !frames::takes_cifar10(&model.graph) {
@@ -36,10 +37,13 @@ fn compare(
     match fingerprints.of_records(found) {
         Ok(data) if data == recorded => Some(false),
         Ok(_) => {
-            context.say(format!(
-                "{name}'s records were made on other images than those in {place}: accuracy from the records and accuracy on \
-                 these\nare not of the same pictures; `coprof exits --record` and `coprof encodings --record` make records on them"
-            ));
+            context.advise(
+                format!(
+                    "{name}'s records were made on other images than those in {place}: accuracy from the records and accuracy on \
+                     these\nare not of the same pictures"
+                ),
+                Remedy::MakeBothRecordsHere,
+            );
             Some(true)
         }
         Err(error) => {

@@ -10,7 +10,7 @@ use super::provenance;
 use super::testbed::{Job, Testbed};
 use crate::report::{Emulation, OptimizeDocument, PlanDocument, ReplayDocument};
 use crate::runtime;
-use coprof_core::error::{Error, Result};
+use coprof_core::error::{Error, Given, Remedy, Result};
 use coprof_core::plan::{AccuracyBasis, Policy};
 
 /// What to run, and how.
@@ -77,9 +77,10 @@ const PLAN_SCHEMA: &str = "coprof.plan/1";
 fn read_plan(path: &Path) -> Result<PlanDocument> {
     let wrong = |what: String| {
         Error::failed(format!(
-            "--plan {}: {what}\n`coprof optimize` writes such files under reports/",
+            "{}: {what}\n`coprof optimize` writes such files under reports/",
             path.display()
         ))
+        .with(Remedy::GiveAnother(Given::Plan))
     };
     let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
     let plan: PlanDocument = serde_json::from_str(&text)
@@ -129,9 +130,9 @@ fn newest_plan(
         None => "there is none under reports/".into(),
     };
     Err(Error::failed(format!(
-        "no saved plan for {} on this host{}: {hint}\nrun `coprof optimize` with the same flags first, or name a file with \
-         --plan",
+        "no saved plan for {} on this host{}: {hint}",
         model.graph.name,
         emulation.describe().map_or_else(String::new, |emulated| format!(", {emulated}")),
-    )))
+    ))
+    .with(Remedy::PlanOrNamePlan))
 }

@@ -11,7 +11,7 @@ use super::model::Model;
 use super::null::Overheads;
 use crate::report::{Emulation, Envelope, HostReport};
 use coprof_core::codec::{Element, Encoding};
-use coprof_core::error::{Error, Result};
+use coprof_core::error::{Error, Remedy, Result};
 use coprof_core::model::{Cut, ExitId, Graph, LayerId, Source};
 use coprof_core::plan::{
     AccuracyBasis, Constraints, EncodedFrontier, ExitSite, Link, LossyOutcomes, ModelId, Node, Outcomes,
@@ -164,11 +164,12 @@ impl Measured<'_> {
         for row in &self.device.codecs {
             let (Some(bytes), Some(edge)) = (bytes(row), on_edge.get(&key(row))) else {
                 return Err(Error::failed(format!(
-                    "nothing is recorded of {} at cut [{}] of {}; `coprof encodings --record` makes a complete record",
+                    "nothing is recorded of {} at cut [{}] of {}",
                     row.encoding,
                     row.cut.join(", "),
                     self.model.graph.name
-                )));
+                ))
+                .with(Remedy::CompleteEncodingRecord));
             };
             // The link's overhead was fitted on measuring frames, so it holds their header already.
             let headers = (task_bytes(0) - frame_bytes(0)) as f64;
@@ -207,10 +208,10 @@ impl Measured<'_> {
         let graph = &*self.model.graph;
         if encodings.is_some_and(|encodings| exits.data != encodings.data) {
             return Err(Error::failed(format!(
-                "the exit record and the encoding record of {} were made from different data; make both again with the \
-                 same --data",
+                "the exit record and the encoding record of {} were made from different data",
                 graph.name
-            )));
+            ))
+            .with(Remedy::RemakeBothOnSameData));
         }
         let samples =
             encodings.map_or_else(|| exits.of_split(Split::Validation).count(), |record| record.samples);
@@ -231,10 +232,10 @@ impl Measured<'_> {
         let graph = &*self.model.graph;
         let wrong = || {
             Error::failed(format!(
-                "the exit record of {} does not hold the {samples} validation samples of its encoding record; `coprof \
-                 exits --record` and `coprof encodings --record` make both",
+                "the exit record of {} does not hold the {samples} validation samples of its encoding record",
                 graph.name
             ))
+            .with(Remedy::MakeBothRecords)
         };
         let mut outcomes = Vec::new();
         for exit in 0..graph.exits.len() {

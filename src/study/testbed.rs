@@ -13,7 +13,7 @@ use super::gauge::{Gauge, Speeds};
 use super::local_node::LocalNode;
 use super::model::Model;
 use crate::report::{Agreement, Emulation, ErrorShares, Inside95, Latency, Measured, ReplayDocument};
-use coprof_core::error::{Error, Result};
+use coprof_core::error::{Error, Remedy, Result};
 use coprof_core::plan::{AccuracyBasis, Plan, Prediction, Route};
 use coprof_core::units::{Micros, Share};
 use coprof_run::backend::Backend;
@@ -221,7 +221,7 @@ fn in_flight(predicted: &Prediction) -> usize {
 }
 
 fn too_few() -> Error {
-    Error::unmet("too few tasks finished to tell a rate; ask for more with --tasks")
+    Error::unmet("too few tasks finished to tell a rate").with(Remedy::RunMoreTasks)
 }
 
 fn measured(full: &Trace, single: &Trace, frames: &Frames) -> Result<Measured> {

@@ -43,7 +43,7 @@ impl Checkpoints {
 
     /// A part that is there, whole, and of this measurement.
     pub fn get<T: DeserializeOwned>(&self, index: usize) -> Option<T> {
-        let text = read_gzip_text(&self.path(index), MAX_BYTES, "").ok()?;
+        let text = read_gzip_text(&self.path(index), MAX_BYTES).ok()?;
         let file: File<T> = serde_json::from_str(&text).ok()?;
         (file.key == self.key).then_some(file.part)
     }

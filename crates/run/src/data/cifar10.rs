@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::GzDecoder;
 
 use super::images::{Images, Split};
-use coprof_core::error::{Error, Result};
+use coprof_core::error::{Error, Remedy, Result};
 
 /// The name of the official archive.
 pub const ARCHIVE: &str = "cifar-10-binary.tar.gz";
@@ -39,27 +39,29 @@ pub enum Cifar10 {
     Archive(PathBuf),
 }
 
-/// Finds CIFAR-10: in `flag` (`--data`), else in `COPROF_DATA`, else in `datasets/`. Each may be the folder of `.bin`
+/// Finds CIFAR-10: in `named`, else in `COPROF_DATA`, else in `datasets/`. Each may be the folder of `.bin`
 /// files, a folder that holds it or the archive, or the archive itself. `None` when nobody named a place and there is
 /// nothing in `datasets/`; an error when the named place holds no CIFAR-10.
-pub fn locate(flag: Option<&Path>) -> Result<Option<Cifar10>> {
+pub fn locate(named: Option<&Path>) -> Result<Option<Cifar10>> {
     let variable = env::var_os("COPROF_DATA").filter(|value| !value.is_empty()).map(PathBuf::from);
-    locate_in(flag, variable.as_deref(), Path::new("datasets"))
+    locate_in(named, variable.as_deref(), Path::new("datasets"))
 }
 
-fn locate_in(flag: Option<&Path>, variable: Option<&Path>, default: &Path) -> Result<Option<Cifar10>> {
-    let (name, place) = match (flag, variable) {
-        (Some(place), _) => ("--data", place),
-        (None, Some(place)) => ("COPROF_DATA", place),
-        (None, None) => return Ok(find(default)),
-    };
-    find(place).map(Some).ok_or_else(|| {
+fn locate_in(named: Option<&Path>, variable: Option<&Path>, default: &Path) -> Result<Option<Cifar10>> {
+    let missing = |place: &Path, named_by: &str| {
         Error::failed(format!(
-            "{name} names {}, but there is no CIFAR-10 there: expected {FOLDER}/ or {ARCHIVE}\n\
+            "{named_by}{}, but there is no CIFAR-10 there: expected {FOLDER}/ or {ARCHIVE}\n\
              `coprof fetch cifar10` downloads it",
             place.display()
         ))
-    })
+    };
+    match (named, variable) {
+        (Some(place), _) => {
+            find(place).map(Some).ok_or_else(|| missing(place, "").with(Remedy::NameOtherCifar10))
+        }
+        (None, Some(place)) => find(place).map(Some).ok_or_else(|| missing(place, "COPROF_DATA names ")),
+        (None, None) => Ok(find(default)),
+    }
 }
 
 /// Whether CIFAR-10 lies there, as [`locate`] finds it: its folder, or a `.tar.gz` file.
@@ -319,6 +321,8 @@ mod tests {
         assert_eq!(locate_in(None, None, empty.path()), Ok(None));
         assert!(locate_in(None, None, full.path()).unwrap().is_some());
         assert!(locate_in(Some(full.path()), Some(empty.path()), empty.path()).unwrap().is_some());
+        let error = locate_in(Some(empty.path()), None, full.path()).unwrap_err();
+        assert_eq!(error.remedy(), Some(Remedy::NameOtherCifar10));
         let error = locate_in(None, Some(empty.path()), full.path()).unwrap_err().to_string();
         assert!(error.contains("COPROF_DATA") && error.contains("coprof fetch"), "{error}");
     }

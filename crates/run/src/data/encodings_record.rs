@@ -7,13 +7,13 @@ use std::path::Path;
 use super::files::{gunzip_text, gzip, read_gzip_text, write_whole};
 use super::header::{header_line, split_header};
 use coprof_core::codec::{Calibration, Encoding};
-use coprof_core::error::{Error, Result};
+use coprof_core::error::{Error, Remedy, Result};
 use coprof_core::model::ModelHash;
 
 const SCHEMA: &str = "coprof.encoding-record/2";
 /// Far above any record, far below what hurts.
 const MAX_BYTES: u64 = 256 << 20;
-const REMEDY: &str = "`coprof encodings --record` makes it from CIFAR-10";
+const REMEDY: Remedy = Remedy::MakeEncodingRecord;
 const COLUMNS: [&str; 8] =
     ["cut", "encoding", "bytes_mean", "bytes_p99", "calibration", "exit", "right", "entropy"];
 
@@ -142,18 +142,15 @@ impl EncodingRecord {
 
     /// Reads a record and checks all of it; an error unless it was made from `model`, where that is given.
     pub fn read(path: &Path, model: Option<&ModelHash>) -> Result<Self> {
-        let text = read_gzip_text(path, MAX_BYTES, REMEDY)?;
-        Self::from_csv(&text, model).map_err(|error| {
-            Error::failed(format!("{error}; {REMEDY}")).within(format!("encoding record {}", path.display()))
-        })
+        let text = read_gzip_text(path, MAX_BYTES).map_err(|error| error.with(REMEDY))?;
+        Self::from_csv(&text, model)
+            .map_err(|error| error.with(REMEDY).within(format!("encoding record {}", path.display())))
     }
 
     /// Reads a record that is not in a file of its own; otherwise as [`read`](Self::read).
     pub fn from_gzip(bytes: &[u8], model: Option<&ModelHash>) -> Result<Self> {
-        let record = gunzip_text(bytes, MAX_BYTES, REMEDY).and_then(|text| {
-            Self::from_csv(&text, model).map_err(|error| Error::failed(format!("{error}; {REMEDY}")))
-        });
-        record.map_err(|error| error.within("the bundled encoding record"))
+        let record = gunzip_text(bytes, MAX_BYTES).and_then(|text| Self::from_csv(&text, model));
+        record.map_err(|error| error.with(REMEDY).within("the bundled encoding record"))
     }
 
     fn from_csv(text: &str, model: Option<&ModelHash>) -> Result<Self> {

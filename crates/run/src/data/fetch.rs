@@ -9,7 +9,7 @@ use ureq::Agent;
 
 use super::cifar10::ARCHIVE;
 use super::unfinished::Unfinished;
-use coprof_core::error::{Error, Result};
+use coprof_core::error::{Error, Remedy, Result};
 
 /// Its address, size and MD5, as published at <https://www.cs.toronto.edu/~kriz/cifar.html>.
 const CIFAR10: Remote = Remote {
@@ -99,38 +99,28 @@ fn open(remote: &Remote<'_>, dest: &Path) -> Result<impl Read + use<>> {
         .into();
     match agent.get(remote.url).call() {
         Ok(answer) => Ok(answer.into_body().into_reader()),
-        Err(ureq::Error::StatusCode(code)) => Err(Error::failed(format!(
-            "{} answers with HTTP status {code}, so the file is not to be had there now\n{}",
-            remote.url,
-            by_hand(dest)
-        ))),
-        Err(error) => Err(Error::failed(format!(
-            "cannot reach {} ({error}): is there a network?\n{}",
-            remote.url,
-            by_hand(dest)
-        ))),
+        Err(ureq::Error::StatusCode(code)) => {
+            let answer = format!("{} answers with HTTP status {code}", remote.url);
+            Err(by_hand(dest, &format!("{answer}, so the file is not to be had there now")))
+        }
+        Err(error) => {
+            Err(by_hand(dest, &format!("cannot reach {} ({error}): is there a network?", remote.url)))
+        }
     }
 }
 
-fn by_hand(dest: &Path) -> String {
-    format!("Put {ARCHIVE} into {} by hand, or name a copy with `--data FILE`", dest.display())
+/// The error of a download that failed.
+fn by_hand(dest: &Path, what: &str) -> Error {
+    Error::failed(format!("{what}\nPut {ARCHIVE} into {} by hand", dest.display())).with(Remedy::NameCopy)
 }
 
 fn incomplete(remote: &Remote<'_>, dest: &Path, done: u64, why: &str) -> Error {
-    Error::failed(format!(
-        "the download ended after {done} of {} bytes ({why}); try again\n{}",
-        remote.bytes,
-        by_hand(dest)
-    ))
+    by_hand(dest, &format!("the download ended after {done} of {} bytes ({why}); try again", remote.bytes))
 }
 
 fn wrong_contents(remote: &Remote<'_>, dest: &Path, found: &str) -> Error {
-    Error::failed(format!(
-        "what {} sent is not the published file: expected MD5 {}, found {found}; nothing was kept\n{}",
-        remote.url,
-        remote.md5,
-        by_hand(dest)
-    ))
+    let sent = format!("what {} sent is not the published file", remote.url);
+    by_hand(dest, &format!("{sent}: expected MD5 {}, found {found}; nothing was kept", remote.md5))
 }
 
 /// Whether a good copy lies at `path`.
@@ -192,10 +182,11 @@ mod tests {
     fn message(status: &'static str, body: &'static [u8], length: usize) -> String {
         let dir = tempfile::tempdir().unwrap();
         let (url, server) = serve(status, body, length);
-        let error = fetch_into(dir.path(), &url).unwrap_err().to_string();
+        let error = fetch_into(dir.path(), &url).unwrap_err();
         server.join().unwrap();
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "{error}");
-        error
+        assert_eq!(error.remedy(), Some(Remedy::NameCopy));
+        error.to_string()
     }
 
     #[test]
@@ -213,7 +204,7 @@ mod tests {
     #[test]
     fn wrong_and_truncated_bodies_are_refused() {
         let wrong = message("200 OK", b"what somebody else puts up", BODY.len());
-        assert!(wrong.contains("not the published file") && wrong.contains("--data"), "{wrong}");
+        assert!(wrong.contains("not the published file") && wrong.ends_with("by hand"), "{wrong}");
         let longer = message("200 OK", b"what the authors published and more", BODY.len() + 9);
         assert!(longer.contains("more than 26 bytes"), "{longer}");
         let short = message("200 OK", b"what the au", BODY.len());

@@ -10,7 +10,7 @@ use image::{DynamicImage, ImageReader};
 use npyz::{DType, Deserialize, NpyFile, Order};
 
 use super::images::Images;
-use coprof_core::error::{Error, Result};
+use coprof_core::error::{Error, Given, Remedy, Result};
 
 /// As many inputs are read; more take longer and hardly say more.
 pub const MOST_INPUTS: usize = 1000;
@@ -27,11 +27,12 @@ pub fn load_inputs(place: &Path, shape: &[usize]) -> Result<Images> {
     let loaded = if place.is_dir() { pictures(place, shape) } else { array(place, shape) };
     let named = |what: String| {
         Error::failed(format!(
-            "--data {}: {what}\nexpected a folder of PNG or JPEG pictures, or an .npy array of float32 or uint8 with inputs of shape \
+            "{}: {what}\nexpected a folder of PNG or JPEG pictures, or an .npy array of float32 or uint8 with inputs of shape \
              {} (with the batch before it)",
             place.display(),
             shown(shape)
         ))
+        .with(Remedy::GiveAnother(Given::Data))
     };
     let inputs = loaded.map_err(named)?;
     if inputs.len() < 2 {

@@ -6,14 +6,14 @@ use std::path::Path;
 use super::files::{gunzip_text, gzip, read_gzip_text, write_whole};
 use super::header::{header_line, split_header};
 use super::images::Split;
-use coprof_core::error::{Error, Result};
+use coprof_core::error::{Error, Remedy, Result};
 use coprof_core::model::{Confidence, ModelHash};
 use coprof_core::units::Share;
 
 const SCHEMA: &str = "coprof.exit-record/1";
 /// Far above any record, far below what hurts.
 const MAX_BYTES: u64 = 256 << 20;
-const REMEDY: &str = "`coprof exits --record` makes it from CIFAR-10";
+const REMEDY: Remedy = Remedy::MakeExitRecord;
 /// The columns before those of the exits.
 const LEADING: [&str; 3] = ["split", "index", "label"];
 /// The columns of each exit.
@@ -111,18 +111,15 @@ impl ExitRecord {
 
     /// Reads a record and checks all of it; an error unless it was made from `model`, where that is given.
     pub fn read(path: &Path, model: Option<&ModelHash>) -> Result<Self> {
-        let text = read_gzip_text(path, MAX_BYTES, REMEDY)?;
-        Self::from_csv(&text, model).map_err(|error| {
-            Error::failed(format!("{error}; {REMEDY}")).within(format!("exit record {}", path.display()))
-        })
+        let text = read_gzip_text(path, MAX_BYTES).map_err(|error| error.with(REMEDY))?;
+        Self::from_csv(&text, model)
+            .map_err(|error| error.with(REMEDY).within(format!("exit record {}", path.display())))
     }
 
     /// Reads a record that is not in a file of its own; otherwise as [`read`](Self::read).
     pub fn from_gzip(bytes: &[u8], model: Option<&ModelHash>) -> Result<Self> {
-        let record = gunzip_text(bytes, MAX_BYTES, REMEDY).and_then(|text| {
-            Self::from_csv(&text, model).map_err(|error| Error::failed(format!("{error}; {REMEDY}")))
-        });
-        record.map_err(|error| error.within("the bundled exit record"))
+        let record = gunzip_text(bytes, MAX_BYTES).and_then(|text| Self::from_csv(&text, model));
+        record.map_err(|error| error.with(REMEDY).within("the bundled exit record"))
     }
 
     fn from_csv(text: &str, model: Option<&ModelHash>) -> Result<Self> {
@@ -283,11 +280,9 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("alexnet.exits.csv.gz");
         small().write(&path).unwrap();
-        let error = ExitRecord::read(&path, Some(&ModelHash::of(b"other"))).unwrap_err().to_string();
-        assert!(
-            error.contains("alexnet.exits")
-                && error.contains("this model is")
-                && error.contains("coprof exits")
-        );
+        let error = ExitRecord::read(&path, Some(&ModelHash::of(b"other"))).unwrap_err();
+        assert_eq!(error.remedy(), Some(Remedy::MakeExitRecord));
+        let error = error.to_string();
+        assert!(error.contains("alexnet.exits") && error.contains("this model is"), "{error}");
     }
 }

@@ -16,7 +16,7 @@ use super::trace::{Crossed, TaskTrace, Trace};
 use super::wire::FrameKind;
 use crate::backend::Backend;
 use coprof_core::clock::{Clock, SystemClock};
-use coprof_core::error::{Error, Kind, Result};
+use coprof_core::error::{Error, Kind, Remedy, Result};
 use coprof_core::plan::{NodeRoute, Plan, Route};
 use coprof_core::units::Micros;
 
@@ -43,7 +43,7 @@ pub fn replay(
     let runner = StageRunner::new(local.graph(), first)?;
     let link = match (&first.send, peer) {
         (None, _) => None,
-        (Some(_), None) => return Err(Error::usage("this plan crosses the link; name the edge with --peer")),
+        (Some(_), None) => return Err(Error::usage("this plan crosses the link").with(Remedy::NameEdge)),
         (Some(_), Some(peer)) => {
             let request = RunRequest { plan: plan.clone(), node: 1, in_flight: options.in_flight };
             peer.take_turn(&mut |_| ())?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::connection::Deadlines;
 use super::services::{Services, Shared};
 use super::session::{self, Admission};
-use coprof_core::error::{Error, Result};
+use coprof_core::error::{Error, Remedy, Result};
 
 /// The most connections at a time.
 pub const MAX_CONNECTIONS: usize = 8;
@@ -48,15 +48,12 @@ impl Server {
         let wanted = options.listen;
         if !wanted.ip().is_loopback() && !options.insecure {
             return Err(Error::usage(format!(
-                "{wanted} can be reached from other machines, and coprof does not encrypt or ask for a key yet; on a \
-                 network that you trust add --insecure, else listen on 127.0.0.1:{}",
-                wanted.port()
-            )));
+                "{wanted} can be reached from other machines, and coprof does not encrypt or ask for a key yet"
+            ))
+            .with(Remedy::AllowOthers { port: wanted.port() }));
         }
         let failed = |error| {
-            Error::failed(format!(
-                "cannot listen on {wanted} ({error}); choose another address with --listen"
-            ))
+            Error::failed(format!("cannot listen on {wanted} ({error})")).with(Remedy::ListenElsewhere)
         };
         let listener = TcpListener::bind(wanted).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;

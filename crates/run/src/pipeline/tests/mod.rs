@@ -14,7 +14,7 @@ use super::*;
 use crate::backend::{Backend, FakeBackend};
 use crate::measure::{HostFacts, Watch};
 use coprof_core::clock::{Clock, ManualClock, WallClock};
-use coprof_core::error::{Error, Kind, Result};
+use coprof_core::error::{Error, Kind, Remedy, Result};
 use coprof_core::model::{ExitId, Graph, Layer, ModelHash, samples};
 use coprof_core::plan::{ExitPlan, LinkPlan, NodePlan, Plan, Route, Threshold};
 use coprof_core::units::{BitRate, Micros, Share};
