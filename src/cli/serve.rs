@@ -48,14 +48,14 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 pub fn run(args: &Args, output: Output) -> Result<()> {
-    let device = LocalNode::as_edge(&args.runtime.options())?;
+    let node = LocalNode::as_edge(&args.runtime.options())?;
     let options = ServeOptions {
         listen: args.listen,
         insecure: args.insecure,
         deadlines: Deadlines::default(),
         on_event: Arc::new(move |event| output.detail(event)),
     };
-    let server = Server::bind(&options, Arc::new(EdgeServices::new(device)))?;
+    let server = Server::bind(&options, Arc::new(EdgeServices::new(node)))?;
     let document = Document { schema: "coprof.serve/1", listening: server.addr() };
     output.result(&document, || format!("listening on {}", server.addr()))?;
     server.run(&stop::flag());

@@ -160,3 +160,24 @@ impl Envelope {
 pub fn timestamp(moment: SystemTime) -> String {
     humantime::format_rfc3339_millis(moment.max(SystemTime::UNIX_EPOCH + Duration::from_secs(1))).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hosts_peak_stands_beside_its_facts() {
+        let facts = HostFacts { cpu: Some("x".into()), temperature_c: Some(50.3), ..HostFacts::default() };
+        let peak =
+            PeakFacts { peak_gflops: 1.5, solve_gflops: 0.5, copy_bytes_per_s: 2.0, peak_measured_unix_s: 3 };
+        for (host, figure) in
+            [(HostReport::from(facts.clone()), None), (HostReport { facts, peak: Some(peak) }, Some(1.5))]
+        {
+            let text = serde_json::to_string(&host).unwrap();
+            let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!((json["cpu"].as_str(), json["temperature_c"].as_f64()), (Some("x"), Some(50.3)));
+            assert_eq!(json.get("peak_gflops").and_then(serde_json::Value::as_f64), figure);
+            assert_eq!(serde_json::from_str::<HostReport>(&text).unwrap(), host);
+        }
+    }
+}

@@ -25,20 +25,20 @@ pub const PORT: u16 = 7411;
 
 /// What a server needs: loads and measures models on this machine.
 pub struct EdgeServices {
-    device: LocalNode,
+    node: LocalNode,
 }
 
 impl EdgeServices {
-    /// Serves with this machine's cores as `device` says.
-    pub fn new(device: LocalNode) -> Self {
-        Self { device }
+    /// Serves with this machine's cores as `node` says.
+    pub fn new(node: LocalNode) -> Self {
+        Self { node }
     }
 }
 
 impl Services for EdgeServices {
     fn backend(&self, name: &str, file: &[u8]) -> Result<Box<dyn Backend>> {
         let graph = Arc::new(Graph::from_onnx(name, file)?);
-        Ok(Box::new(self.device.on_thread(|thread| self.device.load(&graph, thread))?))
+        Ok(Box::new(self.node.on_thread(|thread| self.node.load(&graph, thread))?))
     }
 
     fn bundled(&self, hash: &ModelHash) -> Option<(String, Arc<[u8]>)> {
@@ -51,19 +51,19 @@ impl Services for EdgeServices {
         request: &ProfileRequest,
         watch: &mut Watch<'_>,
     ) -> Result<NodeProfile> {
-        profile_node(backend, request, &*self.device.clock(), watch)
+        profile_node(backend, request, &*self.node.clock(), watch)
     }
 
     fn host(&self) -> HostFacts {
-        self.device.facts.clone()
+        self.node.facts.clone()
     }
 
     fn pin(&self) {
-        _ = self.device.prepare_thread();
+        _ = self.node.prepare_thread();
     }
 
     fn clock(&self) -> Box<dyn Clock> {
-        self.device.clock()
+        self.node.clock()
     }
 }
 
