@@ -38,6 +38,8 @@ pub enum Activation {
     Abs,
     /// `x` to the power of `exponent`: squares, roots, reciprocals.
     Power { exponent: f32 },
+    /// The nearest multiple of `scale`, the even one of two, kept between `least` and `most` times `scale`.
+    Quantize { scale: f32, least: f32, most: f32 },
 }
 
 impl Activation {
@@ -63,6 +65,7 @@ impl Activation {
             Self::Abs => "abs",
             Self::Power { exponent: 0.5 } => "sqrt",
             Self::Power { .. } => "power",
+            Self::Quantize { .. } => "quantize",
         }
     }
 }

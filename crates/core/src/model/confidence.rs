@@ -5,7 +5,8 @@ use crate::units::Share;
 /// What an exit's logits say.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Confidence {
-    /// The most probable class; the first of several.
+    /// The most probable class; the first of several. Of two that one output tells apart, 1 is the one that it is the
+    /// probability of.
     pub class: u32,
     /// Entropy of the class probabilities over the logarithm of the class count: 0 is sure, 1 knows nothing.
     pub entropy: Share,
@@ -14,8 +15,12 @@ pub struct Confidence {
 }
 
 /// Softmax of `logits` and what follows from it, in double precision, shifted by the largest logit so that nothing
-/// overflows. Logits that are not finite count as knowing nothing: such a sample leaves only where it must.
+/// overflows. Logits that are not finite count as knowing nothing: such a sample leaves only where it must. One output alone
+/// is no logit but the probability of class 1 of two.
 pub fn confidence(logits: &[f32]) -> Confidence {
+    if let &[probability] = logits {
+        return decision(probability.into());
+    }
     let classes = logits.len();
     let mut class = 0;
     for (index, logit) in logits.iter().enumerate() {
@@ -25,9 +30,8 @@ pub fn confidence(logits: &[f32]) -> Confidence {
     }
     let finite = logits.iter().all(|logit| logit.is_finite());
     if classes < 2 || !finite {
-        let (entropy, top) =
-            if classes == 1 && finite { (0.0, 1.0) } else { (1.0, 1.0 / classes.max(1) as f64) };
-        return Confidence { class: class as u32, entropy: Share(entropy), top: Share(top) };
+        let top = 1.0 / classes.max(1) as f64;
+        return Confidence { class: class as u32, entropy: Share(1.0), top: Share(top) };
     }
     // With z = logit − max and S = Σ e^z: p = e^z / S and H = −Σ p ln p = ln S − Σ z e^z / S.
     let largest = f64::from(logits[class]);
@@ -40,6 +44,21 @@ pub fn confidence(logits: &[f32]) -> Confidence {
     }
     let entropy = (sum.ln() - weighted / sum) / (classes as f64).ln();
     Confidence { class: class as u32, entropy: Share(entropy.clamp(0.0, 1.0)), top: Share(1.0 / sum) }
+}
+
+/// Whether something is so, given its probability. What is no probability knows nothing.
+fn decision(probability: f64) -> Confidence {
+    let class = u32::from(probability > 0.5);
+    if !(0.0..=1.0).contains(&probability) {
+        return Confidence { class, entropy: Share(1.0), top: Share(0.5) };
+    }
+    let part = |p: f64| if p > 0.0 { -p * p.log2() } else { 0.0 };
+    let entropy = part(probability) + part(1.0 - probability);
+    Confidence {
+        class,
+        entropy: Share(entropy.clamp(0.0, 1.0)),
+        top: Share(probability.max(1.0 - probability)),
+    }
 }
 
 #[cfg(test)]
@@ -64,6 +83,21 @@ mod tests {
         assert_eq!(found.class, 1);
         assert!((found.entropy.0 - expected).abs() < 1e-12);
         assert!((found.top.0 - p).abs() < 1e-12);
+    }
+
+    #[test]
+    fn one_output_decides_at_one_half() {
+        let cases = [(0.0, 0, 0.0, 1.0), (0.25, 0, 0.811_278, 0.75), (0.5, 0, 1.0, 0.5), (1.0, 1, 0.0, 1.0)];
+        for (probability, class, entropy, top) in cases {
+            let found = confidence(&[probability]);
+            assert_eq!((found.class, found.top), (class, Share(top)));
+            assert!((found.entropy.0 - entropy).abs() < 1e-6, "{found:?}");
+        }
+        assert_eq!(confidence(&[0.75]).class, 1);
+        for none in [-0.1, 37.0, f32::NAN, f32::INFINITY] {
+            let found = confidence(&[none]);
+            assert_eq!((found.entropy, found.top), (Share(1.0), Share(0.5)));
+        }
     }
 
     #[test]

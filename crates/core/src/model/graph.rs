@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::activation::Activation;
 use super::dag::{Dag, Tensor};
 use super::op::Op;
 
@@ -117,6 +118,8 @@ pub struct Graph {
     pub hash: ModelHash,
     /// The input of one sample.
     pub input: Shape,
+    /// How many samples its file runs at once, where it fixes more than one: it is run with one all the same.
+    pub fixed_batch: Option<usize>,
     /// Every layer; a layer's inputs come before it.
     pub layers: Vec<Layer>,
     /// Never empty; the last one is final.
@@ -138,7 +141,7 @@ impl Graph {
             Some(last) => dag.with_trunk_to(last.logits.0),
             None => dag,
         };
-        Self { name: name.to_owned(), hash, input, layers, exits, dag }
+        Self { name: name.to_owned(), hash, input, fixed_batch: None, layers, exits, dag }
     }
 
     /// The layer behind an id of this graph.
@@ -169,6 +172,27 @@ impl Graph {
     /// How many classes the network tells apart.
     pub fn classes(&self) -> usize {
         self.layer(self.exits[self.final_exit().0].logits).output.elements()
+    }
+
+    /// Whether its answers are classes, so that they can be right or wrong: it tells several apart, or two by one probability.
+    /// One output that is no probability measures something, and every answer would count as the same class.
+    pub fn decides(&self) -> bool {
+        self.classes() > 1 || self.exits.iter().all(|exit| self.is_probability(exit.logits))
+    }
+
+    fn is_probability(&self, id: LayerId) -> bool {
+        let Layer { op, inputs, .. } = self.layer(id);
+        let function = match op {
+            Op::Activation(function) => Some(*function),
+            _ => op.activation(),
+        };
+        match (function, inputs.as_slice()) {
+            (Some(Activation::Sigmoid | Activation::HardSigmoid { .. }), _) => true,
+            (Some(Activation::Quantize { .. }), &[Source::Layer(input)]) if function != op.activation() => {
+                self.is_probability(input)
+            }
+            _ => false,
+        }
     }
 
     /// The shape of any tensor of a task.

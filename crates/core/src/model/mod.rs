@@ -15,5 +15,5 @@ pub use confidence::{Confidence, confidence};
 pub use cut::Cut;
 pub(crate) use dag::{Dag, LayerSet, Tensor};
 pub use graph::{Exit, ExitId, Graph, Layer, LayerId, ModelHash, Shape, Source};
-pub use onnx::{ExternalPart, self_contained};
+pub use onnx::{ExternalPart, InputShape, self_contained, with_input_shape};
 pub use op::{Arithmetic, Op, Reduction, Weights, Window};

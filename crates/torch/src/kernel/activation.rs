@@ -33,6 +33,7 @@ pub fn applied(function: Activation, tensor: &Tensor) -> Result<Tensor, TchError
         Activation::Log => tensor.f_log(),
         Activation::Abs => tensor.f_abs(),
         Activation::Power { exponent } => tensor.f_pow_tensor_scalar(f64::from(exponent)),
+        Activation::Quantize { .. } => applied_in_place(function, tensor.f_mul_scalar(1.0)?),
     }
 }
 
@@ -45,6 +46,10 @@ pub fn applied_in_place(function: Activation, mut tensor: Tensor) -> Result<Tens
         Activation::HardSigmoid { .. } if is_usual(function) => tensor.f_hardsigmoid_()?,
         Activation::Silu => tensor.f_silu_()?,
         Activation::Sigmoid => tensor.f_sigmoid_()?,
+        Activation::Quantize { scale, least, most } => {
+            let _ = tensor.f_div_scalar_(f64::from(scale))?.f_round_()?;
+            tensor.f_clamp_(f64::from(least), f64::from(most))?.f_mul_scalar_(f64::from(scale))?
+        }
         _ => return applied(function, &tensor),
     };
     Ok(tensor)

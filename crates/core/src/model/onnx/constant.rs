@@ -24,6 +24,8 @@ pub struct Ints {
     pub shape: Vec<usize>,
     /// Its values; as many as the product of `shape`.
     pub data: Vec<i64>,
+    /// The least and the largest value of the element type that they were stored in.
+    pub range: [i64; 2],
 }
 
 impl Constant {
@@ -32,9 +34,14 @@ impl Constant {
         Self::Float(Arc::new(Weights { shape, data }))
     }
 
-    /// From values that number the product of `shape`.
+    /// From 64-bit values that number the product of `shape`.
     pub fn int(shape: Vec<usize>, data: Vec<i64>) -> Self {
-        Self::Int(Arc::new(Ints { shape, data }))
+        Self::of_range(shape, data, [i64::MIN, i64::MAX])
+    }
+
+    /// From values that number the product of `shape`, of an element type with this least and largest value.
+    pub fn of_range(shape: Vec<usize>, data: Vec<i64>, range: [i64; 2]) -> Self {
+        Self::Int(Arc::new(Ints { shape, data, range }))
     }
 
     /// Its dimensions.
@@ -57,7 +64,7 @@ impl Constant {
     pub fn reshaped(&self, shape: Vec<usize>) -> Self {
         match self {
             Self::Float(weights) => Self::float(shape, weights.data.clone()),
-            Self::Int(ints) => Self::int(shape, ints.data.clone()),
+            Self::Int(ints) => Self::of_range(shape, ints.data.clone(), ints.range),
         }
     }
 
@@ -114,18 +121,32 @@ impl Constant {
         let shape = dimensions(&tensor.dims)?;
         let count = elements(&shape).ok_or("its dimensions overflow")?;
         match tensor.data_type {
-            data_type::INT64 | data_type::INT32 | data_type::BOOL | data_type::UINT8 => {
-                Ok(Self::int(shape, int_values(tensor, count)?))
-            }
             data_type::FLOAT | data_type::FLOAT16 | data_type::BFLOAT16 | data_type::DOUBLE => {
                 Ok(Self::float(shape, float_values(tensor, count)?))
             }
-            other => Err(format!(
-                "element type {other} is not supported; supported: float, float16, bfloat16, double, \
-                 int32, int64, uint8, bool"
-            )),
+            other => match range(other) {
+                Some(range) => Ok(Self::of_range(shape, int_values(tensor, count)?, range)),
+                None => Err(format!(
+                    "element type {other} is not supported; supported: float, float16, bfloat16, double, \
+                     int8, uint8, int16, uint16, int32, int64, bool"
+                )),
+            },
         }
     }
+}
+
+/// The least and the largest value of an element type; `None` for types that are not read, and those of real numbers.
+pub fn range(data_type: i32) -> Option<[i64; 2]> {
+    Some(match data_type {
+        data_type::INT64 => [i64::MIN, i64::MAX],
+        data_type::INT32 => [i32::MIN.into(), i32::MAX.into()],
+        data_type::INT16 => [i16::MIN.into(), i16::MAX.into()],
+        data_type::INT8 => [i8::MIN.into(), i8::MAX.into()],
+        data_type::UINT16 => [0, u16::MAX.into()],
+        data_type::UINT8 => [0, u8::MAX.into()],
+        data_type::BOOL => [0, 1],
+        _ => return None,
+    })
 }
 
 /// More axes than any tensor of a network has.
@@ -149,8 +170,8 @@ pub fn value_bytes(data_type: i32) -> Option<usize> {
     match data_type {
         data_type::INT64 | data_type::DOUBLE => Some(8),
         data_type::FLOAT | data_type::INT32 => Some(4),
-        data_type::FLOAT16 | data_type::BFLOAT16 => Some(2),
-        data_type::BOOL | data_type::UINT8 => Some(1),
+        data_type::FLOAT16 | data_type::BFLOAT16 | data_type::INT16 | data_type::UINT16 => Some(2),
+        data_type::BOOL | data_type::INT8 | data_type::UINT8 => Some(1),
         _ => None,
     }
 }
@@ -190,6 +211,9 @@ fn int_values(tensor: &TensorProto, count: usize) -> Result<Vec<i64>, String> {
         (data_type::INT64, true) => typed(&tensor.int64_data, count, Ok),
         (data_type::INT64, false) => raw_values(raw, count, i64::from_le_bytes),
         (data_type::INT32, false) => raw_values(raw, count, |bytes| i32::from_le_bytes(bytes).into()),
+        (data_type::INT16, false) => raw_values(raw, count, |bytes| i16::from_le_bytes(bytes).into()),
+        (data_type::UINT16, false) => raw_values(raw, count, |bytes| u16::from_le_bytes(bytes).into()),
+        (data_type::INT8, false) => raw_values(raw, count, |bytes| i8::from_le_bytes(bytes).into()),
         (_, true) => typed(&tensor.int32_data, count, |value| Ok(value.into())),
         (_, false) => raw_values(raw, count, |[byte]: [u8; 1]| byte.into()),
     }
@@ -218,16 +242,33 @@ fn raw_values<const N: usize, T>(
     Ok(chunks.iter().map(|&bytes| convert(bytes)).collect())
 }
 
+/// The most values that nodes fill constants with, which cost a file nothing: VGG-19 has 144 million weights.
+const MAX_FILLED: usize = 150_000_000;
+
 /// How many values may be written by computing with constants, so that a small file cannot ask for much memory.
 #[derive(Debug)]
 pub struct Budget {
     left: usize,
+    fillable: usize,
 }
 
 impl Budget {
     /// Enough for any real file of this many bytes: each weight is written a few times at most.
     pub fn for_file(bytes: usize) -> Self {
-        Self { left: bytes.saturating_mul(4).max(1 << 22) }
+        Self { left: bytes.saturating_mul(4).max(1 << 22), fillable: MAX_FILLED }
+    }
+
+    /// Takes as many values as a constant of this shape that is full of one value, and says how many. It may be used like
+    /// one that is stored: each weight is written twice more.
+    pub fn fill(&mut self, shape: &[usize]) -> Result<usize> {
+        let count = elements(shape).unwrap_or(usize::MAX);
+        self.fillable = self.fillable.checked_sub(count).ok_or_else(|| {
+            Error::failed(format!(
+                "its nodes fill constants with over {MAX_FILLED} values; store its weights"
+            ))
+        })?;
+        self.left = self.left.saturating_add(count.saturating_mul(2));
+        Ok(count)
     }
 
     /// Takes `values` from it.
@@ -295,6 +336,9 @@ mod tests {
             raw([1_i64, 0].iter().flat_map(|v| v.to_le_bytes()).collect(), data_type::INT64),
             raw([1_i32, 0].iter().flat_map(|v| v.to_le_bytes()).collect(), data_type::INT32),
             raw(vec![1, 0], data_type::BOOL),
+            raw(vec![1, 0], data_type::INT8),
+            raw(vec![1, 0, 0, 0], data_type::INT16),
+            raw(vec![1, 0, 0, 0], data_type::UINT16),
             TensorProto { int64_data: vec![1, 0], ..tensor(data_type::INT64, &[2]) },
             TensorProto { int32_data: vec![1, 0], ..tensor(data_type::INT32, &[2]) },
         ];
@@ -326,5 +370,14 @@ mod tests {
         let mut budget = Budget::for_file(0);
         budget.take(1 << 22).unwrap();
         assert!(budget.take(1).is_err());
+    }
+
+    #[test]
+    fn filled_constants_are_used_like_stored_ones_up_to_a_size() {
+        let mut budget = Budget::for_file(0);
+        assert_eq!(budget.fill(&[144_000_000]).unwrap(), 144_000_000);
+        budget.take(288_000_000).unwrap();
+        assert!(budget.fill(&[6_000_001]).is_err() && budget.fill(&[1 << 40, 1 << 40]).is_err());
+        budget.fill(&[6_000_000]).unwrap();
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::lower::Draft;
-use crate::model::{Arithmetic, LayerId, Op, Source, Weights};
+use crate::model::{Activation, Arithmetic, LayerId, Op, Source, Weights};
 
 /// The fused layers, in the same order, and where the exits' logits are now.
 pub fn fuse<'a>(mut drafts: Vec<Draft<'a>>, exits: Vec<Source>) -> (Vec<Draft<'a>>, Vec<Source>) {
@@ -126,9 +126,16 @@ fn absorb(draft: &mut Draft<'_>, next: &Draft<'_>) -> bool {
             draft.output = next.output.clone();
             true
         }
-        Op::Activation(function) => match draft.op.activation_mut() {
-            Some(free @ None) => {
-                *free = Some(*function);
+        Op::Activation(function) => match (draft.op.activation_mut(), *function) {
+            (Some(free @ None), function) => {
+                *free = Some(function);
+                true
+            }
+            // Steps on both sides of 0, those below it left out.
+            (Some(own @ Some(Activation::Relu)), Activation::Quantize { scale, least, most })
+                if most >= 0.0 =>
+            {
+                *own = Some(Activation::Quantize { scale, least: least.max(0.0), most });
                 true
             }
             _ => false,
@@ -147,9 +154,13 @@ fn absorb_affine(draft: &mut Draft<'_>, scale: &Arc<Weights>, shift: &Arc<Weight
     match &mut draft.op {
         Op::Conv { weight, bias, .. } => {
             let channels = weight.shape.first();
-            let fits = output.len() == 3
-                && output.first() == channels
-                && fit(scale, shift, |shape| matches!(shape, [c, 1, 1] if Some(c) == channels));
+            let is_own = |shape: &[usize]| {
+                shape.len() == output.len()
+                    && shape.first() == channels
+                    && shape[1..].iter().all(|&side| side == 1)
+            };
+            // Also where it writes lines: the first axis is the channels' as long as it is as long.
+            let fits = output.len() > 1 && output.first() == channels && fit(scale, shift, is_own);
             if fits {
                 fold_into_weights(weight, bias, scale, shift);
             }

@@ -8,8 +8,10 @@
 mod constant;
 mod external;
 mod fold;
+mod foreign;
 mod fuse;
 mod guard;
+mod input;
 mod lower;
 mod names;
 mod node;
@@ -23,15 +25,18 @@ mod value;
 use std::collections::{HashMap, HashSet};
 
 pub use external::{ExternalPart, self_contained};
+pub use input::{InputShape, with_input_shape};
 use prost::Message;
 
 use super::graph::{Exit, Graph, Layer, LayerId, ModelHash, Shape, Source};
 use super::op::Op;
 use crate::error::{Error, Result};
 use constant::{Budget, Constant, elements};
-use lower::{Draft, Lowering, MAX_ELEMENTS};
+use foreign::foreign;
+use input::Input;
+use lower::{Draft, Lowering};
 use node::{Node, shown};
-use proto::{GraphProto, ModelProto, ValueInfoProto, data_type};
+use proto::{GraphProto, ModelProto, ValueInfoProto};
 use value::{Value, View};
 
 /// More nodes than any network for images has.
@@ -40,15 +45,11 @@ const MAX_NODES: usize = 1 << 14;
 const MAX_EXITS: usize = 64;
 
 impl Graph {
-    /// Reads an ONNX file that is called `name`. Its batch dimension is dropped; its outputs, in order, are the exits, and a
-    /// Softmax in front of one is dropped as well. All is computed in single precision.
+    /// Reads an ONNX file that is called `name`. Its batch dimension is dropped, one that the file fixes included; its outputs, in
+    /// order, are the exits, and a Softmax in front of one is dropped as well. All is computed in single precision.
     pub fn from_onnx(name: &str, file: &[u8]) -> Result<Self> {
         read(name, file).map_err(|error| error.within(format_args!("model {name}")))
     }
-}
-
-fn foreign(file: &[u8], what: impl std::fmt::Display) -> Error {
-    Error::failed(format!("expected an ONNX file, found {} bytes that are none ({what})", file.len()))
 }
 
 fn decoded(file: &[u8]) -> Result<ModelProto> {
@@ -70,66 +71,34 @@ fn read(name: &str, file: &[u8]) -> Result<Graph> {
             graph.output.len()
         )));
     }
-    let nodes = order::needed_in_order(graph, node::opset(&model.opset_import)?)?;
-    let (input_name, input) = input(graph)?;
-    let values = starting_values(graph, &nodes, (input_name, &input))?;
-    let mut lowering = Lowering::new(input.clone(), values, Budget::for_file(file.len()));
-    lowering.run(&nodes)?;
-    let logits = logits(graph, &mut lowering)?;
+    let nodes = order::needed_in_order(graph, node::opset(&model)?)?;
+    let input = input::input(graph)?;
+    let values = starting_values(graph, &nodes, &input)?;
+    let mut lowering = Lowering::new(&input, values, Budget::for_file(file.len()));
+    let logits = lowering.run(&nodes).and_then(|()| logits(graph, &mut lowering));
+    let logits = logits.map_err(|error| match input.fixed_batch {
+        Some(batch) => error.within(format_args!("run with a batch of 1 in place of its fixed {batch}")),
+        None => error,
+    })?;
     // Ends the sharing of weights with the table of names, so that fusing can change them in place.
     let mut drafts = lowering.into_drafts();
     recognize::recognize(&mut drafts);
     let (drafts, logits) = fuse::fuse(drafts, logits);
-    let layers = layers(&input, drafts);
-    Ok(Graph::new(name, ModelHash::of(file), input, layers, exits(graph, &logits)))
-}
-
-/// The name and shape of the one input that is no constant.
-fn input(graph: &GraphProto) -> Result<(&str, Shape)> {
-    let stored: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
-    let inputs: Vec<&ValueInfoProto> =
-        graph.input.iter().filter(|input| !stored.contains(input.name.as_str())).collect();
-    let [input] = inputs[..] else {
-        return Err(Error::failed(format!("expected a model with one input, found {}", inputs.len())));
-    };
-    let name = shown(&input.name);
-    let tensor = input.r#type.as_ref().and_then(|kind| kind.tensor_type.as_ref());
-    let Some((tensor, shape)) = tensor.and_then(|tensor| Some((tensor, tensor.shape.as_ref()?))) else {
-        return Err(Error::failed(format!(
-            "its input '{name}' says no shape; export with a fixed image size"
-        )));
-    };
-    use data_type::{BFLOAT16, DOUBLE, FLOAT, FLOAT16, UINT8};
-    if !matches!(tensor.elem_type, FLOAT | FLOAT16 | BFLOAT16 | DOUBLE | UINT8) {
-        let what =
-            format!("expected its input '{name}' to be pixels, found element type {}", tensor.elem_type);
-        return Err(Error::failed(what));
-    }
-    let dims: Vec<i64> = shape.dim.iter().take(8).map(|dim| dim.dim_value).collect();
-    let fault = || {
-        Error::failed(format!(
-            "expected its input '{name}' to be [batch, channels, height, width] or [batch, features] with a dynamic batch \
-             or 1, and the rest fixed, found {dims:?} (0 is dynamic)"
-        ))
-    };
-    let &[-1..=1, ref rest @ ..] = dims.as_slice() else { return Err(fault()) };
-    let sides: Option<Vec<usize>> = rest.iter().map(|&side| usize::try_from(side).ok()).collect();
-    let fits = |sides: &Vec<usize>| {
-        matches!(sides.len(), 1 | 3) && elements(sides).is_some_and(|n| (1..=MAX_ELEMENTS).contains(&n))
-    };
-    let sides = sides.filter(fits).ok_or_else(fault)?;
-    Ok((&input.name, Shape(sides)))
+    let layers = layers(&input.shape, drafts);
+    let mut graph = Graph::new(name, ModelHash::of(file), input.shape, layers, exits(graph, &logits));
+    graph.fixed_batch = input.fixed_batch;
+    Ok(graph)
 }
 
 /// What is known before the first node: the input, and the stored constants that any node reads.
 fn starting_values<'a>(
     graph: &'a GraphProto,
     nodes: &[Node<'a>],
-    (input, shape): (&'a str, &Shape),
+    input: &Input<'a>,
 ) -> Result<HashMap<&'a str, Value>> {
     let read: HashSet<&str> = nodes.iter().flat_map(Node::inputs).collect();
-    let view = View { source: Source::Input, shape: [&[1], shape.0.as_slice()].concat() };
-    let mut values = HashMap::from([(input, Value::Tensor(view))]);
+    let view = View { source: Source::Input, shape: [&[1], input.shape.0.as_slice()].concat() };
+    let mut values = HashMap::from([(input.name, Value::Tensor(view))]);
     for tensor in graph.initializer.iter().filter(|tensor| read.contains(tensor.name.as_str())) {
         let constant = Constant::decode(tensor)
             .map_err(|what| Error::failed(format!("constant '{}': {what}", shown(&tensor.name))))?;

@@ -1,6 +1,6 @@
 //! One node of the file, with its operator set, its attributes by name, and errors that say which node they are about.
 
-use super::proto::{AttributeProto, NodeProto, OperatorSetIdProto};
+use super::proto::{AttributeProto, ModelProto, NodeProto, data_type};
 use crate::error::{Error, Result};
 
 /// A node together with the operator set that gives it its meaning.
@@ -58,6 +58,24 @@ impl<'a> Node<'a> {
         self.attribute(name).map_or(default, |attribute| std::str::from_utf8(&attribute.s).unwrap_or("?"))
     }
 
+    /// The element type that a Cast casts to: a number, or before opset 6 a name. 0 for a name that does not exist.
+    pub fn cast_target(&self) -> i32 {
+        use data_type::{BFLOAT16, BOOL, DOUBLE, FLOAT, FLOAT16, INT32, INT64};
+        if self.opset >= 6 {
+            return i32::try_from(self.int("to", 0)).unwrap_or(0);
+        }
+        match self.text("to", "") {
+            "FLOAT" => FLOAT,
+            "FLOAT16" => FLOAT16,
+            "BFLOAT16" => BFLOAT16,
+            "DOUBLE" => DOUBLE,
+            "INT32" => INT32,
+            "INT64" => INT64,
+            "BOOL" => BOOL,
+            _ => 0,
+        }
+    }
+
     /// A failure about this node.
     pub fn error(&self, what: impl std::fmt::Display) -> Error {
         let name = if self.proto.name.is_empty() { self.output() } else { &self.proto.name };
@@ -80,15 +98,15 @@ pub fn shown(name: &str) -> String {
     name.chars().take(60).map(printable).collect()
 }
 
-/// The opset of the standard operators that the file is written in.
-pub fn opset(imports: &[OperatorSetIdProto]) -> Result<i64> {
-    const OLDEST: i64 = 7;
-    let standard = imports.iter().find(|import| is_standard(&import.domain));
+/// The opset of the standard operators that the file is written in. Before version 3 of the format there was but the first.
+pub fn opset(model: &ModelProto) -> Result<i64> {
+    let standard = model.opset_import.iter().find(|import| is_standard(&import.domain));
     match standard.map(|import| import.version) {
-        Some(version) if version >= OLDEST => Ok(version),
-        Some(version) => Err(Error::failed(format!(
-            "its ONNX opset {version} is too old, expected {OLDEST} or newer; export it again with opset 17"
-        ))),
+        Some(version) if version >= 1 => Ok(version),
+        Some(version) => {
+            Err(Error::failed(format!("its ONNX opset {version} does not exist, expected 1 or newer")))
+        }
+        None if (1..3).contains(&model.ir_version) => Ok(1),
         None => Err(Error::failed("it does not say which ONNX opset it uses; export it again with opset 17")),
     }
 }

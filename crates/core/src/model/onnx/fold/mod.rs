@@ -3,6 +3,7 @@
 
 mod arrays;
 mod numbers;
+pub mod quantised;
 #[cfg(test)]
 mod tests;
 
@@ -53,12 +54,18 @@ pub fn constants(node: &Node<'_>, inputs: &[Constant], budget: &mut Budget) -> R
             let shape = reshaped(node, value.shape(), &target.data)?;
             Some(value.reshaped(shape))
         }
+        // Before opset 5 the shape is an attribute.
+        ("Reshape", [value]) => match node.ints("shape") {
+            Some(target) => Some(value.reshaped(reshaped(node, value.shape(), target)?)),
+            None => None,
+        },
         ("Unsqueeze" | "Squeeze", [value, rest @ ..]) => {
             let shape = squeezed(node, value.shape(), axes(node, rest.first())?.as_deref())?;
             Some(value.reshaped(shape))
         }
         ("Concat", [first, ..]) => {
-            let axis = node.axis(node.int("axis", 0), first.shape().len())?;
+            let default = if node.opset < 4 { 1 } else { 0 };
+            let axis = node.axis(node.int("axis", default), first.shape().len())?;
             joined(inputs, axis)
         }
         ("Gather", [value, places]) => arrays::gathered(node, value, places, budget)?,
@@ -73,10 +80,32 @@ pub fn constants(node: &Node<'_>, inputs: &[Constant], budget: &mut Budget) -> R
         ("ConstantOfShape", [shape]) => Some(numbers::filled(node, shape, budget)?),
         ("Size", [value]) => Some(Constant::int(vec![], vec![value.len() as i64])),
         ("ReduceProd" | "ReduceSum" | "ReduceMax" | "ReduceMin", [value, ..]) => numbers::total(node, value),
+        ("DequantizeLinear", [value, scale, zero @ ..]) => {
+            let axis = node.int("axis", 1);
+            Some(quantised::real(node, value, scale, zero.first(), axis)?)
+        }
+        ("QuantizeLinear", [value, scale, zero @ ..]) => {
+            Some(quantised::whole(node, value, scale, zero.first())?)
+        }
         (_, [value]) => numbers::unary(node, value),
-        (op, [left, right]) if numbers::is_binary(op) => numbers::binary(node, left, right, budget)?,
+        (op, [left, right]) if numbers::is_binary(op) => {
+            let right = right.reshaped(aligned(node, left.shape().len(), right.shape())?);
+            numbers::binary(node, left, &right, budget)?
+        }
         _ => None,
     })
+}
+
+/// The shape that the second operand of arithmetic has where its axes are aligned with those of the first, which has `rank`
+/// of them. From opset 7 on they are by their ends; before, an attribute says where its first axis belongs.
+pub fn aligned(node: &Node<'_>, rank: usize, shape: &[usize]) -> Result<Vec<usize>> {
+    let named = node.attribute("axis").filter(|_| node.opset < 7 && node.int("broadcast", 0) != 0);
+    let Some(named) = named else { return Ok(shape.to_vec()) };
+    let axis = node.axis(named.i, rank)?;
+    let behind = rank.checked_sub(axis + shape.len()).ok_or_else(|| {
+        node.error(format_args!("its second input of {shape:?} does not fit in from axis {axis} on"))
+    })?;
+    Ok([shape, &vec![1; behind]].concat())
 }
 
 /// The order in which a Transpose puts the axes: reversed unless it says otherwise.
@@ -168,10 +197,10 @@ pub fn transposed(weights: &Arc<Weights>) -> Arc<Weights> {
 
 fn cast(node: &Node<'_>, value: &Constant) -> Result<Constant> {
     use super::proto::data_type::{BFLOAT16, BOOL, DOUBLE, FLOAT, FLOAT16, INT32, INT64};
-    match i32::try_from(node.int("to", 0)) {
-        Ok(FLOAT | FLOAT16 | BFLOAT16 | DOUBLE) => Ok(value.as_float()),
-        Ok(INT32 | INT64) => Ok(value.as_int()),
-        Ok(BOOL) => Ok(value.as_flags()),
+    match node.cast_target() {
+        FLOAT | FLOAT16 | BFLOAT16 | DOUBLE => Ok(value.as_float()),
+        INT32 | INT64 => Ok(value.as_int()),
+        BOOL => Ok(value.as_flags()),
         _ => Err(node.error("it casts to an element type that is not supported; use float or int64")),
     }
 }

@@ -171,7 +171,7 @@ pub fn filled(node: &Node<'_>, shape: &Constant, budget: &mut Budget) -> Result<
     let Constant::Int(sides) = shape else { return Err(misfit()) };
     let shape: Option<Vec<usize>> = sides.data.iter().map(|&side| usize::try_from(side).ok()).collect();
     let shape = shape.ok_or_else(misfit)?;
-    let count = budget.take_shape(&shape).map_err(|error| node.error(error))?;
+    let count = budget.fill(&shape).map_err(|error| node.error(error))?;
     let value = node.attribute("value").and_then(|attribute| attribute.t.as_ref());
     match value.map(Constant::decode).transpose().map_err(|what| node.error(what))? {
         None => Ok(Constant::float(shape, vec![0.0; count])),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::super::constant::Constant;
+use super::super::fold::aligned;
 use super::super::node::Node;
 use super::super::value::{Value, View, broadcast};
 use super::Lowering;
@@ -12,19 +13,33 @@ use crate::model::{Activation, Arithmetic, Op, Weights};
 
 /// `Add`, `Sub`, `Mul`, `Div` and `Pow`.
 pub fn pair<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
-    match (graph.operand(node, 0)?, graph.operand(node, 1)?) {
-        (Value::Tensor(view), Value::Constant(constant)) => behind(graph, node, view, &constant),
-        (Value::Constant(constant), Value::Tensor(view)) => in_front(graph, node, view, &constant),
-        _ => {
-            let how = match node.op() {
+    let (left, right) = (graph.operand(node, 0)?, graph.operand(node, 1)?);
+    let shape = aligned(node, left.shape().len(), right.shape())?;
+    of_two(graph, node, node.op(), left, right.reshaped(shape))
+}
+
+/// Two values under the op of this name.
+pub fn of_two<'a>(
+    graph: &mut Lowering<'a>,
+    node: &Node<'a>,
+    op: &str,
+    left: Value,
+    right: Value,
+) -> Result<Value> {
+    match (left, right) {
+        (Value::Tensor(view), Value::Constant(constant)) => behind(graph, node, op, view, &constant),
+        (Value::Constant(constant), Value::Tensor(view)) => in_front(graph, node, op, view, &constant),
+        (Value::Tensor(left), Value::Tensor(right)) => {
+            let how = match op {
                 "Add" => Arithmetic::Sum,
                 "Sub" => Arithmetic::Difference,
                 "Mul" => Arithmetic::Product,
                 "Div" => Arithmetic::Quotient,
                 _ => return Err(node.error("only constant exponents are supported")),
             };
-            combined(graph, node, how)
+            combine(graph, node, how, &[left, right]).map(Value::Tensor)
         }
+        _ => Err(node.error("its constants cannot be combined")),
     }
 }
 
@@ -39,7 +54,7 @@ pub fn several<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
         return match (how, bound.single_float()) {
             (Arithmetic::Sum, _) => {
                 let view = graph.tensor(node, 0)?;
-                behind(graph, node, view, &bound)
+                behind(graph, node, "Add", view, &bound)
             }
             (Arithmetic::Largest, Some(least)) => apply(graph, node, clipped(least, f32::INFINITY)),
             (_, Some(most)) => apply(graph, node, clipped(f32::NEG_INFINITY, most)),
@@ -71,11 +86,21 @@ pub fn sloped<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     }
     let relu = || Op::Activation(Activation::Relu);
     let view = graph.tensor(node, 0)?;
+    let slope = along_channels_before_7(node, &view, slope);
     let positive = graph.push_alike(node, relu(), view.clone())?;
     let turned = scaled(graph, node, view, -1.0)?;
     let negative = graph.push_alike(node, relu(), turned)?;
     let negative = affine(graph, node, negative, changed(&slope, |slope| -slope), number(0.0))?;
     combine(graph, node, Arithmetic::Sum, &[positive, negative]).map(Value::Tensor)
+}
+
+/// A slope's shape says which axis it lies along; before opset 7 that is always the channels'.
+fn along_channels_before_7(node: &Node<'_>, view: &View, mut slope: Arc<Weights>) -> Arc<Weights> {
+    if node.opset < 7 && slope.shape.len() == 1 && view.shape.len() > 2 {
+        let ones = vec![1; view.shape.len() - 2];
+        Arc::make_mut(&mut slope).shape.extend(ones);
+    }
+    slope
 }
 
 /// `scale * x + shift`, whose constants are broadcast to the tensor or the tensor to them.
@@ -120,9 +145,15 @@ fn without_ones(mut weights: Arc<Weights>) -> Arc<Weights> {
 }
 
 /// A tensor, the op, a constant.
-fn behind<'a>(graph: &mut Lowering<'a>, node: &Node<'a>, view: View, constant: &Constant) -> Result<Value> {
+fn behind<'a>(
+    graph: &mut Lowering<'a>,
+    node: &Node<'a>,
+    op: &str,
+    view: View,
+    constant: &Constant,
+) -> Result<Value> {
     let values = floats(node, constant)?;
-    let (scale, shift) = match (node.op(), values.data.as_slice()) {
+    let (scale, shift) = match (op, values.data.as_slice()) {
         ("Mul", _) => (values, number(0.0)),
         ("Div", _) => (changed(&values, |value| 1.0 / value), number(0.0)),
         ("Sub", _) => (number(1.0), changed(&values, |value| -value)),
@@ -137,16 +168,22 @@ fn behind<'a>(graph: &mut Lowering<'a>, node: &Node<'a>, view: View, constant: &
 }
 
 /// A constant, the op, a tensor.
-fn in_front<'a>(graph: &mut Lowering<'a>, node: &Node<'a>, view: View, constant: &Constant) -> Result<Value> {
+fn in_front<'a>(
+    graph: &mut Lowering<'a>,
+    node: &Node<'a>,
+    op: &str,
+    view: View,
+    constant: &Constant,
+) -> Result<Value> {
     let values = floats(node, constant)?;
-    match node.op() {
+    match op {
         "Sub" => affine(graph, node, view, number(-1.0), values).map(Value::Tensor),
         "Div" => {
             let inverse = graph.push_alike(node, power(-1.0), view)?;
             affine(graph, node, inverse, values, number(0.0)).map(Value::Tensor)
         }
         "Pow" => Err(node.error("only constant exponents are supported")),
-        _ => behind(graph, node, view, constant),
+        _ => behind(graph, node, op, view, constant),
     }
 }
 
@@ -198,8 +235,9 @@ pub fn combine<'a>(
 
 /// `Selu`, a scaled `Elu`.
 pub fn selu<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
-    let alpha = node.float("alpha", 1.673_263_2);
+    let [alpha, gamma] = if node.opset < 6 { [1.6732, 1.0507] } else { [1.673_263_2, 1.050_701] };
+    let alpha = node.float("alpha", alpha);
     let view = graph.tensor(node, 0)?;
     let curved = graph.push_alike(node, Op::Activation(Activation::Elu { alpha }), view)?;
-    scaled(graph, node, curved, node.float("gamma", 1.050_701)).map(Value::Tensor)
+    scaled(graph, node, curved, node.float("gamma", gamma)).map(Value::Tensor)
 }

@@ -5,8 +5,10 @@ mod arithmetic;
 mod cut;
 mod einsum;
 mod linear;
+mod microsoft;
 mod norm;
 mod pool;
+mod quantised;
 mod shape;
 mod window;
 
@@ -16,17 +18,19 @@ pub use window::MAX_ELEMENTS;
 
 use super::constant::{Budget, Constant, elements};
 use super::fold;
+use super::input::Input;
 use super::node::{Node, is_standard, shown};
 use super::proto::data_type::{BFLOAT16, DOUBLE, FLOAT, FLOAT16};
 use super::value::{Value, View, per_sample};
 use crate::error::{Error, Result};
 use crate::model::{LayerId, Op, Shape, Source};
+use quantised::Quantisation;
 
 /// What the reader turns into layers or computes away, for its messages.
-const SUPPORTED: &str = "Abs, Add, AveragePool, BatchNormalization, Cast, CastLike, Clip, Concat, Constant, Conv, Div, \
-    Dropout, Einsum (of two), Elu, Erf, Exp, Expand, Flatten, Gather (constant places), Gelu, Gemm, GlobalAveragePool, GlobalMaxPool, \
+const SUPPORTED: &str = "Abs, Add, AveragePool, BatchNormalization, Cast, CastLike, Clip, Concat, Constant, Conv, DequantizeLinear, \
+    Div, Dropout, Einsum (of two), Elu, Erf, Exp, Expand, Flatten, Gather (constant places), Gelu, Gemm, GlobalAveragePool, GlobalMaxPool, \
     HardSigmoid, HardSwish, Identity, InstanceNormalization, LRN, LayerNormalization, LeakyRelu, Log, LogSoftmax, MatMul, Max, \
-    MaxPool, Min, Mish, Mul, Neg, PRelu, Pad (constant), Pow, Reciprocal, ReduceL2, ReduceMax, ReduceMean, ReduceSum, Relu, Reshape, \
+    MaxPool, Min, Mish, Mul, Neg, PRelu, Pad (constant), Pow, QLinearConv, QLinearMatMul, QuantizeLinear, Reciprocal, ReduceL2, ReduceMax, ReduceMean, ReduceSum, Relu, Reshape, \
     Selu, Shape, Sigmoid, Size, Slice, Softmax, Softplus, Split, Sqrt, Squeeze, Sub, Sum, Tanh, Transpose, Unsqueeze; \
     of constants also ConstantOfShape, Equal, GatherND, Range, ScatterND, Where and the like";
 
@@ -57,7 +61,11 @@ pub struct Lowering<'a> {
     /// What is left for computing with constants.
     pub budget: Budget,
     input: Shape,
+    /// How many samples the file runs at once, where it fixes more than one.
+    fixed_batch: Option<usize>,
     values: HashMap<&'a str, Value>,
+    /// Which whole numbers the file has where a tensor's values are kept as the real ones that they stand for.
+    quantised: HashMap<&'a str, Quantisation>,
     /// Tensors that lie in another shape as well.
     reshaped: HashMap<(Source, Vec<usize>), Source>,
     /// How many values all tensors so far hold.
@@ -66,8 +74,18 @@ pub struct Lowering<'a> {
 
 impl<'a> Lowering<'a> {
     /// Before the first node. `values` holds the graph's input and the stored constants.
-    pub fn new(input: Shape, values: HashMap<&'a str, Value>, budget: Budget) -> Self {
-        Self { drafts: Vec::new(), budget, input, values, reshaped: HashMap::new(), elements: 0 }
+    pub fn new(input: &Input<'a>, values: HashMap<&'a str, Value>, budget: Budget) -> Self {
+        let bytes = input.bytes.then_some((input.name, Quantisation::BYTES));
+        Self {
+            drafts: Vec::new(),
+            budget,
+            input: input.shape.clone(),
+            fixed_batch: input.fixed_batch,
+            values,
+            quantised: bytes.into_iter().collect(),
+            reshaped: HashMap::new(),
+            elements: 0,
+        }
     }
 
     /// Reads all nodes, given in an order in which each comes behind those that it needs.
@@ -79,10 +97,39 @@ impl<'a> Lowering<'a> {
                 }
             } else {
                 let value = self.node(node)?;
+                self.check_batch(node, &value)?;
                 self.values.insert(node.output(), value);
             }
+            quantised::pass_on(&mut self.quantised, node);
         }
         Ok(())
+    }
+
+    /// Errors where a node makes a fixed batch of one sample: with a constant for each sample, say.
+    fn check_batch(&self, node: &Node<'_>, value: &Value) -> Result<()> {
+        let Some(batch) = self.fixed_batch else { return Ok(()) };
+        let spreads = matches!(
+            node.op(),
+            "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Sum" | "Max" | "Min" | "PRelu" | "Expand" | "Concat"
+        );
+        match value {
+            Value::Tensor(view) if spreads && view.shape.first() == Some(&batch) => {
+                Err(node.error(format_args!(
+                    "it writes all {batch} samples, whatever it reads; export the model with a dynamic batch"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The shape that a Reshape of one sample is to give where the file writes that of its fixed batch.
+    pub fn of_one_sample(&self, from: &[usize], mut target: Vec<i64>) -> Vec<i64> {
+        if let (Some(batch), Some(1), Some(first)) = (self.fixed_batch, from.first(), target.first_mut())
+            && usize::try_from(*first) == Ok(batch)
+        {
+            *first = 1;
+        }
+        target
     }
 
     /// The layers, with all else given up.
@@ -211,11 +258,15 @@ impl<'a> Lowering<'a> {
     }
 
     fn node(&mut self, node: &Node<'a>) -> Result<Value> {
-        if !is_standard(&node.proto.domain) {
+        let standard = is_standard(&node.proto.domain);
+        if !standard && node.proto.domain != microsoft::DOMAIN {
             return Err(unsupported(node));
         }
         if let Some(constant) = self.folded(node)? {
             return Ok(Value::Constant(constant));
+        }
+        if !standard {
+            return microsoft::lower(self, node)?.ok_or_else(|| unsupported(node));
         }
         match node.op() {
             "Conv" => linear::conv(self, node),
@@ -245,6 +296,10 @@ impl<'a> Lowering<'a> {
             "Gather" => cut::gather(self, node),
             "Identity" => self.operand(node, 0),
             "Cast" | "CastLike" => self.cast(node),
+            "QuantizeLinear" => quantised::quantize(self, node),
+            "DequantizeLinear" => quantised::dequantize(self, node),
+            "QLinearConv" => quantised::conv(self, node),
+            "QLinearMatMul" => quantised::matmul(self, node),
             "Dropout" => self.dropout(node),
             _ => match activation::of_node(node) {
                 Some(function) => activation::apply(self, node, function),
@@ -280,10 +335,10 @@ impl<'a> Lowering<'a> {
     }
 
     /// Everything is computed in single precision, so that casts between floating-point types do nothing.
-    fn cast(&self, node: &Node<'_>) -> Result<Value> {
-        let to = i32::try_from(node.int("to", 0));
-        if node.op() == "CastLike" || matches!(to, Ok(FLOAT | FLOAT16 | BFLOAT16 | DOUBLE)) {
-            return Ok(Value::Tensor(self.tensor(node, 0)?));
+    fn cast(&mut self, node: &Node<'a>) -> Result<Value> {
+        let to_real = matches!(node.cast_target(), FLOAT | FLOAT16 | BFLOAT16 | DOUBLE);
+        if node.op() == "CastLike" || to_real {
+            return quantised::as_numbers(self, node).map(Value::Tensor);
         }
         Err(node.error("it casts a tensor to something other than a floating-point type"))
     }
@@ -299,10 +354,11 @@ impl<'a> Lowering<'a> {
 }
 
 fn unsupported(node: &Node<'_>) -> Error {
+    let supported = if node.proto.domain == microsoft::DOMAIN { microsoft::SUPPORTED } else { SUPPORTED };
     let domain = shown(&node.proto.domain);
     let domain = if domain.is_empty() { domain } else { format!(" of '{domain}'") };
     node.error(format_args!(
-        "this op{domain} is not supported (opset {}); supported: {SUPPORTED}",
+        "this op{domain} is not supported (opset {}); supported: {supported}",
         node.opset
     ))
 }

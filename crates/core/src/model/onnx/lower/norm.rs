@@ -7,7 +7,7 @@ use super::super::node::Node;
 use super::super::value::{Value, View};
 use super::Lowering;
 use super::arithmetic::{affine, combine, number, power};
-use super::window::plane;
+use super::window::Field;
 use crate::error::Result;
 use crate::model::{Arithmetic, Op, Weights, Window};
 
@@ -15,6 +15,10 @@ use crate::model::{Arithmetic, Op, Weights, Window};
 pub fn batch_norm<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     if node.int("training_mode", 0) != 0 {
         return Err(node.error("it was exported in training mode; call model.eval() before the export"));
+    }
+    // Before opset 7 the mode is told by an attribute or, without it, by what is written besides.
+    if node.opset < 7 && node.int("is_test", 0) == 0 && node.proto.output.len() > 1 {
+        return Err(node.error("it was exported in training mode; export the network for inference"));
     }
     let view = graph.tensor(node, 0)?;
     let channels = view.shape.get(1).copied().unwrap_or(0);
@@ -57,7 +61,7 @@ pub fn instance_norm<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Va
 /// a plane of channels and places.
 pub fn local_response_norm<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     let view = graph.tensor(node, 0)?;
-    let [channels, height, width] = plane(node, &view)?;
+    let [channels, height, width] = Field::of(node, &view)?.stored();
     let size = usize::try_from(node.int("size", 0)).ok().filter(|size| (1..=channels).contains(size));
     let size = size.ok_or_else(|| node.error("its size is not between 1 and the number of channels"))?;
     let flat = View { source: view.source, shape: vec![1, 1, channels, height * width] };
@@ -77,6 +81,16 @@ pub fn local_response_norm<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Res
 /// `LayerNormalization` over the last axes.
 pub fn layer_norm<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     let view = graph.tensor(node, 0)?;
+    normalised(graph, node, view, [1, 2]).map(Value::Tensor)
+}
+
+/// A tensor normalised over its last axes, with the weight and the bias that these inputs of the node hold.
+pub fn normalised<'a>(
+    graph: &mut Lowering<'a>,
+    node: &Node<'a>,
+    view: View,
+    [weight, bias]: [usize; 2],
+) -> Result<View> {
     let axis = node.axis(node.int("axis", -1), view.shape.len())?;
     let shape = view.shape[axis..].to_vec();
     let weights = |index: usize| match graph.constant(node, index)? {
@@ -87,13 +101,13 @@ pub fn layer_norm<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value
             other.shape()
         ))),
     };
-    let (weight, bias) = (weights(1)?, weights(2)?);
-    let epsilon = node.float("epsilon", 1e-5);
+    let (weight, bias) = (weights(weight)?, weights(bias)?);
+    let epsilon = node.float("epsilon", if node.op() == "SkipLayerNormalization" { 1e-12 } else { 1e-5 });
     let source = graph.settled(node, &view)?;
     // The batch is no axis to normalise over: of a first axis of length 1 nothing is left here.
     let shape = if axis == 0 { super::per_sample(&shape).to_vec() } else { shape };
     let op = Op::LayerNorm { shape, weight, bias, epsilon };
-    graph.push(node, op, vec![source], view.shape).map(Value::Tensor)
+    graph.push(node, op, vec![source], view.shape)
 }
 
 /// `Softmax` and `LogSoftmax`. Before opset 13 they work over all axes from one on.

@@ -1,51 +1,85 @@
 //! Poolings, and axes made one value each.
 
+use std::sync::Arc;
+
 use super::super::node::Node;
 use super::super::value::{Value, View};
 use super::Lowering;
 use super::arithmetic::power;
-use super::window::{check_padded, places, plane, pool_kernel, window};
+use super::window::Field;
 use crate::error::Result;
-use crate::model::{Op, Reduction};
+use crate::model::{Op, Reduction, Weights, Window};
 
 /// `MaxPool` and `AveragePool`.
 pub fn pool<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     let view = graph.tensor(node, 0)?;
-    let input @ [channels, height, width] = plane(node, &view)?;
-    let window = window(node, pool_kernel(node)?, [height, width])?;
-    check_padded(node, &window, input)?;
+    pooled(graph, node, view).map(Value::Tensor)
+}
+
+/// The same of a tensor.
+pub fn pooled<'a>(graph: &mut Lowering<'a>, node: &Node<'a>, view: View) -> Result<View> {
+    let field = Field::of(node, &view)?;
+    let window = field.window(node, field.pool_kernel(node)?)?;
     if (0..4).any(|side| window.padding[side] >= window.extent(side % 2)) {
         return Err(
             node.error(format_args!("its padding {:?} is not smaller than its window", window.padding))
         );
     }
-    let floor = places(node, &window, [height, width], false)?;
-    let [rows, columns] = places(node, &window, [height, width], node.int("ceil_mode", 0) != 0)?;
+    let floor = field.places(node, &window, false)?;
+    let [rows, columns] = field.places(node, &window, node.int("ceil_mode", 0) != 0)?;
     let ceil = floor != [rows, columns];
     if window.kernel == [1, 1] && window.stride == [1, 1] && window.padding == [0; 4] {
-        return Ok(Value::Tensor(view));
+        return Ok(view);
     }
     let op = if node.op() == "MaxPool" {
         Op::MaxPool { window, ceil }
     } else if window.dilation == [1, 1] {
         Op::AveragePool { window, ceil, count_padding: node.int("count_include_pad", 0) != 0 }
     } else {
-        return Err(node.error("dilations are not supported here"));
+        gapped_mean(graph, node, field.channels, window, ceil)?
     };
-    let source = graph.settled(node, &view)?;
-    graph.push(node, op, vec![source], vec![1, channels, rows, columns]).map(Value::Tensor)
+    let source = graph.stored_as(&view, &field.stored()).map_err(|what| node.error(what))?;
+    let made = graph.push(node, op, vec![source], vec![1, field.channels, rows, columns])?;
+    Ok(field.written(made))
+}
+
+/// The mean under a window with gaps between its taps, as a convolution of each channel by itself: equal shares of what it sees,
+/// so that padding must count.
+fn gapped_mean(
+    graph: &mut Lowering<'_>,
+    node: &Node<'_>,
+    channels: usize,
+    window: Window,
+    ceil: bool,
+) -> Result<Op> {
+    let padded = window.padding != [0; 4] && node.int("count_include_pad", 0) == 0;
+    if padded || ceil {
+        return Err(node.error("dilations are supported without padding and ceil_mode only"));
+    }
+    let [height, width] = window.kernel;
+    let shape = vec![channels, 1, height, width];
+    let count = graph.budget.take_shape(&shape).map_err(|error| node.error(error))?;
+    let data = vec![1.0 / (height * width) as f32; count];
+    let weight = Arc::new(Weights { shape, data });
+    Ok(Op::Conv { weight, bias: None, window, groups: channels, adds: false, activation: None })
 }
 
 /// `GlobalAveragePool` and `GlobalMaxPool`.
 pub fn global<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     let view = graph.tensor(node, 0)?;
-    let [channels, ..] = plane(node, &view)?;
-    let source = graph.settled(node, &view)?;
     let op = match node.op() {
         "GlobalMaxPool" => Op::Reduce { how: Reduction::Largest, axes: vec![1, 2] },
         _ => Op::GlobalAveragePool,
     };
-    graph.push(node, op, vec![source], vec![1, channels, 1, 1]).map(Value::Tensor)
+    globally(graph, node, view, op).map(Value::Tensor)
+}
+
+/// Each channel made one value by an op.
+pub fn globally<'a>(graph: &mut Lowering<'a>, node: &Node<'a>, view: View, op: Op) -> Result<View> {
+    let field = Field::of(node, &view)?;
+    let source = graph.stored_as(&view, &field.stored()).map_err(|what| node.error(what))?;
+    let made = graph.push(node, op, vec![source], vec![1, field.channels, 1, 1])?;
+    Ok(field.written(made))
 }
 
 /// `ReduceMean`, `ReduceSum`, `ReduceMax` and `ReduceL2`. The mean over a plane is a global average pooling under another name.
@@ -81,8 +115,9 @@ pub fn reduce<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
         let view = if length { graph.push_alike(node, power(0.5), view)? } else { view };
         return Ok(Value::Tensor(view));
     }
-    if how == Reduction::Mean && plane(node, &view).is_ok() && axes == [2, 3] {
-        return global(graph, node).map(|pooled| pooled.reshaped(shape));
+    if how == Reduction::Mean && matches!(view.shape.as_slice(), [1, _, _, _]) && axes == [2, 3] {
+        let View { source, .. } = globally(graph, node, view, Op::GlobalAveragePool)?;
+        return Ok(Value::Tensor(View { source, shape }));
     }
     let (source, skipped) = graph.along_axes(node, &view, false)?;
     let axes = axes.into_iter().map(|axis| axis - skipped).collect();

@@ -24,9 +24,9 @@ pub fn reshape<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
             // A tensor's shape is checked when its layer is made, so that its products exist.
             [before, behind].map(|sides| elements(sides).unwrap_or(0)).to_vec()
         }
-        "Reshape" => match graph.constant(node, 1)? {
-            Some(Constant::Int(target)) => reshaped(node, from, &target.data)?,
-            _ => return Err(node.error("expected its target shape to be integers")),
+        "Reshape" => match graph.list(node, "shape", 1)? {
+            Some(target) => reshaped(node, from, &graph.of_one_sample(from, target))?,
+            None => return Err(node.error("expected its target shape to be integers")),
         },
         _ => squeezed(node, from, axes(node, graph.constant(node, 1)?.as_ref())?.as_deref())?,
     };
@@ -77,6 +77,11 @@ pub fn expand<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
 pub fn concat<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     let parts =
         (0..node.proto.input.len()).map(|index| graph.operand(node, index)).collect::<Result<Vec<_>>>()?;
+    concatenated(graph, node, parts)
+}
+
+/// These values joined along the axis that a node names.
+pub fn concatenated<'a>(graph: &mut Lowering<'a>, node: &Node<'a>, parts: Vec<Value>) -> Result<Value> {
     let Some(first) = parts.first() else { return Err(node.error("it has no inputs")) };
     let mut shape = first.shape().to_vec();
     let axis = node.axis(node.int("axis", 1), shape.len())?;
@@ -139,7 +144,11 @@ pub fn pad<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
         Some(_) => return Err(node.error("its axes are not integers")),
         None => (0..rank).collect(),
     };
-    let pads = graph.list(node, "pads", 1)?.unwrap_or_default();
+    let old = node.ints("paddings").filter(|_| node.opset < 2);
+    let pads = match old {
+        Some(pads) => pads.to_vec(),
+        None => graph.list(node, "pads", 1)?.unwrap_or_default(),
+    };
     let misfit =
         || node.error(format_args!("expected two numbers from 0 on for each of its axes, found {pads:?}"));
     if pads.len() != 2 * places.len() {

@@ -3,7 +3,11 @@
 mod faults;
 mod fusing;
 mod hostile;
+mod older;
+mod optimised;
+mod quantised;
 mod reading;
+mod shapes;
 
 use half::f16;
 use prost::Message;
@@ -28,7 +32,7 @@ impl File {
             output: outputs.iter().map(named).collect(),
         };
         let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 17 }];
-        Self { model: ModelProto { graph: Some(graph), opset_import } }
+        Self { model: ModelProto { ir_version: 8, graph: Some(graph), opset_import } }
     }
 
     pub fn graph(&mut self) -> &mut GraphProto {
@@ -75,6 +79,18 @@ impl NodeProto {
         self.attribute.push(attribute);
         self
     }
+
+    pub fn saying(mut self, name: &str, text: &str) -> Self {
+        let (name, s) = (name.into(), text.into());
+        self.attribute.push(AttributeProto { name, s, ..AttributeProto::default() });
+        self
+    }
+
+    pub fn with_float(mut self, name: &str, f: f32) -> Self {
+        let (name, floats) = (name.into(), vec![f]);
+        self.attribute.push(AttributeProto { name, f, floats, ..AttributeProto::default() });
+        self
+    }
 }
 
 pub fn floats(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
@@ -93,6 +109,17 @@ pub fn ints(name: &str, values: &[i64]) -> TensorProto {
         dims: vec![values.len() as i64],
         data_type: data_type::INT64,
         int64_data: values.to_vec(),
+        ..TensorProto::default()
+    }
+}
+
+/// Whole numbers of 8 bits, with a sign or without.
+pub fn bytes(name: &str, dims: &[i64], values: &[i32], signed: bool) -> TensorProto {
+    TensorProto {
+        name: name.into(),
+        dims: dims.to_vec(),
+        data_type: if signed { data_type::INT8 } else { data_type::UINT8 },
+        int32_data: values.to_vec(),
         ..TensorProto::default()
     }
 }

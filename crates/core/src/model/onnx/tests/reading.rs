@@ -110,6 +110,25 @@ fn a_network_may_end_in_a_pooling() {
 }
 
 #[test]
+fn one_output_decides_if_it_is_a_probability() {
+    let answering = |last: &[NodeProto]| {
+        let nodes = [&[node("/Flatten", "pixels"), node("/fc/Gemm", "/Flatten w")], last].concat();
+        let name = nodes.last().map(|node| node.name.clone()).unwrap();
+        let constants = vec![halves("w", &[192, 1]), floats("s", &[], &[0.5]), bytes("z", &[], &[0], false)];
+        File::new(nodes, constants, &[&name]).read().unwrap()
+    };
+    let sigmoid = node("/Sigmoid", "/fc/Gemm");
+    let rounded = [
+        sigmoid.clone(),
+        node("/QuantizeLinear", "/Sigmoid s z"),
+        node("/DequantizeLinear", "/QuantizeLinear s z"),
+    ];
+    assert!(answering(&[sigmoid]).decides() && answering(&rounded).decides());
+    assert!(!answering(&[]).decides() && !answering(&[node("/Relu", "/fc/Gemm")]).decides());
+    assert!(chain().read().unwrap().decides());
+}
+
+#[test]
 fn branches_are_joined_and_added() {
     let nodes = vec![
         node("/a/Conv", "pixels w"),
