@@ -4,7 +4,7 @@
 //! cargo install cargo-fuzz
 //! mkdir -p fuzz/corpus/onnx                    # what is found; the seeds stay as they are
 //! RUSTC_BOOTSTRAP=1 cargo fuzz run -s none onnx fuzz/corpus/onnx tests/data/onnx -- \
-//!     -rss_limit_mb=2048 -malloc_limit_mb=256
+//!     -rss_limit_mb=4096 -malloc_limit_mb=1024
 //! ```
 //!
 //! `-s none`: the reader has no unsafe code.

@@ -1,8 +1,8 @@
 """Writes the small ONNX files of tests/data/onnx/, one for each family of ops, and what ONNX Runtime answers to them.
 
-    python models/check/small_models.py
+    python models/check/small_models.py [NAME ...]
 
-The files go through `cargo test`: coprof must read each of them and answer as ONNX Runtime does. `references.json` has the
+All of them, or those that are named: what PyTorch exports differs from version to version. The files go through `cargo test`: coprof must read each of them and answer as ONNX Runtime does. `references.json` has the
 same parts for each file as `models/alexnet.reference.json`, of two pictures; `models/train/reference.py` describes both.
 Needs numpy, onnx and onnxruntime, and for the networks that PyTorch exports also torch, torchvision and onnxscript.
 """
@@ -35,8 +35,10 @@ class Net:
     def __init__(self, opset):
         self.opset, self.nodes, self.constants = opset, [], []
         self.random = np.random.default_rng(3)
-        self.x = self.op("Mul", "pixels", self.constant(np.float32(1 / 64)))
-        self.x = self.op("Sub", self.x, self.constant(np.float32([[[2]], [[1.9]], [[2.1]]])))
+        # Before opset 7 constants are not broadcast unasked.
+        self.broadcast = {"broadcast": 1} if opset < 7 else {}
+        self.x = self.op("Mul", "pixels", self.constant(np.float32(1 / 64)), **self.broadcast)
+        self.x = self.op("Sub", self.x, self.constant(np.float32([[[2]], [[1.9]], [[2.1]]])), **self.broadcast)
 
     def constant(self, value):
         name = f"c{len(self.constants)}"
@@ -74,8 +76,10 @@ class Net:
             self.constants,
         )
         ir_version = 8 if self.opset < 20 else 9
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=ir_version)
-        onnx.checker.check_model(model, full_check=True)
+        domains = {node.domain for node in self.nodes}
+        imports = [helper.make_opsetid(domain, 1 if domain else self.opset) for domain in sorted(domains)]
+        model = helper.make_model(graph, opset_imports=imports, ir_version=ir_version)
+        onnx.checker.check_model(model, full_check=self.opset >= 7)
         return model
 
 
@@ -309,6 +313,167 @@ def products(net):
     return net.model(*[spread(net, part) for part in (matmul, sums, kept, unit, added)])
 
 
+@network(17)
+def lines(net):
+    """Windows over signals."""
+    x = net.op("Reshape", net.x, net.ints(0, 3, 64))
+
+    def conv(x, inputs, outputs, side=3, **attributes):
+        groups = attributes.get("group", 1)
+        return net.op("Conv", x, net.weights(outputs, inputs // groups, side), net.weights(outputs), **attributes)
+
+    scale = [net.weights(4), net.weights(4), net.weights(4), net.constant(np.float32([1, 2, 0.5, 3]))]
+    normal = net.op("BatchNormalization", conv(x, 3, 4, pads=[1, 1]), *scale)
+    depthwise = conv(x, 3, 6, 5, group=3, strides=[2], auto_pad="SAME_LOWER")
+    residual = net.op("Relu", net.op("Add", normal, conv(normal, 4, 4, pads=[1, 1])))
+    parts = [
+        net.op("MaxPool", residual, kernel_shape=[3], strides=[2], ceil_mode=1),
+        net.op("AveragePool", depthwise, kernel_shape=[3], pads=[1, 1]),
+        net.op("InstanceNormalization", conv(x, 3, 4, dilations=[2], pads=[0, 3]), net.weights(4), net.weights(4)),
+        net.op("LRN", net.conv(net.x, 3, 6), size=3, alpha=0.3),
+    ]
+    tops = [net.op("Flatten", net.op("GlobalMaxPool", part)) for part in parts]
+    means = [net.op("ReduceMean", part, axes=[2], keepdims=0) for part in parts[:3]]
+    return net.model(*tops, *means, *[net.pooled(part) for part in parts])
+
+
+@network(17)
+def optimised(net):
+    """What ONNX Runtime writes into files that it has optimised."""
+    own = lambda op, *inputs, **attributes: net.op(op, *inputs, domain="com.microsoft", **attributes)  # noqa: E731
+    conv = lambda x, inputs, *more, **attributes: own(  # noqa: E731
+        "FusedConv", x, net.weights(4, inputs, 3, 3), net.weights(4), *more, pads=[1] * 4, **attributes
+    )
+    x = conv(net.x, 3, activation="Relu")
+    leaky = conv(x, 4, activation="LeakyRelu", activation_params=[0.3])
+    summed = conv(x, 4, leaky, activation="Relu")
+    clipped = conv(net.x, 3, activation="Clip", activation_params=[-0.5, 1.5])
+    hard = conv(net.x, 3, activation="HardSigmoid", activation_params=[0.3, 0.4])
+    gemm = own("FusedGemm", net.pooled(x), net.weights(5, 4), net.weights(5), transB=1, alpha=0.5, activation="Tanh")
+    rows = net.op("Reshape", summed, net.ints(0, 16, 16))
+    product = own("FusedMatMul", rows, rows, transA=1, transB=1, alpha=0.1)
+    product = own("FusedMatMul", product, net.weights(6, 16), transB=1)
+    bias = net.weights(6)
+    parts = [
+        own("Gelu", product),
+        own("BiasGelu", product, bias),
+        own("FastGelu", product, bias),
+        own("QuickGelu", product, alpha=1.5),
+        own("SkipLayerNormalization", product, own("Gelu", product), net.weights(6), net.weights(6), bias),
+    ]
+    return net.model(*map(net.pooled, (leaky, summed, clipped, hard)), gemm, *[spread(net, part) for part in parts])
+
+
+@network(17)
+def measure(net):
+    """One output that is no probability."""
+    return net.model(net.op("Gemm", net.pooled(net.conv(net.x, 3, 4)), net.weights(4, 1)))
+
+
+class Steps:
+    """Scales and zero points that are powers of two and small numbers: every sum is exact, and so is every rounding."""
+
+    def __init__(self, net, signed=True):
+        self.net, self.type = net, np.int8 if signed else np.uint8
+
+    def at(self, scale, zero=0):
+        return self.net.constant(np.float32(scale)), self.net.constant(self.type(zero))
+
+    def weights(self, *shape):
+        return self.net.constant(self.net.random.integers(-9, 9, shape).astype(np.int8))
+
+
+def numbers(net, *shape):
+    return net.constant(net.random.integers(-300, 300, shape).astype(np.int32))
+
+
+@network(13)
+def pairs(net):
+    """QuantizeLinear and DequantizeLinear around what is computed in real numbers."""
+    steps, plain = Steps(net, signed=False), net.constant(np.int8(0))
+
+    def rounded(x, scale, zero):
+        scale, zero = steps.at(scale, zero)
+        return net.op("DequantizeLinear", net.op("QuantizeLinear", x, scale, zero), scale, zero)
+
+    def conv(x, inputs, outputs, scales):
+        scales = net.constant(np.float32(scales))
+        zeros = net.constant(np.zeros(outputs, np.int8))
+        weight = net.op("DequantizeLinear", steps.weights(outputs, inputs, 3, 3), scales, zeros, axis=0)
+        bias = net.op("DequantizeLinear", numbers(net, outputs), net.constant(np.float32(1 / 64)))
+        return net.op("Conv", x, weight, bias, pads=[1] * 4)
+
+    x = rounded("pixels", 4, 3)
+    x = rounded(net.op("Relu", conv(x, 3, 4, [1 / 8, 1 / 4, 1 / 8, 1 / 16])), 8, 0)
+    scale, zero = steps.at(16, 128)
+    whole = net.op("QuantizeLinear", conv(x, 4, 4, [1 / 8, 1 / 16, 1 / 4, 1 / 8]), scale, zero)
+    whole = net.op("Reshape", net.op("MaxPool", whole, kernel_shape=[2, 2], strides=[2, 2]), net.ints(0, -1))
+    other, another = steps.at(8, 100)
+    rows = net.op("DequantizeLinear", whole, scale, zero)
+    stored = net.op("QuantizeLinear", net.weights(64, 5), net.constant(np.float32(1 / 64)), plain)
+    stored = net.op("DequantizeLinear", stored, net.constant(np.float32(1 / 64)), plain)
+    return net.model(rounded(net.op("MatMul", rows, stored), 4, 120), net.op("DequantizeLinear", whole, other, another))
+
+
+@network(13)
+def whole(net):
+    """Operators of whole numbers."""
+    steps, signed = Steps(net, signed=False), Steps(net)
+    own = lambda op, *inputs, **attributes: net.op(op, *inputs, domain="com.microsoft", **attributes)  # noqa: E731
+    fine, coarse = steps.at(4, 3), steps.at(32, 120)
+    weight = signed.at(1 / 8)
+    x = net.op("QuantizeLinear", "pixels", *fine)
+    conv = lambda x, step, inputs: net.op(  # noqa: E731
+        "QLinearConv", x, *step, signed.weights(4, inputs, 3, 3), *weight, *coarse, numbers(net, 4), pads=[1] * 4
+    )
+    x = conv(x, fine, 3)
+    y = conv(x, coarse, 4)
+    summed = own("QLinearAdd", x, *coarse, y, *coarse, *coarse)
+    leaky = own("QLinearLeakyRelu", summed, *coarse, *coarse, alpha=0.25)
+    joined = own("QLinearConcat", *coarse, leaky, *coarse, y, *coarse, axis=1)
+    joined = net.op("MaxPool", joined, kernel_shape=[2, 2], strides=[2, 2])
+    mean = own("QLinearGlobalAveragePool", joined, *coarse, *coarse)
+    rows = net.op("Flatten", mean)
+    gemm = own("QGemm", rows, *coarse, signed.weights(5, 8), *weight, numbers(net, 5), *coarse, transB=1)
+    product = net.op("QLinearMatMul", rows, *coarse, signed.weights(8, 3), *weight, *coarse)
+    return net.model(*[net.op("DequantizeLinear", part, *coarse) for part in (gemm, product, rows)])
+
+
+def older():
+    """The same network in an operator set from before broadcasting, and in one that ONNX Runtime runs."""
+
+    def build(opset):
+        net = Net(opset)
+        old = opset < 7
+        channels = {"broadcast": 1, "axis": 1} if old else {}
+        along = lambda count: net.weights(*([count] if old else [count, 1, 1]))  # noqa: E731
+        test = {"is_test": 1} if old else {}
+        consumed = {"consumed_inputs": [0, 0, 0, 1, 1]} if old else {}
+        x = net.conv(net.x, 3, 4, pads=[1] * 4)
+        x = net.op("Add", x, along(4), **channels)
+        variance = net.constant(np.float32([1, 2, 0.5, 3]))
+        x = net.op("BatchNormalization", x, *[net.weights(4) for _ in range(3)], variance, **test, **consumed)
+        x = net.op("PRelu", x, along(4))
+        x = net.op("Mul", x, net.weights(8), **net.broadcast)
+        x = net.op("Cast", x, to="FLOAT" if old else TensorProto.FLOAT)
+        bounds = [] if old else [net.constant(np.float32(bound)) for bound in (-1, 2)]
+        x = net.op("Clip", x, *bounds, **({"min": -1.0, "max": 2.0} if old else {}))
+        pooled = net.pooled(net.op("Dropout", x, **test))
+        gemm = net.op("Gemm", pooled, net.weights(4, 5), net.weights(5), **net.broadcast)
+        return net.model(gemm, net.op("Softmax", pooled, axis=1))
+
+    return build(5), build(13)
+
+
+def batched(model, batch):
+    """A model whose file runs so many samples at once."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    for value in [*fixed.graph.input, *fixed.graph.output]:
+        value.type.tensor_type.shape.dim[0].dim_value = batch
+    return fixed
+
+
 def exported(model, side, kind, opset):
     torch.manual_seed(1)
     picture = torch.zeros(2, 3, side, side)
@@ -393,20 +558,36 @@ def main():
         references[name] = {"seed": answers["seed"], "exits": exits}
         print(f"{name:20} {len(files[name])} bytes")
 
-    for name, build in NETWORKS.items():
-        add(name, build())
-    add("half", *halved(NETWORKS["convolutions_17"]()))
+    pairs_of_models = {
+        "half": lambda: halved(NETWORKS["convolutions_17"]()),
+        "older_5": older,
+        "batch_32": lambda: (batched(NETWORKS["convolutions_17"](), 32), NETWORKS["convolutions_17"]()),
+    }
+    chosen = sys.argv[1:] or [*NETWORKS, *pairs_of_models]
+    for name in chosen:
+        add(name, *([NETWORKS[name]()] if name in NETWORKS else pairs_of_models[name]()))
 
     OUT.mkdir(parents=True, exist_ok=True)
-    for old in OUT.iterdir():
-        old.unlink()
+    if sys.argv[1:]:
+        references = json.loads((OUT / "references.json").read_text()) | references
+    else:
+        for old in OUT.iterdir():
+            old.unlink()
     for name, file in files.items():
         (OUT / f"{name}.onnx").write_bytes(file)
-    # The same model with its weights in a file of their own.
-    outside = onnx.load_from_string(files["convolutions_17"])
-    onnx.save(outside, OUT / "outside.onnx", save_as_external_data=True, location="outside.data", size_threshold=0)
+    if "convolutions_17" in files:
+        # The same model with the sides of its pictures left open.
+        open_sides = onnx.load_from_string(files["convolutions_17"])
+        for side in open_sides.graph.input[0].type.tensor_type.shape.dim[2:]:
+            side.dim_param = "side"
+        onnx.save(open_sides, OUT / "open.onnx")
+        # The same model with its weights in a file of their own.
+        (OUT / "outside.data").unlink(missing_ok=True)
+        outside = onnx.load_from_string(files["convolutions_17"])
+        onnx.save(outside, OUT / "outside.onnx", save_as_external_data=True, location="outside.data", size_threshold=0)
 
-    text = json.dumps(references).replace("[[", "[\n[").replace("], [", "],\n[").replace("}, ", "},\n")
+    text = json.dumps(references)
+    text = text.replace("[[", "[\n[").replace("], [", "],\n[").replace("}, ", "},\n")
     (OUT / "references.json").write_text(text + "\n")
 
 

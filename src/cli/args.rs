@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::report::Emulation;
 use crate::runtime::TorchDevice;
-use crate::study::{LocalNode, Model, NodeOptions};
+use crate::study::{Context, InputShape, LocalNode, Model, ModelOptions, NodeOptions};
 use coprof_core::error::Result;
 use coprof_core::plan::Policy;
 use coprof_core::units::{BitRate, Micros};
@@ -18,7 +18,31 @@ use coprof_core::units::{BitRate, Micros};
 pub struct ModelArgs {
     /// A bundled model (`coprof models` lists them) or an ONNX file
     #[arg(long, value_name = "NAME|FILE.onnx", default_value = "alexnet")]
-    pub model: String,
+    model: String,
+    #[command(flatten)]
+    input: InputArgs,
+}
+
+impl ModelArgs {
+    /// As studies take it.
+    pub fn options(&self) -> ModelOptions {
+        self.input.of(&self.model)
+    }
+}
+
+/// What a model's file leaves open.
+#[derive(Args, Clone, Debug)]
+pub struct InputArgs {
+    /// The shape of the model's input, batch of 1 included, where its file leaves sides open: 1x3x224x224
+    #[arg(long, value_name = "[NAME:]SHAPE")]
+    input_shape: Option<InputShape>,
+}
+
+impl InputArgs {
+    /// Of this model, as studies take it.
+    pub fn of(&self, model: &str) -> ModelOptions {
+        ModelOptions { name: model.to_owned(), input_shape: self.input_shape.clone() }
+    }
 }
 
 /// How layers run here.
@@ -53,8 +77,8 @@ pub struct LocalArgs {
 
 impl LocalArgs {
     /// Both, as studies take them.
-    pub fn open(&self) -> Result<(Model, LocalNode)> {
-        Ok((Model::load(&self.model.model)?, LocalNode::as_device(&self.runtime.options())?))
+    pub fn open(&self, context: &Context) -> Result<(Model, LocalNode)> {
+        Ok((Model::open(&self.model.options(), context)?, LocalNode::as_device(&self.runtime.options())?))
     }
 }
 

@@ -43,7 +43,7 @@ impl Args {
             link_delay: self.emulation.link_delay.or(Some(LINK_DELAY)),
         };
         Options {
-            model: self.model.model.clone(),
+            model: self.model.options(),
             emulation: emulation.emulation(),
             node: self.runtime.options(),
             data: self.data.data.clone(),

@@ -42,7 +42,7 @@ pub struct Args {
 
 pub fn run(args: &Args, output: Output) -> Result<()> {
     let context = &output.context();
-    let (model, device) = args.of.local.open()?;
+    let (model, device) = args.of.local.open(context)?;
     let record = if args.record {
         let samples = args.samples.map(|samples| samples as usize);
         encodings_record::make(&model, &device, args.of.data.as_deref(), samples, context)?

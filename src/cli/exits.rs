@@ -30,7 +30,7 @@ pub struct Args {
 
 pub fn run(args: &Args, output: Output) -> Result<()> {
     let context = &output.context();
-    let (model, device) = args.of.local.open()?;
+    let (model, device) = args.of.local.open(context)?;
     let data = args.of.data.as_deref();
     if data.is_some() {
         locate(data)?;

@@ -29,7 +29,7 @@ pub struct Args {
 pub fn run(args: &Args, output: Output) -> Result<()> {
     let context = &output.context();
     runtime::check()?;
-    let (model, device) = args.local.open()?;
+    let (model, device) = args.local.open(context)?;
     let (document, path) = layers::measure(&model, &device, context)?;
     if let Some(csv) = &args.csv {
         output.csv(csv, &layers_csv(&document))?;

@@ -2,6 +2,7 @@
 
 use clap::{Args as ClapArgs, Subcommand};
 
+use super::args::InputArgs;
 use super::output::Output;
 use crate::report::{
     Emulation, GraphCut, LayerFacts, ModelDocument, ModelsDocument, model_view, models_view,
@@ -28,6 +29,8 @@ enum Show {
         /// A bundled model or an ONNX file
         #[arg(value_name = "NAME|FILE.onnx")]
         model: String,
+        #[command(flatten)]
+        input: InputArgs,
     },
 }
 
@@ -35,12 +38,14 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
     let device = LocalNode::as_device(&NodeOptions::default())?;
     match &args.show {
         None => list(&device, output),
-        Some(Show::Show { model }) => show(&Model::load(model)?, &device, output),
+        Some(Show::Show { model, input }) => {
+            show(&Model::open(&input.of(model), &output.context())?, &device, output)
+        }
     }
 }
 
 fn list(device: &LocalNode, output: Output) -> Result<()> {
-    let row = |name| Ok(facts(&Model::load(name)?).0);
+    let row = |name| Ok(facts(&Model::load(name, None)?).0);
     let models = bundled_names().map(row).collect::<Result<_>>()?;
     let document = ModelsDocument { envelope: device.envelope("models", None, &Emulation::NONE), models };
     output.result(&document, || models_view(&document))

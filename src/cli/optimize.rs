@@ -119,7 +119,7 @@ impl Args {
     /// As studies take them.
     fn options(&self) -> Options {
         let measured = || Survey {
-            model: self.model.model.clone(),
+            model: self.model.options(),
             peer: self.nodes.peer.clone(),
             emulation: self.nodes.emulation.emulation(),
             data: self.data.clone(),

@@ -45,6 +45,8 @@ fn words(remedy: Remedy) -> (&'static str, &'static str) {
             "\n--data INPUTS measures agreement with the uncut model, `coprof exits --record` accuracy on CIFAR-10",
         ),
         Remedy::SayArrival => ("--p99-below needs --arrival: ", ""),
+        Remedy::NameInputShape => ("", "; name it with --input-shape, such as 1x3x224x224"),
+        Remedy::GoWithoutInputs => ("", "\nwithout --data it is planned with frontiers as they are"),
         Remedy::RunMoreTasks => ("", "; ask for more with --tasks"),
         Remedy::PlanOrNamePlan => {
             ("", "\nrun `coprof optimize` with the same flags first, or name a file with --plan")
@@ -66,6 +68,7 @@ fn flag(given: Given) -> &'static str {
         Given::Core => "--core ",
         Given::Threads => "--threads ",
         Given::Peer => "--peer ",
+        Given::InputShape => "--input-shape ",
     }
 }
 

@@ -45,7 +45,7 @@ impl Args {
     /// As studies take them.
     fn options(&self) -> Options {
         Options {
-            model: self.model.model.clone(),
+            model: self.model.options(),
             peer: self.nodes.peer.clone(),
             emulation: self.nodes.emulation.emulation(),
             node: self.nodes.runtime.options(),

@@ -16,6 +16,7 @@ const CALIBRATION_SHARE: f64 = 0.2;
 
 /// These inputs, each labelled with what the uncut model answers.
 pub fn labelled(inputs: Images, model: &Model, device: &LocalNode, context: &Context) -> Result<Images> {
+    model.check_decides()?;
     let bar = context.progress("answers of the uncut model");
     let answers = device.run(&model.graph, |backend| {
         let mut progress = |share: f64| bar.set(share);

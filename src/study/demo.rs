@@ -8,7 +8,7 @@ use super::case::{Case, Criteria};
 use super::edge::Endpoint;
 use super::evidence::Evidence;
 use super::local_node::{LocalNode, NodeOptions};
-use super::model::Model;
+use super::model::{Model, ModelOptions};
 use super::refine::Nodes;
 use super::survey::measure_scenario;
 use super::testbed::{Job, Testbed};
@@ -32,7 +32,7 @@ const LINK_TIME: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Options {
     /// A bundled model or an ONNX file.
-    pub model: String,
+    pub model: ModelOptions,
     /// What is emulated.
     pub emulation: Emulation,
     /// How layers run on this machine.
@@ -61,7 +61,7 @@ pub fn run(
     context: &Context,
 ) -> Result<(DemoDocument, PathBuf)> {
     runtime::check()?;
-    let model = Model::load(&options.model)?;
+    let model = Model::open(&options.model, context)?;
     let device = LocalNode::as_device(&options.node)?;
     let emulation = options.emulation;
     let described = emulation.describe().unwrap_or_default();

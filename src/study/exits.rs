@@ -25,6 +25,7 @@ pub fn record(
     context: &Context,
 ) -> Result<ExitRecord> {
     runtime::check()?;
+    model.check_decides()?;
     let found = locate(data)?.ok_or_else(no_data)?;
     let splits = [Split::Validation, Split::Test];
     let images = found.load_many(&splits)?;

@@ -5,8 +5,9 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::Context;
 use coprof_core::error::{Error, Given, Remedy, Result};
-use coprof_core::model::{ExternalPart, Graph, ModelHash, self_contained};
+use coprof_core::model::{ExternalPart, Graph, InputShape, ModelHash, self_contained, with_input_shape};
 use coprof_run::data::{EncodingRecord, ExitRecord};
 use coprof_run::pipeline::MAX_MODEL_BYTES;
 
@@ -35,6 +36,15 @@ static BUNDLED: [Bundled; 5] =
 /// A network of two layers that do next to nothing: what remains of a task is coprof's own doing. `models/check/null.py` writes it.
 static NULL: &[u8] = include_bytes!("../../models/null.onnx");
 
+/// Which model.
+#[derive(Clone, Debug)]
+pub struct ModelOptions {
+    /// A bundled model, or an ONNX file.
+    pub name: String,
+    /// The shape of its input, where its file leaves sides open.
+    pub input_shape: Option<InputShape>,
+}
+
 /// A model as a command works on it.
 #[derive(Clone)]
 pub struct Model {
@@ -53,19 +63,29 @@ enum Origin {
 }
 
 impl Model {
-    /// Loads `--model`: a bundled name, or else a file.
-    pub fn load(name: &str) -> Result<Self> {
+    /// Loads a model, and says where it is run otherwise than its file has it.
+    pub fn open(options: &ModelOptions, context: &Context) -> Result<Self> {
+        let name = &options.name;
+        let loaded = Self::load(name, options.input_shape.as_ref())?;
+        if let Some(batch) = loaded.graph.fixed_batch {
+            context.say(format!("{name}: its file runs {batch} samples at once; run with one at a time"));
+        }
+        Ok(loaded)
+    }
+
+    /// Loads a bundled model by its name, or else a file. Where its input's shape is given as well, the file's bytes have it
+    /// inside, so that an edge needs nothing else.
+    pub fn load(name: &str, input_shape: Option<&InputShape>) -> Result<Self> {
         if let Some(bundled) = BUNDLED.iter().find(|bundled| bundled.name == name) {
+            if let Some(wanted) = input_shape {
+                with_input_shape(bundled.onnx, wanted).map_err(|error| error.within(name))?;
+            }
             let graph = Graph::from_onnx(bundled.name, bundled.onnx)?;
             let origin = Origin::Bundled(bundled);
             return Ok(Self { graph: Arc::new(graph), file: bundled.onnx.into(), origin });
         }
         let path = Path::new(name);
-        let file = read(path, name)?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let file = self_contained(&file, MAX_MODEL_BYTES, |part| read_part(folder, part))
-            .map(Cow::into_owned)
-            .map_err(|error| error.within(name))?;
+        let file = contents(path, name, input_shape)?;
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("model");
         let graph = Graph::from_onnx(stem, &file).map_err(|error| error.within(name))?;
         Ok(Self { graph: Arc::new(graph), file: file.into(), origin: Origin::File(path.into()) })
@@ -75,6 +95,16 @@ impl Model {
     pub fn null() -> Result<Self> {
         let graph = Arc::new(Graph::from_onnx("null", NULL)?);
         Ok(Self { graph, file: NULL.into(), origin: Origin::Null })
+    }
+
+    /// Errors where no two answers of it could ever differ in class, so that all would agree whatever is done to it.
+    pub fn check_decides(&self) -> Result<()> {
+        if self.graph.decides() {
+            return Ok(());
+        }
+        let what = "expected classes, or one output behind a Sigmoid, which decides at 0.5; found one output that is no \
+                    probability, of which no share can be right";
+        Err(Error::failed(format!("{}: {what}", self.graph.name)).with(Remedy::GoWithoutInputs))
     }
 
     /// Where a record of this model is written: `NAME.exits.csv.gz` under `models/`, or beside the model's file.
@@ -107,6 +137,18 @@ impl Model {
             Origin::Bundled(bundled) => EncodingRecord::from_gzip(bundled.encodings, hash),
             Origin::File(_) | Origin::Null => EncodingRecord::read(&self.record_path("encodings"), hash),
         }
+    }
+}
+
+/// The bytes of a file with all weights inside, and with this shape of its input.
+fn contents(path: &Path, name: &str, input_shape: Option<&InputShape>) -> Result<Vec<u8>> {
+    let file = read(path, name)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let within = |error: Error| error.within(name);
+    let file = self_contained(&file, MAX_MODEL_BYTES, |part| read_part(folder, part)).map_err(within)?;
+    match input_shape {
+        Some(wanted) => with_input_shape(&file, wanted).map(Cow::into_owned).map_err(within),
+        None => Ok(file.into_owned()),
     }
 }
 
@@ -170,13 +212,13 @@ mod tests {
     const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/onnx");
 
     fn message(folder: &Path) -> String {
-        Model::load(folder.join("outside.onnx").to_str().unwrap()).err().unwrap().to_string()
+        Model::load(folder.join("outside.onnx").to_str().unwrap(), None).err().unwrap().to_string()
     }
 
     #[test]
     fn every_bundled_model_has_its_own_records() {
         for name in bundled_names() {
-            let model = Model::load(name).unwrap();
+            let model = Model::load(name, None).unwrap();
             let (exits, encodings) = (model.exit_record().unwrap(), model.encoding_record().unwrap());
             assert_eq!(exits.data, encodings.data, "{name}: records of different images");
         }
@@ -184,8 +226,8 @@ mod tests {
 
     #[test]
     fn weights_beside_the_file_are_put_inside_it() {
-        let inside = Model::load(&format!("{FOLDER}/convolutions_17.onnx")).unwrap();
-        let outside = Model::load(&format!("{FOLDER}/outside.onnx")).unwrap();
+        let inside = Model::load(&format!("{FOLDER}/convolutions_17.onnx"), None).unwrap();
+        let outside = Model::load(&format!("{FOLDER}/outside.onnx"), None).unwrap();
         // What a peer is sent needs no other file.
         let sent = Graph::from_onnx("sent", &outside.file).unwrap();
         assert_eq!(sent.hash, outside.graph.hash);

@@ -8,7 +8,7 @@ use super::case::{Case, Criteria, read_scenario};
 use super::edge::Endpoint;
 use super::evidence::Evidence;
 use super::local_node::{LocalNode, NodeOptions};
-use super::model::Model;
+use super::model::{Model, ModelOptions};
 use super::provenance;
 use super::refine::Nodes;
 use super::survey::measure_scenario;
@@ -47,8 +47,8 @@ pub enum Basis {
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct Survey {
-    /// A bundled model or an ONNX file.
-    pub model: String,
+    /// The model.
+    pub model: ModelOptions,
     /// The edge, as `HOST[:PORT]`; `None` for one in this process.
     pub peer: Option<String>,
     /// What is emulated.
@@ -72,7 +72,7 @@ pub fn run(options: &Options, context: &Context) -> Result<OptimizeDocument> {
 fn measure(survey: &Survey, options: &Options, device: &LocalNode, context: &Context) -> Result<Case> {
     options.criteria.checked_over(Constraints::default())?;
     runtime::check()?;
-    let model = &Model::load(&survey.model)?;
+    let model = &Model::open(&survey.model, context)?;
     let edge = &Endpoint::open(survey.peer.as_deref(), &options.node, &survey.emulation, context)?;
     let evidence = Evidence::gather(model, device, survey.data.as_deref(), context)?;
     let records_of_other_images = match &evidence {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Context;
 use super::edge::Endpoint;
 use super::local_node::{LocalNode, NodeOptions};
-use super::model::Model;
+use super::model::{Model, ModelOptions};
 use super::provenance;
 use super::testbed::{Job, Testbed};
 use crate::report::{Emulation, OptimizeDocument, PlanDocument, ReplayDocument};
@@ -17,7 +17,7 @@ use coprof_core::plan::{AccuracyBasis, Policy};
 #[derive(Clone, Debug)]
 pub struct Options {
     /// A bundled model or an ONNX file.
-    pub model: String,
+    pub model: ModelOptions,
     /// The edge, as `HOST[:PORT]`; `None` for one in this process.
     pub peer: Option<String>,
     /// What is emulated.
@@ -37,7 +37,7 @@ pub struct Options {
 /// Runs the plan and saves what came of it; where.
 pub fn run(options: &Options, context: &Context) -> Result<(ReplayDocument, PathBuf)> {
     runtime::check()?;
-    let model = Model::load(&options.model)?;
+    let model = Model::open(&options.model, context)?;
     let device = LocalNode::as_device(&options.node)?;
     let plan = match &options.plan {
         Some(path) => read_plan(path)?,

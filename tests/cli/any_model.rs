@@ -77,6 +77,20 @@ fn with_inputs_plans_are_held_to_agreement_with_the_uncut_model() {
 }
 
 #[test]
+fn no_agreement_is_promised_where_none_could_fail() {
+    let workplace = Workplace::new();
+    let model = repository("tests/data/onnx/measure_17.onnx").to_str().unwrap().to_owned();
+    let data = workplace.write("inputs.npy", inputs(30, 8));
+    workplace.fail(
+        &["optimize", "--model", &model, "--data", &data],
+        1,
+        &["no probability", "without --data"],
+    );
+    let (optimized, _) = workplace.document(&["optimize", "--model", &model]);
+    assert_eq!(optimized["accuracy_basis"], "relative");
+}
+
+#[test]
 fn inputs_that_are_none_are_named() {
     let (workplace, model) = (Workplace::new(), model());
     workplace.write("test_batch.bin", "");

@@ -14,6 +14,22 @@ fn it_plans_and_shows_records() {
 }
 
 #[test]
+fn it_shows_models_that_leave_sides_open_or_fix_their_batch() {
+    let workplace = Workplace::new();
+    let model = |name: &str| repository(&format!("tests/data/onnx/{name}.onnx")).to_str().unwrap().to_owned();
+    let (open, fixed) = (model("open"), model("batch_32"));
+    workplace.fail(&["models", "show", &open], 1, &["[?, 3, ?, ?]", "--input-shape"]);
+    workplace.fail(&["models", "show", &open, "--input-shape", "3x8x8"], 2, &["1x3x224x224"]);
+    workplace.fail(&["models", "show", &open, "--input-shape", "1x4x8x8"], 2, &["does not fit", "'pixels'"]);
+    workplace.fail(&["models", "show", "alexnet", "--input-shape", "1x3x48x48"], 2, &["does not fit"]);
+    let (shown, said) = workplace.document(&["models", "show", &open, "--input-shape", "pixels:1x3x8x8"]);
+    assert!(!said.contains("samples at once"), "{said}");
+    let (other, said) = workplace.document(&["models", "show", &fixed]);
+    assert!(said.contains("runs 32 samples at once; run with one at a time"), "{said}");
+    assert_eq!(other["layers"], shown["layers"]);
+}
+
+#[test]
 fn it_measures_links() {
     let workplace = Workplace::new();
     let (link, _) =

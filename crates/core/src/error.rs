@@ -55,6 +55,10 @@ pub enum Remedy {
     GatherEvidence,
     /// Say how tasks arrive, without which a ceiling of their latency says nothing.
     SayArrival,
+    /// Name the shape of a model's input, of which its file leaves sides open.
+    NameInputShape,
+    /// Go without inputs, on which a model's answers cannot be compared.
+    GoWithoutInputs,
     /// Run more tasks.
     RunMoreTasks,
     /// Plan first, or name a plan.
@@ -89,6 +93,8 @@ pub enum Given {
     Threads,
     /// An edge's name or address.
     Peer,
+    /// The shape of a model's input.
+    InputShape,
 }
 
 /// A failure: its kind, a message that says what was expected and what was found, and what to do.

@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 use prost::Message;
 
 use super::constant::{dimensions, elements, value_bytes};
-use super::decoded;
+use super::guard::decoded;
 use super::node::shown;
 use super::proto::{ModelProto, TensorProto};
 use crate::error::{Error, Result};

@@ -1,6 +1,12 @@
 //! Looks through a file before it is decoded. An empty message costs two bytes in the file and a hundred times that in
 //! memory, so that their number is capped first. Everything else in a file grows little when decoded.
 
+use prost::Message;
+
+use super::foreign::foreign;
+use super::proto::ModelProto;
+use crate::error::Result;
+
 /// Enough for the nodes of any network, their attributes and notes.
 const MAX_MESSAGES: usize = 1 << 18;
 
@@ -31,8 +37,14 @@ impl Level {
     }
 }
 
+/// The model in a file's bytes.
+pub fn decoded(file: &[u8]) -> Result<ModelProto> {
+    check(file).map_err(|what| foreign(file, what))?;
+    ModelProto::decode(file).map_err(|error| foreign(file, error))
+}
+
 /// Errors if the file's outer structure is broken or it holds too many messages.
-pub fn check(file: &[u8]) -> Result<(), String> {
+fn check(file: &[u8]) -> Result<(), String> {
     let mut left = MAX_MESSAGES;
     walk(Level::Model, file, &mut left)
 }

@@ -7,13 +7,13 @@ use std::str::FromStr;
 use prost::Message;
 
 use super::constant::elements;
-use super::decoded;
+use super::guard::decoded;
 use super::lower::MAX_ELEMENTS;
 use super::node::shown;
 use super::proto::{
     DimensionProto, GraphProto, TensorShapeProto, TensorTypeProto, ValueInfoProto, data_type,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Given, Remedy, Result};
 use crate::model::Shape;
 
 /// More axes than the input of any model has, the batch included.
@@ -39,9 +39,7 @@ pub fn input(graph: &GraphProto) -> Result<Input<'_>> {
     let name = shown(&input.name);
     let Some((tensor, shape)) = tensor(input).and_then(|tensor| Some((tensor, tensor.shape.as_ref()?)))
     else {
-        return Err(Error::failed(format!(
-            "its input '{name}' says no shape; name it with --input-shape, such as 1x3x224x224"
-        )));
+        return Err(Error::failed(format!("its input '{name}' says no shape")).with(Remedy::NameInputShape));
     };
     use data_type::{BFLOAT16, DOUBLE, FLOAT, FLOAT16, UINT8};
     if !matches!(tensor.elem_type, FLOAT | FLOAT16 | BFLOAT16 | DOUBLE | UINT8) {
@@ -55,13 +53,13 @@ pub fn input(graph: &GraphProto) -> Result<Input<'_>> {
             sides.iter().map(|&side| if side <= 0 { "?".into() } else { side.to_string() }).collect();
         Error::failed(format!(
             "expected its input '{name}' to be [batch, …] with the sides of a sample fixed, such as [batch, channels, \
-             height, width], found [{}]; {what}",
+             height, width], found [{}]{what}",
             found.join(", ")
         ))
     };
-    let [batch, rest @ ..] = sides.as_slice() else { return Err(fault("it has no axis for the batch")) };
+    let [batch, rest @ ..] = sides.as_slice() else { return Err(fault("; it has no axis for the batch")) };
     if rest.iter().any(|side| (-1..=0).contains(side)) {
-        return Err(fault("name what is open with --input-shape, such as 1x3x224x224"));
+        return Err(fault("").with(Remedy::NameInputShape));
     }
     let one: Option<Vec<usize>> = rest.iter().map(|&side| usize::try_from(side).ok()).collect();
     let fits = |one: &Vec<usize>| {
@@ -139,7 +137,8 @@ pub fn with_input_shape<'f>(file: &'f [u8], wanted: &InputShape) -> Result<Cow<'
     let input = &mut graph.input[at];
     let name = shown(&input.name);
     if wanted.name.as_ref().is_some_and(|wanted| *wanted != input.name) {
-        return Err(Error::usage(format!("--input-shape: the model's input is called '{name}'")));
+        return Err(Error::usage(format!("{wanted}: the model's input is called '{name}'"))
+            .with(Remedy::GiveAnother(Given::InputShape)));
     }
     let Some(tensor) = input.r#type.as_mut().and_then(|kind| kind.tensor_type.as_mut()) else {
         return Err(Error::failed(format!("its input '{name}' is no tensor")));
@@ -149,9 +148,8 @@ pub fn with_input_shape<'f>(file: &'f [u8], wanted: &InputShape) -> Result<Cow<'
     if let Some(found) = &found {
         let fits = |(&found, &wanted): (&i64, &i64)| found <= 0 || found == wanted;
         if found.len() != fixed.len() || !std::iter::zip(found, &fixed).skip(1).all(fits) {
-            return Err(Error::usage(format!(
-                "--input-shape {wanted} does not fit the model's input '{name}' of {found:?} (0 is open)"
-            )));
+            let what = format!("{wanted} does not fit the model's input '{name}' of {found:?} (0 is open)");
+            return Err(Error::usage(what).with(Remedy::GiveAnother(Given::InputShape)));
         }
         fixed[0] = found[0].max(1);
         if fixed == *found {
@@ -178,8 +176,9 @@ mod tests {
     #[test]
     fn open_sides_are_named_and_then_fixed() {
         let file = open(&[0, 3, 0, 0]);
-        let refused = Graph::from_onnx("test", &file).unwrap_err().to_string();
-        assert!(refused.contains("[?, 3, ?, ?]") && refused.contains("--input-shape"), "{refused}");
+        let refused = Graph::from_onnx("test", &file).unwrap_err();
+        assert_eq!(refused.remedy(), Some(Remedy::NameInputShape));
+        assert!(refused.to_string().contains("[?, 3, ?, ?]"), "{refused}");
         for wanted in ["1x3x8x8", "pixels:1x3x8x8"] {
             let fixed = with_input_shape(&file, &wanted.parse().unwrap()).unwrap();
             assert_eq!(Graph::from_onnx("test", &fixed).unwrap().input, Shape(vec![3, 8, 8]));

@@ -26,17 +26,17 @@ use std::collections::{HashMap, HashSet};
 
 pub use external::{ExternalPart, self_contained};
 pub use input::{InputShape, with_input_shape};
-use prost::Message;
 
 use super::graph::{Exit, Graph, Layer, LayerId, ModelHash, Shape, Source};
 use super::op::Op;
 use crate::error::{Error, Result};
 use constant::{Budget, Constant, elements};
 use foreign::foreign;
+use guard::decoded;
 use input::Input;
 use lower::{Draft, Lowering};
 use node::{Node, shown};
-use proto::{GraphProto, ModelProto, ValueInfoProto};
+use proto::{GraphProto, ValueInfoProto};
 use value::{Value, View};
 
 /// More nodes than any network for images has.
@@ -50,11 +50,6 @@ impl Graph {
     pub fn from_onnx(name: &str, file: &[u8]) -> Result<Self> {
         read(name, file).map_err(|error| error.within(format_args!("model {name}")))
     }
-}
-
-fn decoded(file: &[u8]) -> Result<ModelProto> {
-    guard::check(file).map_err(|what| foreign(file, what))?;
-    ModelProto::decode(file).map_err(|error| foreign(file, error))
 }
 
 fn read(name: &str, file: &[u8]) -> Result<Graph> {

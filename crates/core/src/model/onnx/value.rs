@@ -40,6 +40,27 @@ pub struct View {
     pub shape: Vec<usize>,
 }
 
+/// Which whole numbers of the file stand for which real ones: `real = scale * (whole - zero)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quantisation {
+    /// Finite and above 0.
+    pub scale: f32,
+    /// The number that stands for 0.
+    pub zero: i64,
+    /// The least and the largest whole number.
+    pub range: [i64; 2],
+}
+
+impl Quantisation {
+    /// Bytes that stand for themselves.
+    pub const BYTES: Self = Self { scale: 1.0, zero: 0, range: [0, 255] };
+
+    /// Whether every whole number stands for the same real one.
+    pub fn stands_alike(&self, other: &Self) -> bool {
+        (self.scale, self.zero) == (other.scale, other.zero)
+    }
+}
+
 /// A file's shape as the graph has it: a first axis of length 1 counts as the batch and is left out. Transformers move the
 /// batch elsewhere for a while; then the first axis is another one and stays.
 pub fn per_sample(shape: &[usize]) -> &[usize] {

@@ -21,10 +21,9 @@ use super::fold;
 use super::input::Input;
 use super::node::{Node, is_standard, shown};
 use super::proto::data_type::{BFLOAT16, DOUBLE, FLOAT, FLOAT16};
-use super::value::{Value, View, per_sample};
+use super::value::{Quantisation, Value, View, per_sample};
 use crate::error::{Error, Result};
 use crate::model::{LayerId, Op, Shape, Source};
-use quantised::Quantisation;
 
 /// What the reader turns into layers or computes away, for its messages.
 const SUPPORTED: &str = "Abs, Add, AveragePool, BatchNormalization, Cast, CastLike, Clip, Concat, Constant, Conv, DequantizeLinear, \

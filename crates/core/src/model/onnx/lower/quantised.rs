@@ -7,40 +7,22 @@ use std::sync::Arc;
 use super::super::constant::Constant;
 use super::super::fold::quantised::{element_range, real};
 use super::super::node::Node;
-use super::super::value::{Value, View};
+use super::super::value::{Quantisation, Value, View};
 use super::Lowering;
 use super::arithmetic::{affine, number};
 use super::linear::{convolution, multiplied, scaled, times_matrix};
 use crate::error::Result;
 use crate::model::{Activation, Op, Weights};
 
-/// Which whole numbers stand for which real ones: `real = scale * (whole - zero)`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Quantisation {
-    scale: f32,
-    zero: i64,
-    /// The least and the largest whole number.
-    range: [i64; 2],
-}
-
-impl Quantisation {
-    /// Bytes that stand for themselves.
-    pub const BYTES: Self = Self { scale: 1.0, zero: 0, range: [0, 255] };
-
-    /// That whose scale and zero point two inputs of a node hold, for a whole tensor.
-    pub fn of(graph: &Lowering<'_>, node: &Node<'_>, [scale, zero]: [usize; 2]) -> Result<Self> {
-        let stored = graph.constant(node, zero)?;
-        let range = element_range(node, stored.as_ref())?;
-        let zero = stored.map_or(Some(0), |zero| zero.single_int());
-        let scale = graph.constant(node, scale)?.and_then(|scale| scale.single_float());
-        match (scale.filter(|scale| scale.is_finite() && *scale > 0.0), zero) {
-            (Some(scale), Some(zero)) => Ok(Self { scale, zero, range }),
-            _ => Err(node.error("expected one scale above 0 and one zero point for all values of a tensor")),
-        }
-    }
-
-    fn stands_alike(&self, other: &Self) -> bool {
-        (self.scale, self.zero) == (other.scale, other.zero)
+/// That whose scale and zero point two inputs of a node hold, for a whole tensor.
+fn quantisation(graph: &Lowering<'_>, node: &Node<'_>, [scale, zero]: [usize; 2]) -> Result<Quantisation> {
+    let stored = graph.constant(node, zero)?;
+    let range = element_range(node, stored.as_ref())?;
+    let zero = stored.map_or(Some(0), |zero| zero.single_int());
+    let scale = graph.constant(node, scale)?.and_then(|scale| scale.single_float());
+    match (scale.filter(|scale| scale.is_finite() && *scale > 0.0), zero) {
+        (Some(scale), Some(zero)) => Ok(Quantisation { scale, zero, range }),
+        _ => Err(node.error("expected one scale above 0 and one zero point for all values of a tensor")),
     }
 }
 
@@ -78,7 +60,7 @@ pub fn rounded<'a>(
     view: View,
     scale_and_zero: [usize; 2],
 ) -> Result<Value> {
-    let to = Quantisation::of(graph, node, scale_and_zero)?;
+    let to = quantisation(graph, node, scale_and_zero)?;
     let [least, most] = to.range.map(|end| (end - to.zero) as f32);
     graph.quantised.insert(node.output(), to);
     let op = Op::Activation(Activation::Quantize { scale: to.scale, least, most });
@@ -94,7 +76,7 @@ pub fn dequantize<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value
 pub fn tensor<'a>(graph: &mut Lowering<'a>, node: &Node<'a>, inputs: [usize; 3]) -> Result<View> {
     let [at, scale_and_zero @ ..] = inputs;
     let view = graph.tensor(node, at)?;
-    let by = Quantisation::of(graph, node, scale_and_zero)?;
+    let by = quantisation(graph, node, scale_and_zero)?;
     let known = node.input(at).and_then(|name| graph.quantised.get(name)).copied();
     let known = known.ok_or_else(|| {
         node.error(format_args!(

@@ -116,8 +116,8 @@ impl Field {
             "VALID" => {}
             mode @ ("SAME_UPPER" | "SAME_LOWER") => {
                 for axis in 0..2 {
-                    let places = self.plane[axis].div_ceil(stride[axis]);
-                    let needed = places.saturating_sub(1) * stride[axis] + window.extent(axis);
+                    let places = self.plane[axis].div_ceil(window.stride[axis]);
+                    let needed = places.saturating_sub(1) * window.stride[axis] + window.extent(axis);
                     let (less, more) = halves(needed.saturating_sub(self.plane[axis]));
                     let (before, after) = if mode == "SAME_UPPER" { (less, more) } else { (more, less) };
                     (window.padding[axis], window.padding[axis + 2]) = (before, after);
