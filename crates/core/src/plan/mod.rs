@@ -7,6 +7,7 @@ mod brute_force;
 mod complete;
 mod dominance;
 mod guarantee;
+mod keys;
 mod layers;
 mod leaders;
 mod link;

@@ -4,6 +4,7 @@ use std::ops::Deref;
 
 use serde::Serialize;
 
+use super::keys;
 use super::scenario::{SCHEMA, ScenarioFile};
 use crate::error::{Error, Result};
 
@@ -23,7 +24,7 @@ impl Deref for Problem {
 impl Problem {
     /// Reads a scenario document, fills in what it leaves out, and checks it.
     pub fn from_json(text: &str) -> Result<Self> {
-        let file: ScenarioFile = serde_json::from_str(text).map_err(|error| {
+        let file = keys::read(text).map_err(|error| {
             Error::failed(format!(
                 "not a scenario of schema {SCHEMA}: {error}\ndocs/formats.md shows one; `coprof optimize` writes such \
                  a file under reports/"
