@@ -30,6 +30,21 @@ fn it_shows_models_that_leave_sides_open_or_fix_their_batch() {
 }
 
 #[test]
+fn a_plan_that_takes_no_time_follows_its_schema() {
+    let workplace = Workplace::new();
+    let document = serde_json::json!({
+        "schema": "coprof.scenario/2",
+        "layers": [{"name": "a", "output_bytes": 100}, {"name": "b", "output_bytes": 4}],
+        "nodes": [{"name": "n0", "layers_us": [0, 0]}, {"name": "n1", "layers_us": [1, 1]}],
+        "links": [{"bits_per_second": 1e9}]
+    });
+    let scenario = workplace.write("scenario.json", document.to_string());
+    // Held to its schema.
+    let (optimized, _) = workplace.document(&["optimize", "--scenario", &scenario]);
+    assert!(optimized["pareto"][0]["rate_per_s"].is_null());
+}
+
+#[test]
 fn it_measures_links() {
     let workplace = Workplace::new();
     let (link, _) =

@@ -5,7 +5,7 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, Sub};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A time span in microseconds; fractions matter, since fast layers take fewer than ten.
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -135,4 +135,14 @@ impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("{:.2} %", self.0 * 100.0))
     }
+}
+/// Reads a rate per second: `null` is an infinite one, which JSON has no number for.
+pub(crate) fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
+}
+
+/// Reads the two ends of an interval of such rates.
+pub(crate) fn rates<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[f64; 2], D::Error> {
+    let ends: [Option<f64>; 2] = Deserialize::deserialize(deserializer)?;
+    Ok(ends.map(|end| end.unwrap_or(f64::INFINITY)))
 }

@@ -12,7 +12,7 @@ use super::simulate::{Class, Workload};
 use super::space::Space;
 use super::tally::{Tally, right_uncut};
 use crate::error::{Error, Result};
-use crate::units::{Micros, Share};
+use crate::units::{Micros, Share, rate, rates};
 
 /// One stage of the pipeline: a node's or a link's mean work per task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,7 +28,8 @@ pub struct Stage {
 /// Where a plan's figures lie with a probability of 95 %.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interval95 {
-    /// Tasks per second.
+    /// Tasks per second; infinite, in JSON `null`, where nothing takes any time.
+    #[serde(deserialize_with = "rates")]
     pub rate_per_s: [f64; 2],
     /// Mean time of a task that is alone in the pipeline.
     pub latency_us: [Micros; 2],
@@ -41,7 +42,8 @@ pub struct Interval95 {
 /// What a plan would do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
-    /// Steady-state rate: one over the interval.
+    /// Steady-state rate: one over the interval; infinite, in JSON `null`, where nothing takes any time.
+    #[serde(deserialize_with = "rate")]
     pub rate_per_s: f64,
     /// Time between finished tasks: the slowest stage's.
     pub interval_us: Micros,

@@ -16,7 +16,7 @@ use super::tally::Tally;
 use super::tiers::Tiers;
 use super::two_nodes::TwoNodes;
 use crate::error::{Error, Result};
-use crate::units::{Micros, Share};
+use crate::units::{Micros, Share, rate};
 
 /// A plan with what it would do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,7 +30,8 @@ pub struct Predicted {
 /// A plan of the Pareto front with its three figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FrontPlan {
-    /// Tasks per second.
+    /// Tasks per second; infinite, in JSON `null`, where nothing takes any time.
+    #[serde(deserialize_with = "rate")]
     pub rate_per_s: f64,
     /// Mean latency of a task alone.
     pub latency_us: Micros,
