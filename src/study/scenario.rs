@@ -291,7 +291,7 @@ fn weight_bytes(graph: &Graph, id: LayerId) -> u64 {
 fn exit_site(graph: &Graph, exit: ExitId) -> ExitSite {
     ExitSite {
         name: graph.exits[exit.0].name.clone(),
-        after: Cut::needed_by(graph, exit).tip_names(graph),
+        after: Some(Cut::needed_by(graph, exit).tip_names(graph)),
         weight_bytes: graph.head(exit).into_iter().map(|id| weight_bytes(graph, id)).sum(),
         marginal: None,
     }

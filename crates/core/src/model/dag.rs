@@ -135,6 +135,11 @@ impl Dag {
         tensor.map_or(&self.reads_input, |layer| &self.readers[layer])
     }
 
+    /// Whether a tensor is an end of the trunk: a layer's output that no layer of it reads.
+    pub fn is_result(&self, tensor: Tensor) -> bool {
+        tensor.is_some() && self.readers(tensor).is_empty()
+    }
+
     /// The trunk: the largest cut.
     pub fn trunk(&self) -> &LayerSet {
         &self.trunk

@@ -254,7 +254,7 @@ fn all_plans(scenario: &Problem, longer: bool) -> Vec<Plan> {
                 let sent = links.get(node).and_then(Option::as_ref).map(|link| set(&trunk, &link.resume));
                 let taken =
                     node.checked_sub(1).and_then(|k| links[k].as_ref()).map(|l| set(&trunk, &l.resume));
-                own.map(|(_, site)| set(&trunk, &site.after))
+                own.map(|(_, site)| set(&trunk, site.tips()))
                     .chain(sent)
                     .chain(taken)
                     .fold(LayerSet::default(), |all, part| all.union(&part))
@@ -360,6 +360,49 @@ proptest! {
     #[test]
     fn the_search_finds_what_brute_force_finds_for_more_nodes(seed in any::<u64>(), nodes in 3usize..5) {
         compare(&random_scenario(seed, nodes))?;
+    }
+}
+
+/// The same with tables in place of its samples, or with accuracies in place of what its exits answer behind encodings.
+fn without_samples(scenario: &Problem, seed: u64) -> Problem {
+    let rng = &mut StdRng::seed_from_u64(seed);
+    let tables = rng.random_bool(0.5);
+    let change = |file: &mut ScenarioFile| {
+        file.lossy_outcomes.clear();
+        file.uncut_outcomes.clear();
+        if tables {
+            file.outcomes.clear();
+            file.exits.iter_mut().for_each(|exit| exit.marginal = Some(random_table(rng)));
+        }
+        for row in file.encodings.iter_mut().filter(|row| !row.encoding.is_lossless()) {
+            let accuracy = |exit: &ExitSite| (exit.name.clone(), Share(rng.random_range(0.0..1.0)));
+            row.accuracy = Some(file.exits.iter().map(accuracy).collect());
+        }
+    };
+    scenario.with(change).unwrap()
+}
+
+/// Steps far narrower and as wide as those of a grid; no step contradicts the accuracy of all.
+fn random_table(rng: &mut StdRng) -> Marginal {
+    let (mut share, mut entropy) = (0.0, 0.0);
+    let mut steps = Vec::new();
+    for _ in 0..rng.random_range(0..3) {
+        share += [0.01, 0.3][rng.random_range(0..2)];
+        entropy += 0.25;
+        steps.push(MarginalStep { entropy: Share(entropy), share: Share(share), accuracy: Share(0.8) });
+    }
+    Marginal { accuracy: Share(0.8), steps }
+}
+
+proptest! {
+    // Thousands of samples each.
+    #![proptest_config(ProptestConfig { cases: 30, ..ProptestConfig::default() })]
+    #[test]
+    fn the_search_finds_what_brute_force_finds_without_samples(seed in any::<u64>()) {
+        let small = (0..).map(|more| random_scenario(seed.wrapping_add(more), 2)).find(|scenario| {
+            scenario.exits.len() < 3 && scenario.encodings.len() < 6
+        });
+        compare(&without_samples(&small.unwrap(), seed))?;
     }
 }
 

@@ -1,10 +1,10 @@
 //! Fills in what a scenario leaves out, so that the planner sees complete tables only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::layers::Trunk;
 use super::marginal;
-use super::outcomes::Outcomes;
+use super::outcomes::{MOST_PARTS, Outcomes, parts};
 use super::scenario::{AccuracyBasis, EncodedFrontier, ExitSite, LossyOutcomes, ScenarioFile};
 use crate::codec::{Element, Encoding};
 use crate::error::{Error, Result};
@@ -46,23 +46,21 @@ impl ScenarioFile {
         }
         self.check_shape()?;
         let trunk = Trunk::new(&self.layers)?;
-        let names = |tips: Vec<usize>| tips.into_iter().map(|tip| self.layers[tip].name.clone()).collect();
+        let layers = &self.layers;
+        let names = |tips: Vec<usize>| tips.into_iter().map(|tip| layers[tip].name.clone()).collect();
         if self.exits.is_empty() {
-            self.exits.push(ExitSite {
-                name: "final".into(),
-                after: Vec::new(),
-                weight_bytes: 0,
-                marginal: None,
-            });
+            self.exits.push(ExitSite { name: "final".into(), after: None, weight_bytes: 0, marginal: None });
         }
-        for exit in self.exits.iter_mut().filter(|exit| exit.after.is_empty()) {
-            exit.after = names(trunk.dag.tips(trunk.dag.trunk()));
+        for exit in &mut self.exits {
+            exit.after.get_or_insert_with(|| names(trunk.dag.tips(trunk.dag.trunk())));
         }
         for node in self.nodes.iter_mut().filter(|node| node.exits_us.is_empty()) {
             node.exits_us = vec![Micros::ZERO; self.exits.len()];
         }
         if self.encodings.is_empty() {
             self.list_frontiers(&trunk);
+        } else {
+            self.all_cuts = self.all_cuts && self.lists_every_cut(&trunk);
         }
         for row in &mut self.encodings {
             for times in [&mut row.encode_us, &mut row.decode_us] {
@@ -94,6 +92,19 @@ impl ScenarioFile {
         }
     }
 
+    /// Whether every cut whose frontier has a known size has a row.
+    fn lists_every_cut(&self, trunk: &Trunk) -> bool {
+        let cut = |row: &EncodedFrontier| {
+            let tips = row.cut.iter().map(|name| trunk.find(name)).collect::<Option<Vec<_>>>()?;
+            Some(trunk.dag.up_to(tips))
+        };
+        let listed: HashSet<LayerSet> = self.encodings.iter().filter_map(cut).collect();
+        let can_cross =
+            |cut: &&LayerSet| *cut != trunk.dag.trunk() && self.frontier_bytes(trunk, cut).is_some();
+        let every = trunk.dag.cuts(MOST_CUTS);
+        every.is_some_and(|cuts| cuts.iter().filter(can_cross).all(|cut| listed.contains(cut)))
+    }
+
     fn frontier_bytes(&self, trunk: &Trunk, cut: &LayerSet) -> Option<u64> {
         let size = |tensor: Option<usize>| {
             tensor.map_or(self.input_bytes, |layer| Some(self.layers[layer].output_bytes))
@@ -106,8 +117,14 @@ impl ScenarioFile {
         if self.outcomes.is_empty() && !self.uncut_outcomes.is_empty() {
             return Err("uncut_outcomes are more samples beside those of `outcomes`, found none there".into());
         }
+        let tables = self.exits.iter().filter_map(|exit| Some((&exit.name, exit.marginal.as_ref()?)));
+        let stand_ins = tables
+            .map(|(name, table)| marginal::outcomes(table).map_err(|what| format!("exit '{name}': {what}")));
+        let stand_ins = stand_ins.collect::<Result<Vec<_>, _>>()?;
         match (self.outcomes.is_empty(), given) {
             (false, 0) => (),
+            // A scenario that was filled in before.
+            (false, _) if self.outcomes == stand_ins => (),
             (false, _) => return Err("exits have outcomes or marginal tables, not both".into()),
             (true, 0) if self.exits.len() == 1 => {
                 self.accuracy_basis = AccuracyBasis::Relative;
@@ -115,13 +132,7 @@ impl ScenarioFile {
             }
             (true, given) if given == self.exits.len() => {
                 self.accuracy_basis = AccuracyBasis::Marginals;
-                let tables = self.exits.iter().filter_map(|exit| Some((&exit.name, exit.marginal.as_ref()?)));
-                let outcomes = tables.map(|(name, table)| {
-                    marginal::outcomes(table).map_err(|what| format!("exit '{name}': {what}"))
-                });
-                self.outcomes = outcomes.collect::<Result<_, _>>()?;
-                // They now stand in `outcomes`, in which form the search reads them again.
-                self.exits.iter_mut().for_each(|exit| exit.marginal = None);
+                self.outcomes = stand_ins;
             }
             (true, _) => {
                 return Err(
@@ -129,7 +140,44 @@ impl ScenarioFile {
                 );
             }
         }
+        self.repeat_samples()?;
         self.fill_in_lossy(trunk)
+    }
+
+    /// Lets samples count several times where accuracies behind encodings are no whole numbers of them: all shares of samples
+    /// stay what they are.
+    fn repeat_samples(&mut self) -> Result<(), String> {
+        let samples = self.samples();
+        let known = |row: &EncodedFrontier| {
+            let element = row.encoding.without_coder();
+            self.lossy_outcomes.iter().any(|lossy| lossy.element == element && lossy.cut == row.cut)
+        };
+        let open = self.encodings.iter().filter(|row| !known(row));
+        let mut shares = Vec::new();
+        for (row, (name, &share)) in
+            open.flat_map(|row| row.accuracy.iter().flatten().map(move |named| (row, named)))
+        {
+            if !self.exits.iter().any(|exit| exit.name == *name) || !(0.0..=1.0).contains(&share.0) {
+                return Err(format!(
+                    "encoding {} at cut {:?} has an accuracy of {} for '{name}'; shares from 0 to 1 by the name of an \
+                     exit were expected",
+                    row.encoding, row.cut, share.0
+                ));
+            }
+            shares.push(share);
+        }
+        if samples == 0 || shares.is_empty() {
+            return Ok(());
+        }
+        let fits = |times: &usize| {
+            self.uncut_outcomes.is_empty() || parts(samples * times, self.uncut_samples()) <= MOST_PARTS
+        };
+        let times = (1..=marginal::repeats(samples, &shares)).rfind(fits).unwrap_or(1);
+        if times > 1 {
+            let lossy = self.lossy_outcomes.iter_mut().flat_map(|row| row.exits.iter_mut().flatten());
+            self.outcomes.iter_mut().chain(lossy).for_each(|outcomes| *outcomes = outcomes.repeated(times));
+        }
+        Ok(())
     }
 
     /// Outcomes behind lossy encodings that only tell an accuracy.
@@ -168,7 +216,7 @@ impl ScenarioFile {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Plan, Policy, Problem, practical_threshold_steps, search};
+    use super::super::{Plan, Policy, Problem, Threshold, practical_threshold_steps, search};
     use super::*;
     use crate::units::Share;
 
@@ -192,7 +240,7 @@ mod tests {
         let scenario = Problem::from_json(BY_HAND).unwrap();
         assert_eq!(scenario.layers[0].inputs, ["input"]);
         assert_eq!(scenario.layers[2].inputs, ["conv2"]);
-        assert_eq!(scenario.exits[0].after, ["fc"]);
+        assert_eq!(scenario.exits[0].tips(), ["fc"]);
         // The input's size is unknown, so it does not cross; nor does the whole network's output.
         let cuts: Vec<_> = scenario.encodings.iter().map(|row| row.cut.concat()).collect();
         assert_eq!(cuts, ["conv1", "conv2"]);
@@ -244,6 +292,31 @@ mod tests {
     }
 
     #[test]
+    fn every_step_of_a_table_can_be_chosen() {
+        let exits = serde_json::json!([
+            {"name": "e", "after": ["conv1"], "marginal": {
+                "accuracy": 0.02, "steps": [{"entropy": 0.125, "share": 0.02, "accuracy": 1}]
+            }},
+            {"name": "final", "marginal": {"accuracy": 1}}
+        ]);
+        let layers =
+            serde_json::json!([{"name": "conv1", "output_bytes": 100}, {"name": "fc", "output_bytes": 4}]);
+        let node = |name: &str| serde_json::json!({"name": name, "layers_us": [10, 1000]});
+        let scenario = with(serde_json::json!({
+            "exits": exits, "layers": layers, "nodes": [node("n0"), node("n1")],
+            "links": [{"bits_per_second": 1e9}], "constraints": {"objective": "latency"}
+        }))
+        .unwrap();
+        let best = search(&scenario).unwrap().best;
+        assert_eq!(best.plan.exits[0].threshold, Threshold::Entropy(Share(0.125)));
+        assert!((best.prediction.latency_us.0 - 990.0).abs() < 1e-9, "{best:?}");
+        let again = Problem::from_json(&serde_json::to_string(&scenario).unwrap()).unwrap();
+        assert_eq!(again, scenario);
+        let contradicted = scenario.with(|file| file.outcomes.swap(0, 1)).unwrap_err();
+        assert!(contradicted.to_string().contains("not both"), "{contradicted}");
+    }
+
+    #[test]
     fn more_samples_stand_beside_some() {
         let more = serde_json::json!([{"right": "1101"}]);
         let error = with(serde_json::json!({"uncut_outcomes": more})).unwrap_err();
@@ -263,24 +336,130 @@ mod tests {
         let scenario = with(row(serde_json::json!({"final": 1.0}))).unwrap();
         assert_eq!(search(&scenario).unwrap().best.plan.nodes[0].cut, ["conv1"]);
         assert_eq!(scenario.accuracy_basis, AccuracyBasis::Marginals);
-        assert!(with(row(serde_json::json!({"other": 1.0}))).unwrap_err().to_string().contains("final exit"));
+        assert!(with(row(serde_json::json!({}))).unwrap_err().to_string().contains("final exit"));
+        let other = with(row(serde_json::json!({"other": 1.0}))).unwrap_err().to_string();
+        assert!(other.contains("for 'other'"), "{other}");
+    }
+
+    #[test]
+    fn an_accuracy_behind_an_encoding_is_kept_as_it_was_given() {
+        let document = |accuracy: f64, more: serde_json::Value| {
+            let mut changes = serde_json::json!({"encodings": [
+                {"cut": ["conv1"], "encoding": "f32", "bytes": 65536},
+                {"cut": ["conv1"], "encoding": "q4", "bytes": 500, "accuracy": {"final": accuracy}}
+            ]});
+            changes.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            with(changes).unwrap()
+        };
+        let chosen = |accuracy: f64, floor: f64, more: serde_json::Value| {
+            let scenario = document(accuracy, more);
+            let best =
+                search(&scenario.with(|file| file.constraints.min_accuracy = Some(Share(floor))).unwrap());
+            let best = best.unwrap().best;
+            (best.plan.links[0].clone().unwrap().encoding.to_string(), best.prediction.accuracy.0)
+        };
+        let none = || serde_json::json!({});
+        assert_eq!(chosen(0.97, 0.99, none()), ("f32".into(), 1.0));
+        assert_eq!(chosen(0.97, 0.97, none()), ("q4".into(), 0.97));
+        assert_eq!(chosen(0.4, 0.0, none()), ("q4".into(), 0.4));
+        // Two samples of three are right uncut.
+        let few = || serde_json::json!({"outcomes": [{"right": "110"}]});
+        assert_eq!(chosen(0.66, 2.0 / 3.0, few()), ("f32".into(), 2.0 / 3.0));
+        let (encoding, accuracy) = chosen(0.66, 0.6, few());
+        assert!(encoding == "q4" && (accuracy - 0.66).abs() < 1e-4, "{encoding} {accuracy}");
+        let more = serde_json::json!({"outcomes": [{"right": "110"}], "uncut_outcomes": [{"right": "1101"}]});
+        let (_, accuracy) = chosen(0.66, 0.6, more);
+        assert!((accuracy - (0.75 + 0.66 - 2.0 / 3.0)).abs() < 1e-4, "{accuracy}");
+        let scenario = document(0.97, none());
+        assert_eq!(Problem::from_json(&serde_json::to_string(&scenario).unwrap()).unwrap(), scenario);
+    }
+
+    #[test]
+    fn an_exit_may_stand_on_the_input() {
+        let scenario = with(serde_json::json!({
+            "layers": [{"name": "a", "output_bytes": 100}, {"name": "b", "output_bytes": 4}],
+            "input_bytes": 400,
+            "nodes": [{"name": "n0", "layers_us": [100, 100]}, {"name": "n1", "layers_us": [100, 100]}],
+            "exits": [{"name": "e", "after": []}, {"name": "final"}],
+            "outcomes": [{"right": "1100", "entropy": [0, 0, 1, 1]}, {"right": "1111"}],
+            "constraints": {"min_accuracy": 0.9}
+        }))
+        .unwrap();
+        let best = search(&scenario).unwrap().best;
+        // Two of four leave before the first layer; the others have one layer on each node.
+        assert_eq!(best.prediction.interval_us, Micros(50.0));
+        assert_eq!(Problem::from_json(&serde_json::to_string(&scenario).unwrap()).unwrap(), scenario);
+        let no_end = with(serde_json::json!({"exits": [{"name": "final", "after": []}]})).unwrap();
+        assert!(search(&no_end).unwrap_err().to_string().contains("after all layers"));
+    }
+
+    /// The device has to make one result, the edge the other.
+    fn two_results(more: serde_json::Value) -> Problem {
+        let layer =
+            |name: &str, input: &str| serde_json::json!({"name": name, "output_bytes": 4, "inputs": [input]});
+        let node = |name: &str, not: &[&str]| serde_json::json!({"name": name, "layers_us": [10, 10, 10], "may_not_run": not});
+        let mut changes = serde_json::json!({
+            "layers": [layer("a", "input"), layer("b", "a"), layer("c", "a")],
+            "nodes": [node("n0", &["c"]), node("n1", &["a", "b"])],
+            "links": [{"bits_per_second": 1e18}],
+        });
+        changes.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        with(changes).unwrap()
+    }
+
+    #[test]
+    fn a_result_stays_where_it_was_made() {
+        let row = serde_json::json!({"encodings": [{"cut": ["b"], "encoding": "f32", "bytes": 4}]});
+        for more in [row, serde_json::json!({})] {
+            let best = search(&two_results(more)).unwrap().best;
+            assert_eq!(best.plan.links[0].as_ref().unwrap().resume, ["b"]);
+            assert_eq!(best.prediction.stages[0].time_us, Micros(20.0));
+            assert_eq!(best.prediction.stages[2].time_us, Micros(10.0));
+        }
+    }
+
+    #[test]
+    fn cuts_that_are_not_listed_are_told() {
+        let rows = |cuts: &[&[&str]]| {
+            let row = |cut: &&[&str]| serde_json::json!({"cut": cut, "encoding": "f32", "bytes": 4});
+            serde_json::json!({"encodings": cuts.iter().map(row).collect::<Vec<_>>(), "all_cuts": true})
+        };
+        assert!(!two_results(rows(&[&["b"]])).all_cuts);
+        // The input's size is unknown, so it cannot cross.
+        assert!(two_results(rows(&[&["a"], &["b"], &["c"]])).all_cuts);
+        assert!(two_results(serde_json::json!({})).all_cuts);
     }
 
     #[test]
     fn a_grid_that_would_take_hours_is_refused() {
-        let table = serde_json::json!({"accuracy": 0.5});
         let exits: Vec<_> = (0..8)
-            .map(
-                |exit| serde_json::json!({"name": format!("e{exit}"), "after": ["conv1"], "marginal": table}),
-            )
-            .chain([serde_json::json!({"name": "final", "marginal": table})])
+            .map(|exit| serde_json::json!({"name": format!("e{exit}"), "after": ["conv1"]}))
+            .chain([serde_json::json!({"name": "final"})])
             .collect();
-        let too_many = with(serde_json::json!({"exits": exits})).unwrap();
+        let entropy: Vec<f64> = (0..100).map(|sample| f64::from(sample) / 100.0).collect();
+        let outcomes = vec![serde_json::json!({"right": "1".repeat(100), "entropy": entropy}); 9];
+        let too_many = with(serde_json::json!({"exits": exits, "outcomes": outcomes})).unwrap();
         assert!(search(&too_many).unwrap_err().to_string().contains("at most 8 exits"));
-        let many = with(serde_json::json!({"exits": exits[1..]})).unwrap();
+        let (exits, outcomes) = (&exits[1..], &outcomes[1..]);
+        let many = with(serde_json::json!({"exits": exits, "outcomes": outcomes})).unwrap();
         assert!(search(&many).unwrap_err().to_string().contains("lower threshold_steps to 3"));
-        let few = with(serde_json::json!({"exits": exits[1..], "threshold_steps": 5})).unwrap();
+        let few =
+            with(serde_json::json!({"exits": exits, "outcomes": outcomes, "threshold_steps": 3})).unwrap();
         assert!(search(&few).is_ok());
+        let steps: Vec<_> = (1..50)
+            .map(|step| serde_json::json!({"entropy": f64::from(step) / 50.0, "share": 0.1, "accuracy": 1}))
+            .collect();
+        let table = serde_json::json!({"accuracy": 0.5, "steps": steps});
+        let tables: Vec<_> = exits
+            .iter()
+            .map(|exit| {
+                let mut exit = exit.clone();
+                exit["marginal"] = table.clone();
+                exit
+            })
+            .collect();
+        let tables = with(serde_json::json!({"exits": tables})).unwrap();
+        assert!(search(&tables).unwrap_err().to_string().contains("too many settings"));
         assert_eq!([2, 4, 5, 7, 8].map(practical_threshold_steps), [50, 50, 15, 4, 3]);
     }
 

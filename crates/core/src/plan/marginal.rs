@@ -5,11 +5,15 @@
 //! - within a step of a table, and at exits without steps, right answers are spread evenly.
 
 use super::outcomes::Outcomes;
+use super::plan::Threshold;
 use super::scenario::Marginal;
 use crate::units::Share;
 
 /// Stand-ins for samples, from the easiest to the hardest: shares are exact to one in this many.
 const STAND_INS: usize = 10_000;
+
+/// As many as a threshold grid may have.
+const MOST_STEPS: usize = 1000;
 
 /// One sample that is always right: what counts is whether an answer is the uncut model's.
 pub(super) fn always_right() -> Outcomes {
@@ -20,6 +24,12 @@ pub(super) fn always_right() -> Outcomes {
 pub(super) fn outcomes(table: &Marginal) -> Result<Outcomes, String> {
     let mut right = Vec::with_capacity(STAND_INS);
     let mut entropy = Vec::with_capacity(STAND_INS);
+    if table.steps.len() > MOST_STEPS {
+        return Err(format!(
+            "at most {MOST_STEPS} marginal steps were expected, found {}",
+            table.steps.len()
+        ));
+    }
     let mut last = (-1.0, 0.0, 0.0);
     for step in &table.steps {
         let (threshold, share) = (step.entropy.0, step.share.0);
@@ -35,6 +45,23 @@ pub(super) fn outcomes(table: &Marginal) -> Result<Outcomes, String> {
     // Beyond the last threshold nothing leaves but by "always".
     entropy.resize(STAND_INS, 1.0);
     Outcomes::new(&right, entropy).ok_or_else(|| "more shares than samples".into())
+}
+
+/// The thresholds of a table's steps, as the entropies of its stand-ins are kept.
+pub(super) fn thresholds(table: &Marginal) -> Vec<Threshold> {
+    let mut entropies: Vec<f32> = table.steps.iter().map(|step| step.entropy.0 as f32).collect();
+    entropies.dedup();
+    entropies.into_iter().map(|entropy| Threshold::Entropy(Share(f64::from(entropy)))).collect()
+}
+
+/// How many times each sample is to count: once where these shares of all are whole numbers of them, else so many times that
+/// they are exact to one in [`STAND_INS`].
+pub(super) fn repeats(samples: usize, shares: &[Share]) -> usize {
+    let is_whole = |share: &Share| {
+        let count = share.0 * samples as f64;
+        (count - count.round()).abs() < 1e-9 * samples as f64
+    };
+    if shares.iter().all(is_whole) { 1 } else { STAND_INS.div_ceil(samples) }
 }
 
 /// Adds stand-ins up to the share `end`, of which `answered` (a share of all) are right.
@@ -76,7 +103,6 @@ pub(super) fn with_accuracy(exit: &Outcomes, accuracy: Share) -> Outcomes {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::plan::Threshold;
     use super::super::scenario::MarginalStep;
     use super::*;
 

@@ -101,6 +101,16 @@ impl Outcomes {
         self.entropy.is_empty()
     }
 
+    /// Every sample so many times, all of them one time after the other.
+    #[must_use]
+    pub(super) fn repeated(&self, times: usize) -> Self {
+        let samples = self.len();
+        Self {
+            right: SampleSet::of(samples * times, |sample| self.right.contains(sample % samples)),
+            entropy: self.entropy.repeat(times),
+        }
+    }
+
     /// The samples that this exit gets right.
     pub fn right(&self) -> &SampleSet {
         &self.right

@@ -7,7 +7,7 @@ use super::layers::Trunk;
 use super::{ExitSite, TrunkLayer};
 use crate::model::LayerSet;
 
-/// Layers l0, l1, … that read one or two before them, all on the way to the last.
+/// Layers l0, l1, … that read one or two before them, mostly all on the way to the last.
 pub(super) fn random_layers(rng: &mut StdRng, count: usize) -> Vec<TrunkLayer> {
     let name = |tensor: usize| tensor.checked_sub(1).map_or("input".into(), |layer| format!("l{layer}"));
     let chain = rng.random_bool(0.4);
@@ -20,8 +20,9 @@ pub(super) fn random_layers(rng: &mut StdRng, count: usize) -> Vec<TrunkLayer> {
         }
         reads.push(inputs);
     }
+    let one_output = rng.random_bool(0.8);
     for tensor in 1..count {
-        if !reads.iter().any(|inputs| inputs.contains(&tensor)) {
+        if one_output && !reads.iter().any(|inputs| inputs.contains(&tensor)) {
             reads[count - 1].push(tensor);
         }
     }
@@ -36,22 +37,24 @@ pub(super) fn random_layers(rng: &mut StdRng, count: usize) -> Vec<TrunkLayer> {
 
 /// Side exits after some of the layers, each needing what the one before needs, and the final one.
 pub(super) fn random_exits(rng: &mut StdRng, trunk: &Trunk, most: usize) -> Vec<ExitSite> {
-    let mut sites: Vec<usize> = Vec::new();
+    let mut sites = vec![LayerSet::default()];
     for _ in 0..rng.random_range(0..=most) {
-        let site = rng.random_range(0..trunk.dag.len());
-        let covers = |a: usize, b: usize| trunk.dag.up_to([a]).covers(&trunk.dag.up_to([b]));
-        if sites.iter().all(|&other| covers(site, other)) {
+        // Without tips a head reads the input, with two of them both.
+        let tips: Vec<usize> =
+            (0..rng.random_range(0..=2)).map(|_| rng.random_range(0..trunk.dag.len())).collect();
+        let site = trunk.dag.up_to(tips);
+        if sites.iter().all(|other| site.covers(other)) {
             sites.push(site);
         }
     }
-    sites.push(trunk.dag.len() - 1);
-    let exit = |(index, site): (usize, usize)| ExitSite {
+    sites.push(trunk.dag.trunk().clone());
+    let exit = |(index, site): (usize, LayerSet)| ExitSite {
         name: format!("e{index}"),
-        after: vec![format!("l{site}")],
+        after: Some(names(trunk, &site)),
         weight_bytes: rng.random_range(0..20),
         marginal: None,
     };
-    sites.into_iter().enumerate().map(exit).collect()
+    sites.into_iter().skip(1).enumerate().map(exit).collect()
 }
 
 /// The names of a cut's tips.

@@ -42,15 +42,22 @@ impl Default for ModelId {
 pub struct ExitSite {
     /// Its name.
     pub name: String,
-    /// The tips of what must have run before its head. Left out: the whole trunk.
-    #[serde(default)]
-    pub after: Vec<String>,
+    /// The tips of what must have run before its head; empty: nothing, it reads the input. Left out: the whole trunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Vec<String>>,
     /// Its head's weights in memory. Left out: 0.
     #[serde(default)]
     pub weight_bytes: u64,
-    /// What is known of its answers where there are no per-sample [`ScenarioFile::outcomes`].
+    /// What is known of its answers where there are no per-sample [`ScenarioFile::outcomes`] but those made of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marginal: Option<Marginal>,
+}
+
+impl ExitSite {
+    /// The tips of what must have run before its head, where they are filled in.
+    pub(super) fn tips(&self) -> &[String] {
+        self.after.as_deref().unwrap_or_default()
+    }
 }
 
 /// What an exit answers, without the samples behind it. Weaker than per-sample outcomes: which samples leave at two exits
@@ -314,7 +321,7 @@ pub struct ScenarioFile {
     /// What accuracies are.
     #[serde(default)]
     pub accuracy_basis: AccuracyBasis,
-    /// Whether the cuts of `encodings` are all that the graph has, where coprof listed them.
+    /// Whether the cuts of `encodings` are all that the graph has and whose frontiers have a known size.
     #[serde(default = "all")]
     pub all_cuts: bool,
     /// Steps of the threshold grid of each exit, in even shares of the samples.

@@ -162,7 +162,7 @@ impl<'a> Writer<'_, 'a> {
         let end = space.cut(&self.plan.nodes[node].cut)?;
         let mut at = self.from.clone();
         let mut over = false;
-        let mut heads = 0;
+        let mut tried_here = Vec::new();
         for (exit, tried) in self.plan.exits.iter().enumerate() {
             if !tried.threshold.is_on() || tried.node != node {
                 continue;
@@ -181,7 +181,7 @@ impl<'a> Writer<'_, 'a> {
             let there = at.union(needs);
             self.run(node, &at, &there)?;
             self.work(2 * node, space.scenario.nodes[node].exits_us[exit]);
-            heads += space.scenario.exits[exit].weight_bytes;
+            tried_here.push(exit);
             at = there;
             self.script.steps.push(Step::Try { exit, threshold: tried.threshold, outcomes });
             if tried.threshold == Threshold::Always {
@@ -203,8 +203,9 @@ impl<'a> Writer<'_, 'a> {
             }
             _ => 0.0,
         };
-        let holds = Holds { from: &self.from, to: &at, sends: resume.as_ref(), messages: received + sent };
-        self.script.memory_bytes[node] = holds.bytes(space) + heads as f64;
+        let messages = received + sent;
+        let holds = Holds { from: &self.from, to: &at, sends: resume.as_ref(), exits: &tried_here, messages };
+        self.script.memory_bytes[node] = holds.bytes(space);
         if let Some(cut) = resume
             && !(at.covers(&cut) && cut.covers(&self.from))
         {

@@ -11,8 +11,7 @@ use super::scenario::{Constraints, threshold_steps};
 use super::select::{Criteria, unmet};
 use super::sink::{Best, Config};
 use super::space::Space;
-use super::tally::MAX_EXITS;
-use super::tally::Tally;
+use super::tally::{MAX_EXITS, Tally, threshold_grid};
 use super::tiers::Tiers;
 use super::two_nodes::TwoNodes;
 use crate::error::{Error, Result};
@@ -239,14 +238,14 @@ pub(super) fn check_size(scenario: &Problem) -> Result<()> {
             scenario.exits.len()
         )));
     }
-    let outer = scenario.exits.len().saturating_sub(3) as i32;
-    let settings = (scenario.threshold_steps as f64 + 1.0).powi(outer);
+    let outer = 0..scenario.exits.len().saturating_sub(3);
+    // "Never" and "always" stand beside the thresholds.
+    let settings: f64 = outer.map(|exit| threshold_grid(scenario, exit).len() as f64 + 2.0).product();
     if settings > MOST_OUTER_SETTINGS {
         return Err(Error::failed(format!(
-            "{} exits with {} threshold_steps make too many settings to search whole; lower threshold_steps to {} or leave \
+            "{} exits make too many settings to search whole; lower threshold_steps to {}, shorten marginal tables or leave \
              exits out",
             scenario.exits.len(),
-            scenario.threshold_steps,
             practical_threshold_steps(scenario.exits.len()),
         )));
     }

@@ -9,7 +9,7 @@ use super::problem::Problem;
 use super::scenario::EncodedFrontier;
 use crate::codec::Encoding;
 use crate::error::{Error, Result};
-use crate::model::{Dag, LayerSet};
+use crate::model::{Dag, LayerSet, Tensor};
 
 /// A cut of [`Space`].
 pub(super) type CutId = usize;
@@ -94,7 +94,7 @@ impl<'a> Space<'a> {
         let mut before = LayerSet::default();
         self.intern(before.clone());
         for exit in &self.scenario.exits {
-            let needs = self.cut(&exit.after)?;
+            let needs = self.cut(exit.tips())?;
             if !needs.covers(&before) {
                 return Err(Error::failed(format!(
                     "scenario: exit '{}' must need all that the exits before it need; list exits in the order of the trunk",
@@ -165,12 +165,20 @@ impl<'a> Space<'a> {
         Resume { with, can_try }
     }
 
+    /// What an exit's head reads: the tips of what it needs, or the input. The final exit's reads what its node has: results
+    /// of nodes before stay there or come back, and none of them is needed further on.
+    pub fn head_reads(&self, exit: usize) -> Vec<Tensor> {
+        if exit + 1 == self.needs.len() {
+            return Vec::new();
+        }
+        let tips = self.trunk.dag.tips(&self.sets[self.needs[exit]]);
+        if tips.is_empty() { vec![None] } else { tips.into_iter().map(Some).collect() }
+    }
+
     /// Whether an exit's head can be run on a node that takes over behind `resume`: what it reads is computed there or
     /// crosses.
     pub fn can_try(&self, resume: &LayerSet, exit: usize) -> bool {
-        let dag = &self.trunk.dag;
-        let read = dag.tips(&self.sets[self.needs[exit]]).into_iter().map(Some);
-        Dag::can_run(resume, &dag.frontier(resume), read)
+        Dag::can_run(resume, &self.trunk.dag.frontier(resume), self.head_reads(exit))
     }
 
     fn find_ranges(&mut self) -> Result<()> {

@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 
+use super::marginal;
 use super::outcomes::{Outcomes, parts};
 use super::plan::{ExitPlan, Threshold};
 use super::problem::Problem;
@@ -118,8 +119,12 @@ impl Corrections {
     }
 }
 
-/// An exit's thresholds between "never" and "always": even shares of all samples whose uncut answers are known.
+/// An exit's thresholds between "never" and "always": those of its table, or even shares of all samples whose uncut answers
+/// are known.
 pub(super) fn threshold_grid(scenario: &Problem, exit: usize) -> Vec<Threshold> {
+    if let Some(table) = &scenario.exits[exit].marginal {
+        return marginal::thresholds(table);
+    }
     let known = scenario.uncut_outcomes.get(exit).unwrap_or(&scenario.outcomes[exit]);
     known.entropy_quantiles(scenario.threshold_steps)
 }

@@ -13,7 +13,7 @@
 //! At most one crossing may be lossy: what two do together has not been measured.
 
 use super::answers::{Answers, Block, Grids};
-use super::memory::Memory;
+use super::memory::{Heads, Memory};
 use super::pareto::Point;
 use super::plan::{Plan, Threshold};
 use super::scenario::EncodedFrontier;
@@ -272,7 +272,8 @@ impl<'s, 'a> Tiers<'s, 'a> {
         let begin = resume.map_or(EMPTY, super::space::Resume::cut);
         // Every sample comes to the first node; what those cost that come to a later one stands with their reading.
         let arrivals = if node == 0 { space.scenario.samples() as f64 } else { 0.0 };
-        let (mut at, mut time, mut heads) = (begin, arrivals * space.scenario.nodes[node].task_us.0, 0);
+        let mut heads = Heads::default();
+        let (mut at, mut time) = (begin, arrivals * space.scenario.nodes[node].task_us.0);
         for tried in from.tried..wanted.exits.len() {
             if node + 1 < self.nodes {
                 let leg = Leg { node, from: Meeting { tried, ..from }, begin, at, time, heads };
@@ -293,7 +294,7 @@ impl<'s, 'a> Tiers<'s, 'a> {
             }
             let step = space.run_time(node, at, next) + space.scenario.nodes[node].exits_us[exit].0;
             time += wanted.reach[tried] * step;
-            heads += space.scenario.exits[exit].weight_bytes;
+            heads = heads.with(exit);
             at = next;
         }
         self.finish(node, labels, [begin, at], (time, heads), wanted, sink);
@@ -304,14 +305,15 @@ impl<'s, 'a> Tiers<'s, 'a> {
         node: usize,
         labels: &[usize],
         run: [CutId; 2],
-        (time, heads): (f64, u64),
+        (time, heads): (f64, Heads),
         wanted: &Wanted,
         sink: &mut impl Sink,
     ) {
         let samples = self.space.scenario.samples() as f64;
+        let room = self.memory.room(node, run, None, heads);
         for &index in labels {
             let label = self.labels[index];
-            if !self.wanted_part(node, None) || !self.memory.fits(node, run, None, heads, label.message) {
+            if !self.wanted_part(node, None) || !self.memory.holds(room, label.message) {
                 continue;
             }
             let interval = label.interval.max(self.busy(node, label.reading + time, label.row)) / samples;
@@ -384,6 +386,8 @@ impl<'s, 'a> Tiers<'s, 'a> {
         let (reach, samples) = (wanted.reach[leg.from.tried], space.scenario.samples() as f64);
         let meeting = Meeting { resume: Some(crossing.to), tried: leg.from.tried, crossed: crossing.crossed };
         let slot = Self::slot(meeting, wanted);
+        let sends = Some(space.resumes[crossing.to].cut());
+        let room = self.memory.room(node, [leg.begin, crossing.cut], sends, leg.heads);
         for at in 0..self.rows[node][crossing.path].len() {
             let row_id = self.rows[node][crossing.path][at];
             let row = &space.scenario.encodings[row_id];
@@ -392,14 +396,12 @@ impl<'s, 'a> Tiers<'s, 'a> {
             let reading = reach * (row.decode_us[node + 1] + space.scenario.nodes[node + 1].task_us).0;
             let transit = space.scenario.links[node].transit().0;
             let travel = reach * (space.lone_time(node, row) + transit + space.pause(node + 1));
-            let sends = Some(space.resumes[crossing.to].cut());
-            let room = self.memory.room(node, [leg.begin, crossing.cut], sends);
-            if !self.memory.holds(room, leg.heads, row.bytes) || !self.wanted_part(node, Some(row_id)) {
+            if !self.memory.holds(room, row.bytes) || !self.wanted_part(node, Some(row_id)) {
                 continue;
             }
             for &index in labels {
                 let before = self.labels[index];
-                if !self.memory.holds(room, leg.heads, before.message + row.bytes) {
+                if !self.memory.holds(room, before.message + row.bytes) {
                     continue;
                 }
                 let label = Label {
@@ -544,7 +546,7 @@ struct Leg {
     begin: CutId,
     at: CutId,
     time: f64,
-    heads: u64,
+    heads: Heads,
 }
 
 /// A resume cut to which a node sends, over a path.

@@ -8,7 +8,7 @@
 //! of right answers would be: where the sink has no use for that one, the part is passed over.
 
 use super::answers::{Answers, Block, CHUNK, Grids};
-use super::memory::Memory;
+use super::memory::{Heads, Memory};
 use super::pareto::Point;
 use super::plan::{Plan, Threshold};
 use super::select::Criteria;
@@ -78,8 +78,8 @@ struct Crossing {
     messages: Affine,
     /// The device's cut, and the edge's.
     cuts: [CutId; 2],
-    /// Weights of the heads that each runs.
-    heads: [u64; 2],
+    /// The heads that each runs.
+    heads: [Heads; 2],
 }
 
 pub(super) struct TwoNodes<'s, 'a> {
@@ -186,7 +186,8 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
             let Some((device, end, heads)) = self.run(block, &on, 0, 0..self.side + 1, None) else {
                 continue;
             };
-            if self.memory.fits(0, [EMPTY, end], None, heads, 0.0) {
+            let room = self.memory.room(0, [EMPTY, end], None, heads);
+            if self.memory.holds(room, 0.0) {
                 self.here = usize::MAX;
                 self.weigh(block, last, place, &Stages { device, ..Stages::default() }, sink);
             }
@@ -226,8 +227,8 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
         Some(Crossing { device, edge, messages, cuts: [end, edge_end], heads: [device_heads, edge_heads] })
     }
 
-    /// What a node spends on the exits of a range, behind `path` or from the input on, where it stops, and the weights of
-    /// the heads; `None` where it cannot or may not.
+    /// What a node spends on the exits of a range, behind `path` or from the input on, where it stops, and the heads
+    /// that it runs; `None` where it cannot or may not.
     fn run(
         &self,
         block: &Block<'_>,
@@ -235,14 +236,14 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
         node: usize,
         exits: std::ops::Range<usize>,
         path: Option<usize>,
-    ) -> Option<(Affine, CutId, u64)> {
+    ) -> Option<(Affine, CutId, Heads)> {
         let space = self.space;
         let resume = path.map(|path| &space.resumes[space.paths[path].resume]);
         let mut at = resume.map_or(EMPTY, Resume::cut);
         // Every task comes to the device; those that come to the edge are counted by its caller.
         let tasks = if node == 0 { f64::from(block.alive[0]) } else { 0.0 };
         let mut time = Affine { base: tasks * space.scenario.nodes[node].task_us.0, per_last: 0.0 };
-        let mut heads = 0;
+        let mut heads = Heads::default();
         for exit in exits.filter(|&exit| on[exit]) {
             let next = resume.map_or(space.needs[exit], |resume| resume.with[exit + 1]);
             let known = path.is_none_or(|path| space.paths[path].outcomes(space.scenario, exit).is_some());
@@ -252,7 +253,7 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
             }
             let step = space.run_time(node, at, next) + space.scenario.nodes[node].exits_us[exit].0;
             time = time.plus(self.alive(block, on, exit), step);
-            heads += space.scenario.exits[exit].weight_bytes;
+            heads = heads.with(exit);
             at = next;
         }
         Some((time, at, heads))
@@ -282,14 +283,16 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
         let space = self.space;
         let resume = space.resumes[space.paths[path].resume].cut();
         self.here = path * (self.side + 1) + edge_from;
+        let [device_cut, edge_cut] = crossing.cuts;
+        let [device_heads, edge_heads] = crossing.heads;
+        let rooms = [
+            self.memory.room(0, [EMPTY, device_cut], Some(resume), device_heads),
+            self.memory.room(1, [resume, edge_cut], None, edge_heads),
+        ];
         for index in 0..self.rows[path].len() {
             let row_id = self.rows[path][index];
             let row = &space.scenario.encodings[row_id];
-            let [device_cut, edge_cut] = crossing.cuts;
-            let [device_heads, edge_heads] = crossing.heads;
-            if !self.memory.fits(0, [EMPTY, device_cut], Some(resume), device_heads, row.bytes)
-                || !self.memory.fits(1, [resume, edge_cut], None, edge_heads, row.bytes)
-            {
+            if rooms.iter().any(|&room| !self.memory.holds(room, row.bytes)) {
                 continue;
             }
             let (none, messages) = (Affine::default(), crossing.messages);

@@ -96,14 +96,16 @@ fn network(space: &Space<'_>, costs: &Costs) -> (Network, NodeIndex, NodeIndex) 
     let mut graph = Network::new();
     let vertices: Vec<NodeIndex> = (0..=layers).map(|_| graph.add_node(())).collect();
     let (device, edge) = (graph.add_node(()), graph.add_node(()));
-    for (vertex, &at) in vertices.iter().enumerate() {
+    let tips = space.trunk.dag.tips(space.trunk.dag.trunk());
+    // Of several results each stays where it was made, and a head's place says nothing of the cut: it is left out.
+    let has_head = tips.len() == 1;
+    for (vertex, &at) in vertices.iter().enumerate().take(layers + usize::from(has_head)) {
         graph.add_edge(device, at, costs.units(costs.edge[vertex]));
         graph.add_edge(at, edge, costs.units(costs.device[vertex]));
     }
-    let tips = space.trunk.dag.tips(space.trunk.dag.trunk());
     for tensor in std::iter::once(None).chain((0..layers).map(Some)) {
         let mut readers: Vec<usize> = space.trunk.dag.readers(tensor).to_vec();
-        if tensor.is_some_and(|layer| tips.contains(&layer)) {
+        if has_head && tensor == Some(tips[0]) {
             readers.push(layers);
         }
         readers.sort_unstable();

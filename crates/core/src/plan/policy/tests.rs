@@ -51,7 +51,7 @@ fn all_plans(scenario: &Problem) -> Vec<(Plan, Prediction)> {
         let needed = |node: usize, and: &[String]| {
             let own = exits.iter().zip(&scenario.exits);
             let own = own.filter(|(exit, _)| exit.threshold.is_on() && exit.node == node);
-            let tips = own.flat_map(|(_, site)| &site.after).chain(and);
+            let tips = own.flat_map(|(_, site)| site.tips()).chain(and);
             trunk.dag.up_to(tips.map(|name| trunk.find(name).unwrap()))
         };
         let ends_on = exits.iter().find(|exit| exit.threshold == Threshold::Always).unwrap().node;
@@ -96,7 +96,7 @@ fn only_exit(plan: &Plan) -> Option<usize> {
 fn splits(scenario: &Problem, plan: &Plan, exit: usize, knows: &dyn Fn(&[String], Encoding) -> bool) -> bool {
     let trunk = Trunk::new(&scenario.layers).unwrap();
     let cut = |tips: &[String]| trunk.dag.up_to(tips.iter().map(|name| trunk.find(name).unwrap()));
-    let before = |link: &LinkPlan| cut(&scenario.exits[exit].after).covers(&cut(&link.resume));
+    let before = |link: &LinkPlan| cut(scenario.exits[exit].tips()).covers(&cut(&link.resume));
     only_exit(plan) == Some(exit)
         && plan.links[0].as_ref().is_none_or(|link| before(link) && knows(&link.resume, link.encoding))
 }
@@ -251,7 +251,9 @@ fn partitions(scenario: &Problem, alone: f64) -> Vec<(LayerSet, [f64; 3])> {
         let size = |tensor: Option<usize>| tensor.map_or(input, |l| scenario.layers[l].output_bytes as f64);
         let bytes: f64 = trunk.dag.frontier(cut).into_iter().map(size).sum();
         let whole = cut == trunk.dag.trunk();
-        let head = |node: usize| scenario.nodes[node].exits_us.last().unwrap().0;
+        let one_result = trunk.dag.tips(trunk.dag.trunk()).len() == 1;
+        let head =
+            |node: usize| if one_result { scenario.nodes[node].exits_us.last().unwrap().0 } else { 0.0 };
         let device: f64 = (0..trunk.dag.len()).filter(here).map(|l| time(0, l)).sum();
         let edge: f64 = (0..trunk.dag.len()).filter(|l| !here(l)).map(|l| time(1, l)).sum();
         let device = device + if whole { head(0) } else { 0.0 };
