@@ -1,6 +1,7 @@
 //! The program as it is built without libtorch: it plans, and says what it lacks for the rest.
 
 use super::program::{Workplace, repository};
+use super::schemas::check;
 
 #[test]
 fn it_plans_and_shows_records() {
@@ -39,8 +40,8 @@ fn a_plan_that_takes_no_time_follows_its_schema() {
         "links": [{"bits_per_second": 1e9}]
     });
     let scenario = workplace.write("scenario.json", document.to_string());
-    // Held to its schema.
     let (optimized, _) = workplace.document(&["optimize", "--scenario", &scenario]);
+    check("optimize", &optimized);
     assert!(optimized["pareto"][0]["rate_per_s"].is_null());
 }
 
