@@ -547,6 +547,21 @@ fn nodes_on_one_core_are_planned_to_take_turns() {
     workplace.fail(&["optimize", "--scenario", "three.json"], 1, &["three.json", "share a core"]);
 }
 
+#[test]
+fn a_plan_that_takes_no_time_follows_its_schema() {
+    let workplace = Workplace::new();
+    let document = json!({
+        "schema": "coprof.scenario/2",
+        "layers": [{"name": "a", "output_bytes": 100}, {"name": "b", "output_bytes": 4}],
+        "nodes": [{"name": "n0", "layers_us": [0, 0]}, {"name": "n1", "layers_us": [1, 1]}],
+        "links": [{"bits_per_second": 1e9}]
+    });
+    let scenario = workplace.write("scenario.json", document.to_string());
+    let (optimized, _) = workplace.document(&["optimize", "--scenario", &scenario]);
+    check("optimize", &optimized);
+    assert!(optimized["pareto"][0]["rate_per_s"].is_null());
+}
+
 /// The file that the documentation gives to start from.
 #[test]
 fn the_scenario_of_the_documentation_can_be_planned() {

@@ -1,7 +1,6 @@
 //! The program as it is built without libtorch: it plans, and says what it lacks for the rest.
 
 use super::program::{Workplace, repository};
-use super::schemas::check;
 
 #[test]
 fn it_plans_and_shows_records() {
@@ -28,21 +27,6 @@ fn it_shows_models_that_leave_sides_open_or_fix_their_batch() {
     let (other, said) = workplace.document(&["models", "show", &fixed]);
     assert!(said.contains("runs 32 samples at once; run with one at a time"), "{said}");
     assert_eq!(other["layers"], shown["layers"]);
-}
-
-#[test]
-fn a_plan_that_takes_no_time_follows_its_schema() {
-    let workplace = Workplace::new();
-    let document = serde_json::json!({
-        "schema": "coprof.scenario/2",
-        "layers": [{"name": "a", "output_bytes": 100}, {"name": "b", "output_bytes": 4}],
-        "nodes": [{"name": "n0", "layers_us": [0, 0]}, {"name": "n1", "layers_us": [1, 1]}],
-        "links": [{"bits_per_second": 1e9}]
-    });
-    let scenario = workplace.write("scenario.json", document.to_string());
-    let (optimized, _) = workplace.document(&["optimize", "--scenario", &scenario]);
-    check("optimize", &optimized);
-    assert!(optimized["pareto"][0]["rate_per_s"].is_null());
 }
 
 #[test]
