@@ -104,7 +104,7 @@ impl Shape {
         };
         let exit = |(index, &site): (usize, &usize)| ExitSite {
             name: format!("exit{index}"),
-            after: vec![self.layers[site].name.clone()],
+            after: Some(vec![self.layers[site].name.clone()]),
             weight_bytes: 0,
             marginal: None,
         };

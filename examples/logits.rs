@@ -22,7 +22,7 @@ fn main() {
 }
 
 fn answers(file: &str) -> coprof_core::error::Result<Value> {
-    let graph = Model::load(file)?.graph;
+    let graph = Model::load(file, None)?.graph;
     let thread = ComputeThread::prepare(1, None);
     let mut backend = TorchBackend::load(Arc::clone(&graph), TorchDevice::CPU, &thread)?;
     let mut state = SEED;

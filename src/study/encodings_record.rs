@@ -74,14 +74,24 @@ impl Measuring<'_> {
     pub fn write(self, path: &Path) -> Result<EncodingRecord> {
         let Self { model, device, encodings, calibration, counted, data, context } = self;
         let crossings = crossings(&model.graph, encodings).cuts;
-        let bar = context.progress("calibrating");
-        let calibrations = device.run(&model.graph, |backend| {
-            let mut progress = |share: f64| bar.set(share);
-            calibrate(backend, calibration, &crossings, &mut Watch::new(&mut progress, context.stop()))
-        })?;
-        drop(bar);
-        let checkpoints =
-            Checkpoints::new(&folder_of(path), &settings(model, &data, &calibrations, &crossings)?);
+        let folder = folder_of(path);
+        // Which algorithms a session's layers run by is found by timing them, and with others the last digits are others: the parts
+        // go with the calibrations that they were begun with.
+        let of_calibration = settings(model, &fingerprint(&[calibration]), &[], &crossings)?;
+        let calibrations =
+            Checkpoints::new(&folder.join("calibrations"), &of_calibration).get_or_make(0, || {
+                let bar = context.progress("calibrating");
+                device.run(&model.graph, |backend| {
+                    let mut progress = |share: f64| bar.set(share);
+                    calibrate(
+                        backend,
+                        calibration,
+                        &crossings,
+                        &mut Watch::new(&mut progress, context.stop()),
+                    )
+                })
+            })?;
+        let checkpoints = Checkpoints::new(&folder, &settings(model, &data, &calibrations, &crossings)?);
         let bar = context.progress("every encoding at every cut");
         let making = Making {
             model,
@@ -116,7 +126,7 @@ fn folder_of(record: &Path) -> PathBuf {
     record.with_file_name(name)
 }
 
-/// All that a part depends on.
+/// All that a part depends on. Calibrations depend on the same, but for themselves.
 fn settings(
     model: &Model,
     data: &str,

@@ -314,7 +314,7 @@ mod tests {
         let nothing = few.with(|file| {
             file.outcomes.clear();
             file.exits.truncate(1);
-            file.exits[0].after.clear();
+            file.exits[0].after = None;
             file.nodes.iter_mut().for_each(|node| node.exits_us.truncate(1));
         });
         let error = certify(&nothing.unwrap()).unwrap_err();

@@ -48,6 +48,20 @@ impl Checkpoints {
         (file.key == self.key).then_some(file.part)
     }
 
+    /// A part that is there, or else the one that is made, which is kept.
+    pub fn get_or_make<T: DeserializeOwned + Serialize>(
+        &self,
+        index: usize,
+        make: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        if let Some(part) = self.get(index) {
+            return Ok(part);
+        }
+        let part = make()?;
+        self.put(index, &part)?;
+        Ok(part)
+    }
+
     /// Keeps a part.
     pub fn put<T: Serialize>(&self, index: usize, part: &T) -> Result<()> {
         let text = serde_json::to_vec(&File { key: self.key.clone(), part })
@@ -78,6 +92,9 @@ mod tests {
         assert_eq!(checkpoints.get::<Vec<u32>>(0), None);
         checkpoints.put(0, &vec![1, 2]).unwrap();
         checkpoints.put(7, &vec![3]).unwrap();
+        assert_eq!(checkpoints.get_or_make(0, || Ok(vec![9])).unwrap(), [1, 2]);
+        assert_eq!(checkpoints.get_or_make(8, || Ok(vec![9])).unwrap(), [9]);
+        assert_eq!(checkpoints.get_or_make(8, || Ok(vec![10])).unwrap(), [9]);
         assert_eq!(checkpoints.get::<Vec<u32>>(0), Some(vec![1, 2]));
         assert_eq!(checkpoints.get::<Vec<u32>>(1), None);
         assert_eq!(checkpoints.get::<String>(7), None);
