@@ -209,6 +209,7 @@ impl Halves {
             file.outcomes = of_all(&certify_of_all);
             file.uncut_outcomes.clear();
             file.lossy_outcomes.clear();
+            file.encodings.retain(|row| row.encoding.is_lossless());
         });
         let lossy = scenario.varied(|file| {
             file.only(&certify);
@@ -303,6 +304,41 @@ mod tests {
         assert_eq!((accuracy, confidence, chosen_on, certified_on), (Share(0.8), Share(0.95), 1000, 1000));
         assert!(right > accuracy && tested >= rates.len());
         assert!(certify(&drawn(50, 7, serde_json::json!({}))).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_plan_is_certified_on_the_samples_that_it_is_known_on() {
+        let asked = |floor: f64| serde_json::json!({"min_accuracy": floor, "confidence": 0.95});
+        let with_encodings = |floor: f64| {
+            let all = drawn(2000, 5, asked(floor));
+            let few: Vec<usize> = (0..800).collect();
+            all.with(|file| {
+                file.uncut_outcomes = std::mem::take(&mut file.outcomes);
+                file.outcomes = file.uncut_outcomes.iter().map(|exit| exit.only(&few)).collect();
+                let row = |encoding: &str, bytes: f64| {
+                    let row = serde_json::json!({"cut": ["a"], "encoding": encoding, "bytes": bytes,
+                        "encode_us": [1, 1], "decode_us": [1, 1]});
+                    serde_json::from_value(row).unwrap()
+                };
+                file.encodings = vec![row("f32", 100.0), row("q8", 25.0)];
+                // One in twenty is lost.
+                let last = &file.outcomes[1];
+                let right: Vec<bool> = (0..800).map(|at| last.right().contains(at) && at % 20 > 0).collect();
+                let lossy = Outcomes::new(&right, vec![0.0; 800]).unwrap();
+                file.lossy_outcomes = vec![
+                    serde_json::from_value(serde_json::json!({
+                        "cut": ["a"], "element": "q8", "exits": [file.outcomes[0], lossy]
+                    }))
+                    .unwrap(),
+                ];
+            })
+            .unwrap()
+        };
+        let best = |floor: f64| certify(&with_encodings(floor)).unwrap().unwrap().swap_remove(0);
+        let (exact, lossy) = (best(0.875), best(0.75));
+        assert_eq!((is_lossy(&exact.predicted.plan), exact.guarantee.certified_on), (false, 1000));
+        assert_eq!((is_lossy(&lossy.predicted.plan), lossy.guarantee.certified_on), (true, 400));
+        assert_eq!((exact.guarantee.chosen_on, lossy.guarantee.chosen_on), (1000, 1000));
     }
 
     #[test]
