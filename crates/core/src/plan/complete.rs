@@ -346,7 +346,7 @@ mod tests {
     fn an_accuracy_behind_an_encoding_is_kept_as_it_was_given() {
         let document = |accuracy: f64, more: serde_json::Value| {
             let mut changes = serde_json::json!({"encodings": [
-                {"cut": ["conv1"], "encoding": "f32", "bytes": 65536},
+                {"cut": ["conv1"], "encoding": "f32", "bytes": 4096},
                 {"cut": ["conv1"], "encoding": "q4", "bytes": 500, "accuracy": {"final": accuracy}}
             ]});
             changes.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
