@@ -208,7 +208,8 @@ class Checkpoints:
 
     def save(self, training):
         written = self.path(training.network).with_suffix(".part")
-        torch.save(training.state(), written)
+        with training.on_its_stream():  # Behind the steps that were issued, not in the middle of one.
+            torch.save(training.state(), written)
         written.rename(self.path(training.network))
 
 
