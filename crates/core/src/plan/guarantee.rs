@@ -22,7 +22,7 @@ use super::predict::predict_in;
 use super::problem::Problem;
 use super::scenario::AccuracyBasis;
 use super::search::{FrontPlan, Predicted, front};
-use super::select::{Criteria, TIE};
+use super::select::Criteria;
 use super::space::Space;
 use super::tally::Tally;
 use crate::error::{Error, Result};
@@ -70,7 +70,7 @@ pub fn certify(scenario: &Problem) -> Result<Option<Vec<Certified>>> {
         let held_out = HeldOut::of(if is_lossy(&plan) { &lossy } else { &uncut }, &plan)?;
         tested += 1;
         if held_out.chance_below(floor) > 1.0 - confidence.0 {
-            nearest = Some(held_out);
+            nearest = passed.is_empty().then_some(held_out);
             break;
         }
         passed.push((plan, held_out));
@@ -133,7 +133,7 @@ fn sequence(scenario: &Problem, front: &[FrontPlan]) -> Vec<Plan> {
     for min_right in floors {
         let Some(best) = (Criteria { min_right, ..criteria }).pick(&points) else { continue };
         let first = |point: &Point<usize>| criteria.figures(point.interval, point.latency, point.right)[0];
-        let is_better = |last: &Point<usize>| first(&best).max(0.0) * TIE < first(last);
+        let is_better = |last: &Point<usize>| criteria.tied_with(first(&best)) < first(last);
         if chosen.last().is_none_or(is_better) {
             chosen.push(best);
         }
