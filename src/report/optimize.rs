@@ -287,9 +287,14 @@ fn notes(document: &OptimizeDocument) -> String {
     }
     if let Some(known) = &document.guarantee {
         notes.push_str(&format!(
-            "Guaranteed with {} confidence: an {} of at least {}. Chosen on {} samples, certified on {} others\n(right on {} of \
-             them; {} plans tested in turn).\n",
-            known.confidence, share_name(document), known.accuracy, known.chosen_on, known.certified_on, known.right, known.tested
+            "Guaranteed with {} confidence: an {} of at least {}.\n",
+            known.confidence,
+            share_name(document),
+            known.accuracy
+        ));
+        notes.push_str(&format!(
+            "Chosen on {} samples, certified on {} others ({} right); plans tested in turn: {}.\n",
+            known.chosen_on, known.certified_on, known.right, known.tested
         ));
     }
     if prediction.one_core {
