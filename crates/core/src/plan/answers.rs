@@ -1,128 +1,47 @@
-//! What the exits answer under every setting of their thresholds: how many samples go on past each exit, and how many are
-//! answered right. All counts of joint records, never products of shares.
+//! What the exits answer under the settings of their thresholds: how many samples reach each exit, and how many are answered
+//! right. All counts of joint records, never products of shares.
 //!
-//! Settings of the last two side exits are counted together: one pass over the samples fills a table of (step at which a
-//! sample leaves the one, step at which it leaves the other), and running sums over it give every pair of thresholds. A
-//! sample is thus looked at once for thousands of settings. Exits before these two are gone through one threshold after
-//! the other.
+//! Settings are counted by the region, 64 samples at a time: of each exit in turn it is known which samples leave there under
+//! some setting of the region, and which under all. A region's greatest count of right answers takes each sample as
+//! right that is so at one of the exits where it may leave; reaches are least where all thresholds are at their
+//! highest. With a single setting both are what it does.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::rc::Rc;
+use std::cell::OnceCell;
+
+use pulp::Arch;
 
 use super::outcomes::{Outcomes, SampleSet};
 use super::plan::Threshold;
 use super::problem::Problem;
-use super::space::Path;
-use super::tally::{Corrections, MAX_EXITS, Setting, Tally, threshold_grid};
-
-/// Settings of the last side exit that share a bound.
-pub(super) const CHUNK: usize = 8;
+use super::region::Region;
+use super::space::Space;
+use super::tally::{MAX_EXITS, Tally, threshold_grid};
 
 /// A threshold grid per exit: `[never, entropies…, always]`, the final exit's `[never, always]`.
 pub(super) struct Grids {
     pub thresholds: Vec<Vec<Threshold>>,
     /// Per side exit the entropies of its grid.
     entropies: Vec<Vec<f32>>,
-    /// Per side exit and cell, where the search for a sample's step starts: no entropy of the grid before it reaches into
-    /// the sample's cell.
-    first: Vec<Vec<u16>>,
-    /// Per side exit the step at which each sample leaves, uncut.
-    uncut: Vec<Vec<u16>>,
-    /// What counts of right answers are corrected by; `None` where no more samples are known uncut than behind encodings.
-    corrections: Option<Corrections>,
-    /// The same behind each lossy path, worked out when it is first asked for.
-    lossy: RefCell<HashMap<usize, Rc<[Vec<u16>]>>>,
 }
 
 impl Grids {
     pub fn new(scenario: &Problem) -> Self {
         let side = scenario.outcomes.len() - 1;
-        let mut grids = Self {
-            thresholds: Vec::new(),
-            entropies: Vec::new(),
-            first: Vec::new(),
-            uncut: Vec::new(),
-            corrections: None,
-            lossy: RefCell::default(),
-        };
+        let (mut thresholds, mut entropies) = (Vec::new(), Vec::new());
         for exit in 0..side {
             let steps = threshold_grid(scenario, exit);
-            grids.entropies.push(steps.iter().copied().filter_map(entropy).collect());
+            entropies.push(steps.iter().copied().filter_map(entropy).collect());
             let ends = (Threshold::Never, Threshold::Always);
-            grids.thresholds.push([vec![ends.0], steps, vec![ends.1]].concat());
+            thresholds.push([vec![ends.0], steps, vec![ends.1]].concat());
         }
-        grids.thresholds.push(vec![Threshold::Never, Threshold::Always]);
-        let first = |grid: &Vec<f32>| {
-            let start = |at| grid.partition_point(|&entropy| cell(entropy) < at) as u16;
-            (0..=CELLS).map(start).collect()
-        };
-        grids.first = grids.entropies.iter().map(first).collect();
-        grids.uncut = grids.steps_of(&scenario.outcomes);
-        grids.corrections = corrections(scenario, &grids);
-        grids
+        thresholds.push(vec![Threshold::Never, Threshold::Always]);
+        Self { thresholds, entropies }
     }
 
-    /// The steps of all side exits when they answer so.
-    pub fn steps_of(&self, outcomes: &[Outcomes]) -> Vec<Vec<u16>> {
-        let side = self.entropies.len();
-        (0..side).zip(outcomes).map(|(exit, outcomes)| self.steps(exit, outcomes)).collect()
+    /// Per side exit how many thresholds stand between "never" and "always".
+    pub fn steps(&self) -> Vec<u16> {
+        self.entropies.iter().map(|grid| grid.len() as u16).collect()
     }
-
-    /// The steps of all side exits behind a lossy path; empty where an exit is unknown there.
-    fn behind(&self, path: usize, outcomes: &[Option<&Outcomes>]) -> Rc<[Vec<u16>]> {
-        let of_exit = |exit: usize| outcomes[exit].map_or_else(Vec::new, |known| self.steps(exit, known));
-        let work_out = || (0..self.entropies.len()).map(of_exit).collect();
-        Rc::clone(self.lossy.borrow_mut().entry(path).or_insert_with(work_out))
-    }
-
-    /// The least grid index at which each sample leaves: that of "always" where no entropy lets it go.
-    fn steps(&self, exit: usize, outcomes: &Outcomes) -> Vec<u16> {
-        let (grid, first) = (&self.entropies[exit], &self.first[exit]);
-        let step = |&entropy: &f32| {
-            let mut step = usize::from(first[cell(entropy).min(CELLS)]);
-            while step < grid.len() && entropy > grid[step] {
-                step += 1;
-            }
-            step as u16 + 1
-        };
-        outcomes.entropies().iter().map(step).collect()
-    }
-}
-
-/// `None` where the scenario knows no more samples uncut than behind encodings.
-fn corrections(scenario: &Problem, grids: &Grids) -> Option<Corrections> {
-    if scenario.uncut_outcomes.is_empty() {
-        return None;
-    }
-    let (few, more) = (settings(grids, &scenario.outcomes), settings(grids, &scenario.uncut_outcomes));
-    let tally = Tally::of(scenario);
-    let of = few.into_iter().filter_map(|(setting, uncut)| {
-        let pairs = uncut.into_iter().zip(more.get(&setting)?);
-        Some((setting, pairs.map(|(uncut, &more)| tally.correction(uncut, more)).collect()))
-    });
-    Some(Corrections::new(tally, of.collect()))
-}
-
-/// Per setting how many samples are right uncut.
-fn settings(grids: &Grids, outcomes: &[Outcomes]) -> HashMap<Setting, Vec<u32>> {
-    let mut counts = HashMap::new();
-    let steps = grids.steps_of(outcomes);
-    Answers::uncut(grids, outcomes, &steps).blocks(&mut |block| {
-        let right = match block.ends_at {
-            Some(_) => vec![block.right],
-            None => block.last_right.iter().map(|right| block.right + right).collect(),
-        };
-        counts.insert(block.setting, right);
-    });
-    counts
-}
-
-/// Cells of equal width into which entropies fall.
-const CELLS: usize = 4096;
-
-fn cell(entropy: f32) -> usize {
-    (entropy * CELLS as f32) as usize
 }
 
 fn entropy(threshold: Threshold) -> Option<f32> {
@@ -132,346 +51,345 @@ fn entropy(threshold: Threshold) -> Option<f32> {
     }
 }
 
-/// Settings that differ only in the last side exit.
-pub(super) struct Block<'b> {
-    /// The setting of the exits before the last side exit; further ones are 0.
-    pub setting: Setting,
-    /// `alive[exit]`: samples that reach an exit, for the exits up to the last side one.
-    pub alive: [u32; MAX_EXITS + 1],
-    /// What is answered right before the last side exit, in parts of the scenario's tally as all counts of right answers.
-    pub right: u32,
-    /// The exit at which everybody leaves, where it lies before the last side exit: the block is then this one setting.
-    pub ends_at: Option<usize>,
-    /// Per grid index of the last side exit: samples that reach the final exit, falling.
-    pub last_alive: &'b [u32],
-    /// Per grid index of the last side exit: what is answered right there or at the final exit.
-    pub last_right: &'b [u32],
-    /// The greatest of `last_right` in each chunk of [`CHUNK`] from index 1 on, "always" left out.
-    pub chunk_right: &'b [u32],
-    /// Whether a step that leaves nobody for the final exit says something else than "always", for samples that are known
-    /// uncut only.
-    corrected: bool,
-}
-
-/// The answers of all exits where those from `edge_from` on run behind a lossy path.
-pub(super) struct Answers<'s> {
-    grids: &'s Grids,
-    side: usize,
-    edge_from: usize,
-    uncut: &'s [Vec<u16>],
-    behind: Option<Rc<[Vec<u16>]>>,
-    right: Vec<&'s SampleSet>,
+/// One exit's answers on one set of samples.
+struct Exit<'s> {
     samples: usize,
-    /// Whether settings are gone through too that differ for none of these samples.
-    every: bool,
-    corrections: Option<&'s Corrections>,
+    right: &'s [u64],
+    /// The least grid index at which each sample leaves: that of "always" where no entropy lets it go. Nobody asks the final
+    /// exit, so it has none.
+    steps: Vec<u16>,
+    /// Per grid index the samples that leave there or before, worked out when first asked for.
+    leaving: Vec<OnceCell<SampleSet>>,
 }
 
-impl<'s> Answers<'s> {
-    /// For `path`, given with its index, or uncut. `None` where nothing is known of the final exit behind the path. Of side
-    /// exits that are unknown there the uncut answers stand in: they cannot be tried there, so nobody looks.
-    pub fn new(
-        scenario: &'s Problem,
-        grids: &'s Grids,
-        path: Option<(usize, &Path<'s>)>,
-        edge_from: usize,
-    ) -> Option<Self> {
-        let side = scenario.outcomes.len() - 1;
-        let lossy = path.and_then(|(index, path)| Some((index, path.lossy.as_deref()?)));
-        let mut right = Vec::with_capacity(side + 1);
-        for exit in 0..=side {
-            let known =
-                lossy.filter(|_| exit >= edge_from).map_or(Some(&scenario.outcomes[exit]), |(_, o)| o[exit]);
-            if exit == side && known.is_none() {
-                return None;
-            }
-            right.push(known.unwrap_or(&scenario.outcomes[exit]).right());
-        }
-        let behind = lossy.map(|(index, outcomes)| grids.behind(index, outcomes));
-        let corrections = grids.corrections.as_ref();
-        Some(Self {
-            grids,
-            side,
-            edge_from,
-            uncut: &grids.uncut,
-            behind,
-            right,
-            samples: scenario.samples(),
-            every: corrections.is_some(),
-            corrections,
-        })
+impl<'s> Exit<'s> {
+    fn new(outcomes: &'s Outcomes, grid: Option<&Vec<f32>>) -> Self {
+        let right = outcomes.right().words();
+        let samples = outcomes.len();
+        let Some(grid) = grid else { return Self { samples, right, steps: Vec::new(), leaving: Vec::new() } };
+        let step = |entropy: &f32| grid.partition_point(|step| step < entropy) as u16 + 1;
+        let steps = outcomes.entropies().iter().map(step).collect();
+        Self { samples, right, steps, leaving: vec![OnceCell::new(); grid.len() + 1] }
     }
 
-    /// For answers that no encoding changed, given with their steps; counts samples, under every setting.
-    pub fn uncut(grids: &'s Grids, outcomes: &'s [Outcomes], steps: &'s [Vec<u16>]) -> Self {
-        Self {
-            grids,
-            side: steps.len(),
-            edge_from: 0,
-            uncut: steps,
-            behind: None,
-            right: outcomes.iter().map(Outcomes::right).collect(),
-            samples: outcomes.first().map_or(0, Outcomes::len),
-            every: true,
-            corrections: None,
-        }
+    fn leaving(&self, step: u16) -> &[u64] {
+        let work_out = || SampleSet::of(self.steps.len(), |sample| self.steps[sample] <= step);
+        self.leaving[usize::from(step)].get_or_init(work_out).words()
     }
+}
 
-    /// The step at which each sample leaves at a side exit.
-    fn steps(&self, exit: usize) -> &[u16] {
-        let behind = self.behind.as_ref().filter(|_| exit >= self.edge_from).map(|behind| &behind[exit]);
-        behind.filter(|steps| !steps.is_empty()).unwrap_or(&self.uncut[exit])
+/// What a region's settings answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answered {
+    /// Samples that reach each of the exits that are on, in their order, under the highest thresholds: the least of the region.
+    pub reach: [u32; MAX_EXITS + 1],
+    /// What the highest thresholds answer right, in parts of the scenario's tally.
+    pub right: u32,
+    /// No setting of the region answers more right.
+    pub most_right: u32,
+    /// Per exit that is on but the last, in their order, the samples that leave there under some setting and go on under
+    /// another, and that one of it and the last exit has right: where the settings differ most.
+    undecided: [u32; MAX_EXITS],
+}
+
+impl Answered {
+    /// The side exit whose thresholds matter most in a region that has these on; `None` where it has one setting.
+    pub fn most_undecided(&self, region: &Region, exits: &[usize]) -> Option<usize> {
+        let open = |at: &usize| region.to[exits[*at]] > region.from[exits[*at]];
+        (0..exits.len()).filter(open).max_by_key(|&at| self.undecided[at]).map(|at| exits[at])
     }
+}
 
-    /// Calls `visit` with every block of settings.
-    pub fn blocks(&self, visit: &mut impl FnMut(&Block<'_>)) {
-        let mut alive = [0; MAX_EXITS + 1];
-        alive[0] = self.samples as u32;
-        let all: Vec<u32> = (0..self.samples as u32).collect();
-        let mut table = Table::default();
-        let start = Outer { setting: [0; MAX_EXITS], alive, right: 0 };
-        self.outer(0, &start, &all, &mut table, visit);
+/// The answers of all exits, uncut and behind every lossy path.
+pub(super) struct Answers<'a> {
+    space: &'a Space<'a>,
+    grids: &'a Grids,
+    tally: Tally,
+    uncut: Vec<Exit<'a>>,
+    /// The same on more samples, where the scenario knows more of them uncut.
+    more: Vec<Exit<'a>>,
+    /// Per path, where it is lossy, worked out when first asked for.
+    behind: Vec<OnceCell<Vec<Option<Behind<'a>>>>>,
+    arch: Arch,
+}
+
+/// What an exit answers behind a lossy path, beside what it answers uncut.
+struct Behind<'s> {
+    exit: Exit<'s>,
+    /// Samples that leave at a lower threshold than uncut, and those that leave at a higher one.
+    sooner: SampleSet,
+    later: SampleSet,
+}
+
+impl<'s> Behind<'s> {
+    fn new(exit: Exit<'s>, uncut: &Exit<'s>) -> Self {
+        let (behind, before) = (&exit.steps, &uncut.steps);
+        let sooner = SampleSet::of(behind.len(), |sample| behind[sample] < before[sample]);
+        let later = SampleSet::of(behind.len(), |sample| behind[sample] > before[sample]);
+        Self { exit, sooner, later }
     }
+}
 
-    /// Goes through the exits before the last two side exits.
-    fn outer(
-        &self,
-        exit: usize,
-        state: &Outer,
-        samples: &[u32],
-        table: &mut Table,
-        visit: &mut impl FnMut(&Block<'_>),
-    ) {
-        if exit + 2 >= self.side {
-            return self.inner(exit, state, samples, table, visit);
-        }
-        let (always, steps) = (self.grids.thresholds[exit].len() - 1, self.steps(exit));
-        for step in 0..=always {
-            let leaves = |&&sample: &&u32| usize::from(steps[sample as usize]) <= step;
-            let (gone, stay): (Vec<u32>, Vec<u32>) = samples.iter().partition(|sample| leaves(sample));
-            let mut next = *state;
-            next.setting[exit] = step as u16;
-            next.alive[exit + 1] = stay.len() as u32;
-            next.right += gone.iter().filter(|&&s| self.right[exit].contains(s as usize)).count() as u32;
-            if step == always {
-                visit(&self.single(next, exit));
-            } else if self.every || !stay.is_empty() {
-                self.outer(exit + 1, &next, &stay, table, visit);
-            }
-        }
-    }
-
-    /// Counts all settings of the last one or two side exits.
-    fn inner(
-        &self,
-        exit: usize,
-        state: &Outer,
-        samples: &[u32],
-        table: &mut Table,
-        visit: &mut impl FnMut(&Block<'_>),
-    ) {
-        let width = |exit: usize| self.grids.thresholds[exit].len();
-        // Without a second-last or last side exit, nobody leaves there.
-        let (second_last, last) = match self.side - exit {
-            0 => (None, None),
-            1 => (None, Some(exit)),
-            _ => (Some(exit), Some(exit + 1)),
+impl<'a> Answers<'a> {
+    pub fn new(space: &'a Space<'a>, grids: &'a Grids) -> Self {
+        let scenario = space.scenario;
+        let all = |outcomes: &'a [Outcomes]| {
+            outcomes.iter().enumerate().map(|(exit, known)| Exit::new(known, grids.entropies.get(exit)))
         };
-        table.fill(self, second_last, last, samples);
-        let rows = second_last.map_or(1, |exit| width(exit) - 1);
-        for row in 0..rows {
-            let mut next = *state;
-            if let Some(exit) = second_last {
-                next.setting[exit] = row as u16;
-                next.alive[exit + 1] = table.first_alive[row];
-                next.right += table.first_right[row];
-                if table.first_alive[row] == 0 && !self.every {
-                    continue;
-                }
-            }
-            table.row(row, last.is_some());
-            self.correct(&mut next, &mut table.right);
-            table.chunks(last.is_some());
-            visit(&Block {
-                setting: next.setting,
-                alive: next.alive,
-                right: next.right,
-                ends_at: None,
-                last_alive: &table.alive,
-                last_right: &table.right,
-                chunk_right: &table.chunk_right,
-                corrected: self.every,
-            });
-        }
-        if let Some(exit) = second_last {
-            let mut next = *state;
-            next.setting[exit] = rows as u16;
-            next.right += table.first_right[rows];
-            visit(&self.single(next, exit));
+        Self {
+            space,
+            grids,
+            tally: Tally::of(scenario),
+            uncut: all(&scenario.outcomes).collect(),
+            more: all(&scenario.uncut_outcomes).collect(),
+            behind: (0..space.paths.len()).map(|_| OnceCell::new()).collect(),
+            arch: Arch::new(),
         }
     }
 
-    /// From samples to parts: what is right under a setting with each of its last steps. All of it then counts as theirs.
-    fn correct(&self, state: &mut Outer, last_right: &mut [u32]) {
-        if let Some(corrections) = self.corrections {
-            last_right.iter_mut().for_each(|right| *right += state.right);
-            state.right = 0;
-            corrections.apply(&state.setting, last_right);
+    /// The answers where nothing lossy crosses; `exits` are those that are on, the last of them answering all that reach it.
+    pub fn uncut(&self, region: &Region, exits: &[usize]) -> Answered {
+        let mut answered = self.count(&self.uncut, region, exits).answered();
+        if !self.more.is_empty() {
+            // All that the fewer samples tell is how many reach each exit.
+            let more = self.count(&self.more, region, exits);
+            let parts = |right| self.tally.corrected(0, self.tally.correction(0, right));
+            (answered.right, answered.most_right) = (parts(more.right), parts(more.most_right));
+        }
+        answered
+    }
+
+    /// The answers where exits from `edge_from` on run behind a path that may be lossy. All exits that are on must be known there.
+    pub fn behind(
+        &self,
+        path: usize,
+        edge_from: usize,
+        region: &Region,
+        exits: &[usize],
+        uncut: &Answered,
+    ) -> Answered {
+        let Some(lossy) = self.lossy(path) else { return *uncut };
+        let (Some((&last, before)), none) = (exits.split_last(), &[][..]) else { return *uncut };
+        let known = |exit: usize| lossy[exit].as_ref().filter(|_| exit >= edge_from);
+        let mut gates = [GatePair { uncut: Gate::NONE, behind: Gate::NONE, moves: [none; 2] }; MAX_EXITS];
+        for (gate, &exit) in gates.iter_mut().zip(before) {
+            let uncut = Gate::of(&self.uncut[exit], region, exit);
+            *gate = match known(exit) {
+                Some(known) => GatePair {
+                    uncut,
+                    behind: Gate::of(&known.exit, region, exit),
+                    moves: [known.sooner.words(), known.later.words()],
+                },
+                None => GatePair { uncut, behind: uncut, moves: [none; 2] },
+            };
+        }
+        let right = known(last).map_or(self.uncut[last].right, |known| known.exit.right);
+        let last = [self.uncut[last].right, right];
+        let samples = self.space.scenario.samples();
+        let changes = self.arch.dispatch(CountPair { samples, gates: &gates[..before.len()], last });
+        let moved = |right: u32, changed: i32| self.tally.moved(right, changed);
+        Answered {
+            reach: changes.reach,
+            right: moved(uncut.right, changes.right),
+            most_right: moved(uncut.most_right, changes.most_right),
+            undecided: uncut.undecided,
         }
     }
 
-    /// The block of a setting under which everybody leaves before the last side exit.
-    fn single(&self, mut state: Outer, ends_at: usize) -> Block<'static> {
-        let mut right = [0];
-        self.correct(&mut state, &mut right);
-        Block {
-            setting: state.setting,
-            alive: state.alive,
-            right: state.right + right[0],
-            ends_at: Some(ends_at),
-            last_alive: &[],
-            last_right: &[],
-            chunk_right: &[],
-            corrected: self.every,
+    fn lossy(&self, path: usize) -> Option<&[Option<Behind<'a>>]> {
+        let outcomes = self.space.paths[path].lossy.as_ref()?;
+        let of_exit = |(exit, known): (usize, &Option<&'a Outcomes>)| {
+            known
+                .map(|known| Behind::new(Exit::new(known, self.grids.entropies.get(exit)), &self.uncut[exit]))
+        };
+        Some(self.behind[path].get_or_init(|| outcomes.iter().enumerate().map(of_exit).collect()))
+    }
+
+    fn count(&self, known: &[Exit<'_>], region: &Region, exits: &[usize]) -> Counts {
+        let Some((&last, before)) = exits.split_last() else { return Counts::default() };
+        let mut gates = [Gate::NONE; MAX_EXITS];
+        for (gate, &exit) in gates.iter_mut().zip(before) {
+            *gate = Gate::of(&known[exit], region, exit);
         }
+        let gates = &gates[..before.len()];
+        self.arch.dispatch(Count { samples: known[last].samples, gates, last: known[last].right })
     }
 }
 
-/// What the exits before the table's have done.
+/// An exit that some samples leave at.
 #[derive(Clone, Copy)]
-struct Outer {
-    setting: Setting,
-    alive: [u32; MAX_EXITS + 1],
+struct Gate<'s> {
+    /// Who leaves under every setting of the region, and who under one at least, if they come so far.
+    surely: &'s [u64],
+    maybe: &'s [u64],
+    right: &'s [u64],
+}
+
+impl<'s> Gate<'s> {
+    const NONE: Gate<'static> = Gate { surely: &[], maybe: &[], right: &[] };
+
+    fn of(known: &'s Exit<'_>, region: &Region, exit: usize) -> Self {
+        Self {
+            surely: known.leaving(region.from[exit]),
+            maybe: known.leaving(region.to[exit]),
+            right: known.right,
+        }
+    }
+
+    #[inline(always)]
+    fn words(&self, at: usize) -> [u64; 3] {
+        [self.surely[at], self.maybe[at], self.right[at]]
+    }
+}
+
+/// Samples under a region's settings.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    reach: [u32; MAX_EXITS + 1],
     right: u32,
+    most_right: u32,
+    undecided: [u32; MAX_EXITS],
 }
 
-impl Block<'_> {
-    /// Whether a step of the last side exit differs from "always".
-    pub fn differs(&self, step: usize) -> bool {
-        self.corrected || self.last_alive[step] > 0
+impl Counts {
+    /// In samples.
+    fn answered(&self) -> Answered {
+        Answered {
+            reach: self.reach,
+            right: self.right,
+            most_right: self.most_right,
+            undecided: self.undecided,
+        }
     }
 }
 
-/// Bits of a count in a cell of the table: three fit into one word, so that one addition counts them all.
-pub(super) const COUNT_BITS: u32 = 21;
-const COUNT: u64 = (1 << COUNT_BITS) - 1;
-
-/// One sample in a cell: counted, and once more where an exit has it right.
-fn word(last_right: u64, final_right: u64) -> u64 {
-    1 | last_right << COUNT_BITS | final_right << (2 * COUNT_BITS)
+struct Count<'s> {
+    samples: usize,
+    gates: &'s [Gate<'s>],
+    /// What the last exit has right, which all leave at.
+    last: &'s [u64],
 }
 
-/// The joint table of the last two side exits.
-#[derive(Default)]
-struct Table {
-    /// `sums[row][column]`: samples that pass step `row` of the second-last exit, by the step at which they leave the last
-    /// one: how many, how many of them the last side exit has right, how many the final one.
-    sums: Vec<u64>,
-    columns: usize,
-    /// Per step of the second-last exit: samples that go on, and samples that have left rightly.
-    first_alive: Vec<u32>,
-    first_right: Vec<u32>,
-    alive: Vec<u32>,
-    right: Vec<u32>,
-    chunk_right: Vec<u32>,
+/// The samples of a word.
+#[inline(always)]
+fn samples_of(word: usize, samples: usize) -> u64 {
+    u64::MAX >> (64 - (samples - word * 64).min(64))
 }
 
-impl Table {
-    /// Counts `samples`; of an exit that is not there, everybody passes step 0.
-    fn fill(
-        &mut self,
-        answers: &Answers<'_>,
-        second_last: Option<usize>,
-        last: Option<usize>,
-        samples: &[u32],
-    ) {
-        let width = |exit: Option<usize>| exit.map(|exit| answers.grids.thresholds[exit].len());
-        let (rows, columns) = (width(second_last).unwrap_or(2), width(last).unwrap_or(1));
-        self.columns = columns;
-        self.sums.clear();
-        self.sums.resize((rows - 1) * columns, 0);
-        for counts in [&mut self.first_alive, &mut self.first_right] {
-            counts.clear();
-            counts.resize(rows, 0);
-        }
-        let of = |exit: usize| (answers.steps(exit), answers.right[exit]);
-        let (first, second) = (second_last.map(of), last.map(of));
-        let final_right = answers.right[answers.side];
-        match (first, second) {
-            (Some((rows, right)), Some((cells, last))) if samples.len() == answers.samples => {
-                self.count_all(rows, right, cells, last, final_right);
+/// Who is still there under some setting of a region, and who under its highest thresholds; who of those that have left may be
+/// right, may be wrong, and is right under the highest thresholds.
+#[derive(Clone, Copy)]
+struct Passing {
+    some: u64,
+    highest: u64,
+    maybe_right: u64,
+    maybe_wrong: u64,
+    right: u64,
+}
+
+impl Passing {
+    #[inline(always)]
+    fn new(all: u64) -> Self {
+        Self { some: all, highest: all, maybe_right: 0, maybe_wrong: 0, right: 0 }
+    }
+
+    /// An exit where some leave surely, and some maybe.
+    #[inline(always)]
+    fn pass(&mut self, [surely, maybe, right]: [u64; 3]) {
+        let may_leave = self.some & maybe;
+        self.maybe_right |= may_leave & right;
+        self.maybe_wrong |= may_leave & !right;
+        self.right |= self.highest & maybe & right;
+        self.some &= !surely;
+        self.highest &= !maybe;
+    }
+}
+
+impl pulp::NullaryFnOnce for Count<'_> {
+    type Output = Counts;
+
+    #[inline(always)]
+    fn call(self) -> Counts {
+        let mut counts = Counts::default();
+        counts.reach[0] = self.samples as u32;
+        for (at, &last) in self.last.iter().enumerate() {
+            let all = samples_of(at, self.samples);
+            let mut samples = Passing::new(all);
+            let counted = counts.reach[1..].iter_mut().zip(&mut counts.undecided);
+            for (gate, (reach, undecided)) in self.gates.iter().zip(counted) {
+                let [surely, maybe, right] = gate.words(at);
+                *undecided += (samples.some & maybe & !surely & (right ^ last)).count_ones();
+                samples.pass([surely, maybe, right]);
+                *reach += samples.highest.count_ones();
             }
-            _ => {
-                for &sample in samples {
-                    let at = sample as usize;
-                    let row = first.map_or(1, |(steps, _)| usize::from(steps[at]));
-                    let column = second.map_or(0, |(steps, _)| usize::from(steps[at]));
-                    let last_right = second.map_or(0, |(_, right)| right.bit(at));
-                    self.sums[(row - 1) * columns + column] += word(last_right, final_right.bit(at));
-                    self.first_alive[row] += 1;
-                    self.first_right[row] += first.map_or(0, |(_, right)| right.bit(at)) as u32;
+            samples.pass([all, all, last]);
+            counts.most_right += samples.maybe_right.count_ones();
+            counts.right += samples.right.count_ones();
+        }
+        counts
+    }
+}
+
+/// An exit uncut, and behind a lossy path.
+#[derive(Clone, Copy)]
+struct GatePair<'s> {
+    uncut: Gate<'s>,
+    behind: Gate<'s>,
+    /// Samples that leave at a lower threshold behind the path, and those that leave at a higher one; empty where the exit lies
+    /// before the path.
+    moves: [&'s [u64]; 2],
+}
+
+/// What a lossy path changes under a region's settings.
+#[derive(Clone, Copy, Default)]
+struct Changes {
+    /// Samples that reach each exit behind the path.
+    reach: [u32; MAX_EXITS + 1],
+    /// How many more are right than uncut under the highest thresholds, and at most under any.
+    right: i32,
+    most_right: i32,
+}
+
+struct CountPair<'s> {
+    samples: usize,
+    gates: &'s [GatePair<'s>],
+    /// What the last exit has right, uncut and behind the path.
+    last: [&'s [u64]; 2],
+}
+
+impl pulp::NullaryFnOnce for CountPair<'_> {
+    type Output = Changes;
+
+    /// A sample that leaves at the same exit as uncut, whatever the setting, is changed only where that exit answers otherwise.
+    #[inline(always)]
+    fn call(self) -> Changes {
+        let mut changes = Changes::default();
+        changes.reach[0] = self.samples as u32;
+        for (at, (&last, &last_behind)) in self.last[0].iter().zip(self.last[1]).enumerate() {
+            let all = samples_of(at, self.samples);
+            let (mut uncut, mut behind) = (Passing::new(all), Passing::new(all));
+            // Who may leave at another exit than uncut, and whom an exit where they may leave puts right.
+            let (mut strays, mut mended) = (0, 0);
+            for (gate, reach) in self.gates.iter().zip(&mut changes.reach[1..]) {
+                let (before, after) = (gate.uncut.words(at), gate.behind.words(at));
+                let ([surely, maybe, right], [surely_behind, maybe_behind, right_behind]) = (before, after);
+                mended |= behind.some & maybe_behind & right_behind & !right;
+                if let [Some(sooner), Some(later)] = gate.moves.map(|moves| moves.get(at)) {
+                    strays |= sooner & maybe_behind & !surely;
+                    strays |= later & maybe & !surely_behind;
                 }
+                uncut.pass(before);
+                behind.pass(after);
+                *reach += behind.highest.count_ones();
             }
+            mended |= behind.some & last_behind & !last;
+            uncut.pass([all, all, last]);
+            behind.pass([all, all, last_behind]);
+            let may_gain = behind.maybe_right & uncut.maybe_wrong & (strays | mended);
+            let surely_lost = all & !behind.maybe_right & !uncut.maybe_wrong;
+            changes.most_right += may_gain.count_ones() as i32 - surely_lost.count_ones() as i32;
+            changes.right += behind.right.count_ones() as i32 - uncut.right.count_ones() as i32;
         }
-        self.accumulate();
-    }
-
-    /// The usual case of [`Table::fill`]: two exits and every sample, 64 samples at a time.
-    fn count_all(
-        &mut self,
-        rows: &[u16],
-        right: &SampleSet,
-        cells: &[u16],
-        last: &SampleSet,
-        final_right: &SampleSet,
-    ) {
-        let rights = right.words().iter().zip(last.words()).zip(final_right.words());
-        for ((rows, cells), ((&right, &last), &end)) in rows.chunks(64).zip(cells.chunks(64)).zip(rights) {
-            for (bit, (&row, &cell)) in rows.iter().zip(cells).enumerate() {
-                let (row, cell) = (usize::from(row), usize::from(cell));
-                self.sums[(row - 1) * self.columns + cell] += word(last >> bit & 1, end >> bit & 1);
-                self.first_alive[row] += 1;
-                self.first_right[row] += (right >> bit & 1) as u32;
-            }
-        }
-    }
-
-    /// From "leaves at this step of the second-last exit" to "leaves after it".
-    fn accumulate(&mut self) {
-        for at in (0..self.sums.len().saturating_sub(self.columns)).rev() {
-            self.sums[at] += self.sums[at + self.columns];
-        }
-        let mut alive = 0;
-        for count in self.first_alive.iter_mut().rev() {
-            alive += std::mem::replace(count, alive);
-        }
-        let mut right = 0;
-        for count in &mut self.first_right {
-            right += *count;
-            *count = right;
-        }
-    }
-
-    /// The last side exit's settings, the second-last one's being `row`.
-    fn row(&mut self, row: usize, has_last: bool) {
-        let cells = &self.sums[row * self.columns..(row + 1) * self.columns];
-        self.alive.clear();
-        self.right.clear();
-        let all: u64 = cells.iter().sum();
-        let mut gone = 0;
-        for cell in cells {
-            gone += if has_last { *cell } else { 0 };
-            let stay = all - gone;
-            self.alive.push((stay & COUNT) as u32);
-            self.right.push(((gone >> COUNT_BITS & COUNT) + (stay >> (2 * COUNT_BITS))) as u32);
-        }
-    }
-
-    /// The greatest counts of right answers in each chunk of the last side exit's steps.
-    fn chunks(&mut self, has_last: bool) {
-        let steps = if has_last { 1..self.right.len() - 1 } else { 0..0 };
-        self.chunk_right.clear();
-        let chunks = self.right[steps].chunks(CHUNK);
-        self.chunk_right.extend(chunks.map(|chunk| chunk.iter().copied().max().unwrap_or(0)));
+        changes
     }
 }

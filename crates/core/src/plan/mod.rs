@@ -13,6 +13,7 @@ mod leaders;
 mod link;
 mod marginal;
 mod memory;
+mod moves;
 mod outcomes;
 mod pareto;
 #[expect(clippy::module_inception, reason = "the file is named after the type that it holds")]
@@ -22,6 +23,7 @@ mod predict;
 mod problem;
 #[cfg(test)]
 mod random;
+mod region;
 mod route;
 mod scenario;
 mod script;
@@ -33,6 +35,7 @@ mod sink;
 mod space;
 mod tally;
 mod tiers;
+mod to_go;
 mod trial_plans;
 mod two_nodes;
 mod uncertainty;

@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::answers::{COUNT_BITS, Grids};
+use super::answers::{Answers, Grids};
 use super::pareto::{Front, Point};
 use super::plan::Plan;
 use super::predict::{Prediction, predict, predict_in};
 use super::problem::Problem;
 use super::scenario::{Constraints, threshold_steps};
 use super::select::{Criteria, unmet};
-use super::sink::{Best, Config};
+use super::sink::{Best, Config, Walk};
 use super::space::Space;
 use super::tally::{MAX_EXITS, Tally, threshold_grid};
 use super::tiers::Tiers;
@@ -56,8 +56,6 @@ pub struct Found {
     pub cuts: usize,
     /// Right answers of the best plan, in parts of the scenario's tally.
     pub(super) best_right: u32,
-    /// With two nodes what is possible at best where: see `TwoNodes`.
-    pub(super) possible: Vec<f64>,
 }
 
 /// Finds the best plan for `scenario` under its constraints, exactly.
@@ -66,7 +64,13 @@ pub fn search(scenario: &Problem) -> Result<Found> {
     check_size(scenario)?;
     let space = Space::new(scenario)?;
     let grids = Grids::new(scenario);
-    if scenario.nodes.len() == 2 { two_nodes(&space, &grids) } else { tiers(&space, &grids) }
+    let answers = Answers::new(&space, &grids);
+    if scenario.nodes.len() == 2 {
+        find(&space, TwoNodes::new(&space, &grids, &answers))
+    } else {
+        check_cuts(&space)?;
+        find(&space, Tiers::new(&space, &grids, &answers, None))
+    }
 }
 
 /// The Pareto front of rate, latency and accuracy over all configurations, by falling rate.
@@ -74,60 +78,53 @@ pub(super) fn front(scenario: &Problem) -> Result<Vec<FrontPlan>> {
     check_size(scenario)?;
     let space = Space::new(scenario)?;
     let grids = Grids::new(scenario);
-    let mut front = Front::default();
+    let answers = Answers::new(&space, &grids);
     let named = if scenario.nodes.len() == 2 {
-        let mut walk = TwoNodes::new(&space, &grids);
-        walk.walk(&mut front);
-        in_names(scenario, &front.take(), |config| walk.plan(config))
+        named_front(scenario, TwoNodes::new(&space, &grids, &answers))
     } else {
         check_cuts(&space)?;
-        let mut walk = Tiers::new(&space, &grids);
-        walk.walk(&mut front);
-        in_names(scenario, &front.take(), |config| walk.plan(config))
+        named_front(scenario, Tiers::new(&space, &grids, &answers, None))
     };
     if named.is_empty() { Err(too_little_memory(scenario)) } else { Ok(named) }
 }
 
-fn two_nodes(space: &Space<'_>, grids: &Grids) -> Result<Found> {
-    let mut walk = TwoNodes::new(space, grids);
+fn named_front(scenario: &Problem, mut walk: impl Walk) -> Vec<FrontPlan> {
     let mut front = Front::default();
     walk.walk(&mut front);
-    let front = front.take();
-    let (criteria, best) = best_of(space, &front)?;
-    let mut second = Best::new(criteria);
-    walk.without(TwoNodes::place(&best.config).row).walk(&mut second);
-    let second = criteria.pick(&second.front.take()).map(|point| walk.plan(&point.config));
-    let found = found(space, &best, second, &front, walk.configurations, |config| walk.plan(config))?;
-    Ok(Found { possible: walk.possible(), ..found })
+    in_names(scenario, &front.take(), &walk)
 }
 
-fn tiers(space: &Space<'_>, grids: &Grids) -> Result<Found> {
-    check_cuts(space)?;
-    let mut walk = Tiers::new(space, grids);
+fn find(space: &Space<'_>, mut walk: impl Walk) -> Result<Found> {
     let mut front = Front::default();
     walk.walk(&mut front);
     let front = front.take();
     let (criteria, best) = best_of(space, &front)?;
-    let mut others: Vec<Tiers<'_, '_>> = Vec::new();
-    let mut points = Vec::new();
+    let (mut seconds, mut plans) = (Vec::new(), Vec::new());
     for mut other in walk.others(&best.config) {
         let mut second = Best::new(criteria);
         other.walk(&mut second);
-        let here = others.len();
-        let placed = |point: Point<Config>| Point {
-            interval: point.interval,
-            latency: point.latency,
-            right: point.right,
-            config: (here, point.config),
-        };
-        points.extend(second.front.take().into_iter().map(placed));
-        others.push(other);
+        if let Some(point) = criteria.pick(&second.front.take()) {
+            let Point { interval, latency, right, config } = point;
+            seconds.push(Point { interval, latency, right, config: plans.len() });
+            plans.push(other.plan(&config));
+        }
     }
-    let second = criteria.pick(&points).map(|point| others[point.config.0].plan(&point.config.1));
-    found(space, &best, second, &front, walk.configurations, |config| walk.plan(config))
+    let predicted = |plan: Plan| {
+        let prediction = predict_in(space, &plan)?;
+        Ok::<_, Error>(Predicted { plan, prediction })
+    };
+    let second = criteria.pick(&seconds).map(|point| predicted(plans.swap_remove(point.config)));
+    Ok(Found {
+        best: predicted(walk.plan(&best.config))?,
+        runner_up: second.transpose()?,
+        front: in_names(space.scenario, &front, &walk),
+        configurations: walk.configurations(),
+        cuts: space.resumes.len(),
+        best_right: best.right,
+    })
 }
 
-fn best_of(space: &Space<'_>, front: &[Point<Config>]) -> Result<(Criteria, Point<Config>)> {
+fn best_of<C: Copy>(space: &Space<'_>, front: &[Point<C>]) -> Result<(Criteria, Point<C>)> {
     let criteria = Criteria::of(space.scenario);
     match criteria.pick(front) {
         Some(best) => Ok((criteria, best)),
@@ -161,7 +158,7 @@ fn too_little_memory(scenario: &Problem) -> Error {
     };
     let all = found.iter().flat_map(|found| &found.front).map(misses);
     let Some(least) = all.min_by(|a, b| excess(a).total_cmp(&excess(b))) else {
-        return Error::unmet(unmet::<Config>(scenario, &[]));
+        return Error::unmet(unmet::<()>(scenario, &[]));
     };
     let of_node = |&(node, need, limit): &(usize, f64, f64)| {
         format!("node '{}' needs {need:.0} bytes, its memory_bytes are {limit:.0}", scenario.nodes[node].name)
@@ -170,35 +167,12 @@ fn too_little_memory(scenario: &Problem) -> Error {
     Error::unmet(format!("no plan fits into the nodes' memory\nin the nearest one {}", missed.join("; ")))
 }
 
-fn found(
-    space: &Space<'_>,
-    best: &Point<Config>,
-    second: Option<Plan>,
-    front: &[Point<Config>],
-    configurations: u64,
-    plan: impl Fn(&Config) -> Plan,
-) -> Result<Found> {
-    let predicted = |plan: Plan| {
-        let prediction = predict_in(space, &plan)?;
-        Ok::<_, Error>(Predicted { plan, prediction })
-    };
-    Ok(Found {
-        best: predicted(plan(&best.config))?,
-        runner_up: second.map(predicted).transpose()?,
-        front: in_names(space.scenario, front, plan),
-        configurations,
-        cuts: space.resumes.len(),
-        best_right: best.right,
-        possible: Vec::new(),
-    })
-}
-
-fn in_names(scenario: &Problem, front: &[Point<Config>], plan: impl Fn(&Config) -> Plan) -> Vec<FrontPlan> {
-    let named = |point: &Point<Config>| FrontPlan {
+fn in_names<W: Walk>(scenario: &Problem, front: &[Point<Config<W::Place>>], walk: &W) -> Vec<FrontPlan> {
+    let named = |point: &Point<_>| FrontPlan {
         rate_per_s: Micros(point.interval).rate_per_s(),
         latency_us: Micros(point.latency),
         accuracy: Tally::of(scenario).accuracy(point.right),
-        plan: plan(&point.config),
+        plan: walk.plan(&point.config),
     };
     front.iter().map(named).collect()
 }
@@ -248,11 +222,6 @@ pub(super) fn check_size(scenario: &Problem) -> Result<()> {
             scenario.exits.len(),
             practical_threshold_steps(scenario.exits.len()),
         )));
-    }
-    let most = 1 << COUNT_BITS;
-    let samples = scenario.samples().max(scenario.uncut_samples());
-    if samples >= most {
-        return Err(Error::failed(format!("fewer than {most} samples can be searched, found {samples}")));
     }
     Ok(())
 }

@@ -13,14 +13,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::answers::Grids;
+use super::answers::{Answers, Grids};
 use super::pareto::Point;
 use super::problem::Problem;
-use super::scenario::Objective;
 use super::script::Script;
 use super::search::{Found, Predicted};
 use super::select::Criteria;
-use super::sink::{Config, Sensitivity, Sink, Varied};
+use super::sink::{Config, Sensitivity, Sink, Varied, Walk};
 use super::space::Space;
 use super::tiers::Tiers;
 use super::two_nodes::TwoNodes;
@@ -79,7 +78,7 @@ fn factors(space: &Space<'_>, grids: &Grids, found: &Found, varied: Varied) -> R
     let lost_before = |end: f64| -> Result<Option<f64>> {
         let scenario = scaled(space.scenario, varied, end.min(1.0));
         let mut window = Window::new(Criteria::of(space.scenario), varied, best, end);
-        walk(&Space::new(&scenario)?, grids, &found.possible, &mut window);
+        walk(&Space::new(&scenario)?, grids, varied, &mut window);
         Ok(window.lost())
     };
     let first_lost = |towards: fn(f64) -> f64| -> Result<Option<f64>> {
@@ -93,11 +92,12 @@ fn factors(space: &Space<'_>, grids: &Grids, found: &Found, varied: Varied) -> R
     Ok(Within { from: first_lost(f64::recip)?, to: first_lost(|end| end)? })
 }
 
-fn walk(space: &Space<'_>, grids: &Grids, possible: &[f64], window: &mut Window) {
+fn walk(space: &Space<'_>, grids: &Grids, varied: Varied, window: &mut Window) {
+    let answers = Answers::new(space, grids);
     if space.scenario.nodes.len() == 2 {
-        TwoNodes::new(space, grids).with_possible(possible).walk(window);
+        TwoNodes::new(space, grids, &answers).walk(window);
     } else {
-        Tiers::new(space, grids).walk(window);
+        Tiers::new(space, grids, &answers, Some(varied)).walk(window);
     }
 }
 
@@ -223,7 +223,9 @@ fn parts<const N: usize>(span: Span, curves: [&Curve; N]) -> impl Iterator<Item 
         last += 1;
     }
     ends[..=last].sort_unstable_by(f64::total_cmp);
-    (0..=last).map(move |part| (ends[part], ends[part + 1])).filter(|(from, to)| from < to)
+    // Kinks that are one but for rounding enclose nothing.
+    let is_wide = |(from, to): &Span| to - from > ROUNDING * from.abs();
+    (0..=last).map(move |part| (ends[part], ends[part + 1])).filter(is_wide)
 }
 
 /// A span's ends and three kinks of each of three curves.
@@ -407,7 +409,7 @@ impl Window {
     }
 }
 
-impl Sink for Window {
+impl<P: Copy> Sink<P> for Window {
     fn is_pruned(&self, interval: f64, latency: f64, right: u32) -> bool {
         // What is no better than the plan at its worst, in either of the first two figures, cannot matter; of equals the
         // third might.
@@ -418,18 +420,9 @@ impl Sink for Window {
             || (figures[0] >= self.worst[0] && figures[1] > close(self.worst[1]))
     }
 
-    fn is_too_late(&self, first: f64) -> bool {
-        // Where one of its parts takes `at` times its time, a sum or a maximum of times takes as much at least.
-        let first = if self.criteria.objective == Objective::Accuracy { first } else { first * self.at };
-        first - ROUNDING * first.abs() > self.criteria.tied_with(self.worst[0])
-    }
-
-    fn take(&mut self, point: Point<Config>, sensitivity: Sensitivity) {
+    fn take(&mut self, point: Point<Config<P>>, sensitivity: impl FnOnce(Varied) -> Sensitivity) {
+        let sensitivity = sensitivity(self.varied);
         self.weigh(Curve::new((point.latency, point.right), sensitivity, self.at, self.sign));
-    }
-
-    fn varied(&self) -> Option<Varied> {
-        Some(self.varied)
     }
 }
 
@@ -578,5 +571,10 @@ mod tests {
     #[test]
     fn a_range_ends_where_a_plan_begins_to_lie_ahead_slowly() {
         check(10_355_046_570_286_765_070, 3, true, &[0.0]).unwrap();
+    }
+
+    #[test]
+    fn kinks_that_are_one_but_for_rounding_end_no_range() {
+        check(760_742_477_851_449_467, 2, true, &[0.0]).unwrap();
     }
 }

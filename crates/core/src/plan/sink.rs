@@ -1,15 +1,16 @@
 //! What a walk through the configurations is for: the sinks tell which ones need no look, and keep the others.
 
 use super::pareto::{Front, Point};
+use super::plan::Plan;
 use super::select::Criteria;
 use super::tally::Setting;
 
 /// A configuration in indices: small enough to keep by the million.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Config {
+pub(super) struct Config<P> {
     pub setting: Setting,
-    /// What crosses where, and which node tries which exit: an index that the walk resolves.
-    pub place: u32,
+    /// What crosses where, and which node tries which exit: as the walk names it.
+    pub place: P,
 }
 
 /// How a configuration's figures move with one of the scenario's quantities, `y`, of which the present value is 1: the time
@@ -33,6 +34,16 @@ impl Sensitivity {
             && self.latency_slope <= other.latency_slope
     }
 
+    /// Of sums over so many samples, their means.
+    pub fn over(&self, samples: f64) -> Self {
+        Self {
+            others: self.others / samples,
+            fixed: self.fixed.map(|fixed| fixed / samples),
+            slope: self.slope.map(|slope| slope / samples),
+            latency_slope: self.latency_slope / samples,
+        }
+    }
+
     /// The device's times, `own`, are varied beside `others` and an edge with which there is this contention.
     pub fn of_device(own: f64, edge: f64, others: f64, contention: f64, latency_slope: f64) -> Self {
         if contention == 0.0 {
@@ -52,48 +63,53 @@ pub(super) enum Varied {
     Device,
 }
 
-pub(super) trait Sink {
+/// A walk through configurations that it names by a setting and a place.
+pub(super) trait Walk: Sized {
+    type Place: Copy;
+    /// Shows `sink` every configuration that it does not prune.
+    fn walk(&mut self, sink: &mut impl Sink<Self::Place>);
+    /// The configuration in names.
+    fn plan(&self, config: &Config<Self::Place>) -> Plan;
+    /// Walks through all configurations that cross otherwise than this one, in parts that do not overlap.
+    fn others(&self, config: &Config<Self::Place>) -> Vec<Self>;
+    /// How many configurations were looked at.
+    fn configurations(&self) -> u64;
+}
+
+pub(super) trait Sink<P> {
     /// Whether no configuration is wanted whose figures are at best these.
     fn is_pruned(&self, interval: f64, latency: f64, right: u32) -> bool;
-    /// Takes a configuration that is not pruned.
-    fn take(&mut self, point: Point<Config>, sensitivity: Sensitivity);
-    /// Whether nothing is wanted whose first figure under the criteria is at best this in the scenario as it is.
-    fn is_too_late(&self, _first: f64) -> bool {
-        false
-    }
-    /// Which quantity the sensitivities are to be about; without one they are not worked out.
-    fn varied(&self) -> Option<Varied> {
-        None
-    }
+    /// Takes a configuration that is not pruned. How its figures move is worked out where it is asked for.
+    fn take(&mut self, point: Point<Config<P>>, sensitivity: impl FnOnce(Varied) -> Sensitivity);
 }
 
 /// Keeps the whole Pareto front.
-impl Sink for Front<Config> {
+impl<P: Copy> Sink<P> for Front<Config<P>> {
     #[inline]
     fn is_pruned(&self, interval: f64, latency: f64, right: u32) -> bool {
         self.dominates(interval, latency, right)
     }
 
-    fn take(&mut self, point: Point<Config>, _: Sensitivity) {
+    fn take(&mut self, point: Point<Config<P>>, _: impl FnOnce(Varied) -> Sensitivity) {
         self.add(point);
     }
 }
 
 /// Keeps what the best of all feasible configurations is picked from.
-pub(super) struct Best {
+pub(super) struct Best<P> {
     pub criteria: Criteria,
-    pub front: Front<Config>,
+    pub front: Front<Config<P>>,
     /// The least first figure found so far.
     least: f64,
 }
 
-impl Best {
+impl<P: Copy> Best<P> {
     pub fn new(criteria: Criteria) -> Self {
         Self { criteria, front: Front::default(), least: f64::INFINITY }
     }
 }
 
-impl Sink for Best {
+impl<P: Copy> Sink<P> for Best<P> {
     #[inline]
     fn is_pruned(&self, interval: f64, latency: f64, right: u32) -> bool {
         // Constraints and objective favour better figures, so what is missed at best is missed by all.
@@ -102,11 +118,7 @@ impl Sink for Best {
             || self.front.dominates(interval, latency, right)
     }
 
-    fn is_too_late(&self, first: f64) -> bool {
-        first == f64::INFINITY || first > self.criteria.tied_with(self.least)
-    }
-
-    fn take(&mut self, point: Point<Config>, _: Sensitivity) {
+    fn take(&mut self, point: Point<Config<P>>, _: impl FnOnce(Varied) -> Sensitivity) {
         let first = self.criteria.figures(point.interval, point.latency, point.right)[0];
         self.least = self.least.min(first);
         self.front.add(point);

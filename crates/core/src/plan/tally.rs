@@ -6,8 +6,6 @@
 //! Swensson, Wretman: "Model Assisted Survey Sampling", 1992, section 6.3). It is unbiased as the plain mean over the fewer is,
 //! and varies less, since few answers change behind an encoding: thresholds that only fit the fewer samples gain nothing.
 
-use std::collections::HashMap;
-
 use super::marginal;
 use super::outcomes::{Outcomes, parts};
 use super::plan::{ExitPlan, Threshold};
@@ -81,7 +79,13 @@ impl Tally {
         (self.uncut_weight * more_uncut) as i32 - (self.weight * uncut) as i32
     }
 
-    fn corrected(self, right: u32, correction: i32) -> u32 {
+    /// Parts that are right, after so many more samples that are known behind encodings are right.
+    pub fn moved(self, right: u32, samples: i32) -> u32 {
+        right.saturating_add_signed(self.weight as i32 * samples).min(self.whole)
+    }
+
+    /// So many right samples, corrected.
+    pub fn corrected(self, right: u32, correction: i32) -> u32 {
         (self.weight * right).saturating_add_signed(correction).min(self.whole)
     }
 }
@@ -95,28 +99,6 @@ pub(super) fn right_uncut(outcomes: &[Outcomes], exits: &[ExitPlan]) -> usize {
         leaves.is_some_and(|(outcomes, _)| outcomes.right().contains(*sample))
     };
     (0..samples).filter(right).count()
-}
-
-/// Per setting of the thresholds, what its count of right answers behind any encoding is corrected by.
-pub(super) struct Corrections {
-    tally: Tally,
-    /// By the setting of the exits before the last side exit; a correction for each of the last one's steps.
-    of: HashMap<Setting, Vec<i32>>,
-}
-
-impl Corrections {
-    /// Per setting of the exits before the last side exit a correction for each of the last one's steps.
-    pub fn new(tally: Tally, of: HashMap<Setting, Vec<i32>>) -> Self {
-        Self { tally, of }
-    }
-
-    /// Turns counts of samples into parts: those of a setting's last steps, or of the one step that it has.
-    pub fn apply(&self, setting: &Setting, right: &mut [u32]) {
-        let corrections = self.of.get(setting).map_or(&[][..], Vec::as_slice);
-        for (right, &correction) in right.iter_mut().zip(corrections) {
-            *right = self.tally.corrected(*right, correction);
-        }
-    }
 }
 
 /// An exit's thresholds between "never" and "always": those of its table, or even shares of all samples whose uncut answers

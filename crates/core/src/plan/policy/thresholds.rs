@@ -2,14 +2,14 @@
 //! for what is allowed and what is best. Where nothing is as accurate as asked, each takes the most accurate plan, of these
 //! the best by its rule.
 
-use super::super::answers::Grids;
+use super::super::answers::{Answers, Grids};
 use super::super::pareto::Point;
 use super::super::plan::Plan;
 use super::super::search::check_size;
 use super::super::select::Criteria;
-use super::super::sink::{Config, Sensitivity, Sink};
+use super::super::sink::{Config, Sensitivity, Sink, Varied, Walk};
 use super::super::space::Space;
-use super::super::two_nodes::TwoNodes;
+use super::super::two_nodes::{Place, TwoNodes};
 use crate::error::Result;
 
 /// BranchyNet on the device (S. Teerapittayanon, B. McDanel, H. T. Kung: "BranchyNet: Fast Inference via Early Exiting from
@@ -32,8 +32,8 @@ pub(super) fn branchynet(space: &Space<'_>) -> Result<Option<Plan>> {
 /// amount is no tie. Interpreted: how the paper searches is not reproduced; every configuration is looked at, which cannot
 /// find worse. Every encoding of the scenario is taken as compression.
 pub(super) fn pipeline(space: &Space<'_>) -> Result<Option<Plan>> {
-    let sends_own_frontier = |config: &Config| {
-        let place = TwoNodes::place(config);
+    let sends_own_frontier = |config: &Config<Place>| {
+        let place = config.place;
         let Some(row) = place.row else { return true };
         let tried = (0..place.edge_from).rfind(|&exit| config.setting[exit] > 0);
         let path = space.paths.iter().find(|path| path.rows.contains(&row));
@@ -49,12 +49,13 @@ pub(super) fn pipeline(space: &Space<'_>) -> Result<Option<Plan>> {
 /// latency shrink.
 fn best(
     space: &Space<'_>,
-    allows: impl Fn(&Config) -> bool,
+    allows: impl Fn(&Config<Place>) -> bool,
     figures: impl Fn(f64, f64) -> [f64; 2],
 ) -> Result<Option<Plan>> {
     check_size(space.scenario)?;
     let grids = Grids::new(space.scenario);
-    let mut walk = TwoNodes::new(space, &grids);
+    let answers = Answers::new(space, &grids);
+    let mut walk = TwoNodes::new(space, &grids, &answers);
     let mut kept = Least { min_right: Criteria::of(space.scenario).min_right, allows, figures, kept: None };
     walk.walk(&mut kept);
     Ok(kept.kept.map(|(_, config)| walk.plan(&config)))
@@ -65,7 +66,7 @@ struct Least<A, F> {
     allows: A,
     figures: F,
     /// Samples short of the floor and the two figures, in this order.
-    kept: Option<([f64; 3], Config)>,
+    kept: Option<([f64; 3], Config<Place>)>,
 }
 
 impl<A, F: Fn(f64, f64) -> [f64; 2]> Least<A, F> {
@@ -75,13 +76,13 @@ impl<A, F: Fn(f64, f64) -> [f64; 2]> Least<A, F> {
     }
 }
 
-impl<A: Fn(&Config) -> bool, F: Fn(f64, f64) -> [f64; 2]> Sink for Least<A, F> {
+impl<A: Fn(&Config<Place>) -> bool, F: Fn(f64, f64) -> [f64; 2]> Sink<Place> for Least<A, F> {
     /// No part of the key grows with better figures, so the key of the best figures is the least in lexicographic order too.
     fn is_pruned(&self, interval: f64, latency: f64, right: u32) -> bool {
         self.kept.as_ref().is_some_and(|(kept, _)| self.key(interval, latency, right) >= *kept)
     }
 
-    fn take(&mut self, point: Point<Config>, _: Sensitivity) {
+    fn take(&mut self, point: Point<Config<Place>>, _: impl FnOnce(Varied) -> Sensitivity) {
         if (self.allows)(&point.config) {
             let key = self.key(point.interval, point.latency, point.right);
             self.kept = Some((key, point.config));
