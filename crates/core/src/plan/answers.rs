@@ -14,7 +14,7 @@ use super::outcomes::{Outcomes, SampleSet};
 use super::plan::Threshold;
 use super::problem::Problem;
 use super::region::Region;
-use super::space::Space;
+use super::space::{Path, Space};
 use super::tally::{MAX_EXITS, Tally, threshold_grid};
 
 /// A threshold grid per exit: `[never, entropies…, always]`, the final exit's `[never, always]`.
@@ -52,9 +52,9 @@ fn entropy(threshold: Threshold) -> Option<f32> {
 }
 
 /// One exit's answers on one set of samples.
-struct Exit<'s> {
+struct Exit {
     samples: usize,
-    right: &'s [u64],
+    right: SampleSet,
     /// The least grid index at which each sample leaves: that of "always" where no entropy lets it go. Nobody asks the final
     /// exit, so it has none.
     steps: Vec<u16>,
@@ -62,9 +62,9 @@ struct Exit<'s> {
     leaving: Vec<OnceCell<SampleSet>>,
 }
 
-impl<'s> Exit<'s> {
-    fn new(outcomes: &'s Outcomes, grid: Option<&Vec<f32>>) -> Self {
-        let right = outcomes.right().words();
+impl Exit {
+    fn new(outcomes: &Outcomes, grid: Option<&Vec<f32>>) -> Self {
+        let right = outcomes.right().clone();
         let samples = outcomes.len();
         let Some(grid) = grid else { return Self { samples, right, steps: Vec::new(), leaving: Vec::new() } };
         let step = |entropy: &f32| grid.partition_point(|step| step < entropy) as u16 + 1;
@@ -101,28 +101,26 @@ impl Answered {
 }
 
 /// The answers of all exits, uncut and behind every lossy path.
-pub(super) struct Answers<'a> {
-    space: &'a Space<'a>,
-    grids: &'a Grids,
+pub(super) struct Answers {
     tally: Tally,
-    uncut: Vec<Exit<'a>>,
+    uncut: Vec<Exit>,
     /// The same on more samples, where the scenario knows more of them uncut.
-    more: Vec<Exit<'a>>,
-    /// Per path, where it is lossy, worked out when first asked for.
-    behind: Vec<OnceCell<Vec<Option<Behind<'a>>>>>,
+    more: Vec<Exit>,
+    /// Per path, where it is lossy, each exit that is known there.
+    behind: Vec<Option<Vec<Option<Behind>>>>,
     arch: Arch,
 }
 
 /// What an exit answers behind a lossy path, beside what it answers uncut.
-struct Behind<'s> {
-    exit: Exit<'s>,
+struct Behind {
+    exit: Exit,
     /// Samples that leave at a lower threshold than uncut, and those that leave at a higher one.
     sooner: SampleSet,
     later: SampleSet,
 }
 
-impl<'s> Behind<'s> {
-    fn new(exit: Exit<'s>, uncut: &Exit<'s>) -> Self {
+impl Behind {
+    fn new(exit: Exit, uncut: &Exit) -> Self {
         let (behind, before) = (&exit.steps, &uncut.steps);
         let sooner = SampleSet::of(behind.len(), |sample| behind[sample] < before[sample]);
         let later = SampleSet::of(behind.len(), |sample| behind[sample] > before[sample]);
@@ -130,19 +128,24 @@ impl<'s> Behind<'s> {
     }
 }
 
-impl<'a> Answers<'a> {
-    pub fn new(space: &'a Space<'a>, grids: &'a Grids) -> Self {
+impl Answers {
+    pub fn new(space: &Space<'_>, grids: &Grids) -> Self {
         let scenario = space.scenario;
-        let all = |outcomes: &'a [Outcomes]| {
-            outcomes.iter().enumerate().map(|(exit, known)| Exit::new(known, grids.entropies.get(exit)))
+        let of_exit = |exit: usize, known: &Outcomes| Exit::new(known, grids.entropies.get(exit));
+        let all = |outcomes: &[Outcomes]| -> Vec<Exit> {
+            outcomes.iter().enumerate().map(|(exit, known)| of_exit(exit, known)).collect()
         };
+        let uncut = all(&scenario.outcomes);
+        let behind = |(exit, known): (usize, &Option<&Outcomes>)| {
+            known.map(|known| Behind::new(of_exit(exit, known), &uncut[exit]))
+        };
+        let of_path =
+            |path: &Path<'_>| path.lossy.as_ref().map(|lossy| lossy.iter().enumerate().map(behind).collect());
         Self {
-            space,
-            grids,
             tally: Tally::of(scenario),
-            uncut: all(&scenario.outcomes).collect(),
-            more: all(&scenario.uncut_outcomes).collect(),
-            behind: (0..space.paths.len()).map(|_| OnceCell::new()).collect(),
+            behind: space.paths.iter().map(of_path).collect(),
+            more: all(&scenario.uncut_outcomes),
+            uncut,
             arch: Arch::new(),
         }
     }
@@ -168,7 +171,7 @@ impl<'a> Answers<'a> {
         exits: &[usize],
         uncut: &Answered,
     ) -> Answered {
-        let Some(lossy) = self.lossy(path) else { return *uncut };
+        let Some(lossy) = &self.behind[path] else { return *uncut };
         let (Some((&last, before)), none) = (exits.split_last(), &[][..]) else { return *uncut };
         let known = |exit: usize| lossy[exit].as_ref().filter(|_| exit >= edge_from);
         let mut gates = [GatePair { uncut: Gate::NONE, behind: Gate::NONE, moves: [none; 2] }; MAX_EXITS];
@@ -183,9 +186,9 @@ impl<'a> Answers<'a> {
                 None => GatePair { uncut, behind: uncut, moves: [none; 2] },
             };
         }
-        let right = known(last).map_or(self.uncut[last].right, |known| known.exit.right);
-        let last = [self.uncut[last].right, right];
-        let samples = self.space.scenario.samples();
+        let uncut_last = &self.uncut[last];
+        let last = [uncut_last, known(last).map_or(uncut_last, |known| &known.exit)];
+        let (samples, last) = (uncut_last.samples, last.map(|exit| exit.right.words()));
         let changes = self.arch.dispatch(CountPair { samples, gates: &gates[..before.len()], last });
         let moved = |right: u32, changed: i32| self.tally.moved(right, changed);
         Answered {
@@ -196,23 +199,14 @@ impl<'a> Answers<'a> {
         }
     }
 
-    fn lossy(&self, path: usize) -> Option<&[Option<Behind<'a>>]> {
-        let outcomes = self.space.paths[path].lossy.as_ref()?;
-        let of_exit = |(exit, known): (usize, &Option<&'a Outcomes>)| {
-            known
-                .map(|known| Behind::new(Exit::new(known, self.grids.entropies.get(exit)), &self.uncut[exit]))
-        };
-        Some(self.behind[path].get_or_init(|| outcomes.iter().enumerate().map(of_exit).collect()))
-    }
-
-    fn count(&self, known: &[Exit<'_>], region: &Region, exits: &[usize]) -> Counts {
+    fn count(&self, known: &[Exit], region: &Region, exits: &[usize]) -> Counts {
         let Some((&last, before)) = exits.split_last() else { return Counts::default() };
         let mut gates = [Gate::NONE; MAX_EXITS];
         for (gate, &exit) in gates.iter_mut().zip(before) {
             *gate = Gate::of(&known[exit], region, exit);
         }
         let gates = &gates[..before.len()];
-        self.arch.dispatch(Count { samples: known[last].samples, gates, last: known[last].right })
+        self.arch.dispatch(Count { samples: known[last].samples, gates, last: known[last].right.words() })
     }
 }
 
@@ -228,11 +222,11 @@ struct Gate<'s> {
 impl<'s> Gate<'s> {
     const NONE: Gate<'static> = Gate { surely: &[], maybe: &[], right: &[] };
 
-    fn of(known: &'s Exit<'_>, region: &Region, exit: usize) -> Self {
+    fn of(known: &'s Exit, region: &Region, exit: usize) -> Self {
         Self {
             surely: known.leaving(region.from[exit]),
             maybe: known.leaving(region.to[exit]),
-            right: known.right,
+            right: known.right.words(),
         }
     }
 

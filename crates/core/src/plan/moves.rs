@@ -1,6 +1,9 @@
 //! What each of several nodes can do with the tasks that reach it: try exits, send what the next one needs, or be done.
 
+use std::rc::Rc;
+
 use super::memory::{Heads, Memory};
+use super::outcomes::SampleSet;
 use super::space::{CutId, EMPTY, Resume, Space};
 
 /// A lossy path that is crossed, exits from `edge_from` on lying behind it.
@@ -88,14 +91,46 @@ pub(super) struct Part {
     pub but_not: Option<usize>,
 }
 
+/// Which resume cuts cover which: a bit for each pair, since there are millions.
+struct Onward {
+    /// Words of a row.
+    width: usize,
+    /// A row for the input, then one per resume cut: those that cover it.
+    bits: Vec<u64>,
+}
+
+impl Onward {
+    fn new(space: &Space<'_>) -> Self {
+        let cut = |resume: &Resume| (space.size(resume.cut()), space.set(resume.cut()));
+        let cuts: Vec<_> = space.resumes.iter().map(cut).collect();
+        let row = |from: Option<usize>| {
+            let covers = |to: usize| {
+                from.is_none_or(|from| cuts[to].0 >= cuts[from].0 && cuts[to].1.covers(cuts[from].1))
+            };
+            SampleSet::of(cuts.len(), covers).words().to_vec()
+        };
+        let rows = std::iter::once(None).chain((0..cuts.len()).map(Some));
+        Self { width: cuts.len().div_ceil(64), bits: rows.flat_map(row).collect() }
+    }
+
+    fn from(&self, resume: Option<usize>) -> impl Iterator<Item = usize> + '_ {
+        let row = resume.map_or(0, |resume| resume + 1);
+        let words = &self.bits[row * self.width..(row + 1) * self.width];
+        words.iter().enumerate().flat_map(|(word, &bits)| {
+            std::iter::successors(Some(bits), |bits| Some(bits & bits.wrapping_sub(1)))
+                .take_while(|bits| *bits != 0)
+                .map(move |bits| word * 64 + bits.trailing_zeros() as usize)
+        })
+    }
+}
+
 #[derive(Clone)]
 pub(super) struct Moves<'s, 'a> {
     pub space: &'s Space<'a>,
     pub nodes: usize,
     /// `rows[link][path]`: rows that no other row of the path is at least as good as.
     rows: Vec<Vec<Vec<usize>>>,
-    /// Per resume cut those that cover it.
-    onward: Vec<Vec<u32>>,
+    onward: Rc<Onward>,
     /// Per resume cut the paths that are exact.
     exact: Vec<Vec<usize>>,
     memory: Memory<'s, 'a>,
@@ -105,9 +140,6 @@ pub(super) struct Moves<'s, 'a> {
 impl<'s, 'a> Moves<'s, 'a> {
     pub fn new(space: &'s Space<'a>) -> Self {
         let resumes = space.resumes.len();
-        let covers =
-            |a: usize, b: usize| space.set(space.resumes[a].cut()).covers(space.set(space.resumes[b].cut()));
-        let onward = |b: usize| (0..resumes).filter(|&a| covers(a, b)).map(|a| a as u32).collect();
         let of_link = |link| space.paths.iter().map(|path| space.useful_rows(link, path, None)).collect();
         let mut exact = vec![Vec::new(); resumes];
         for (index, path) in space.paths.iter().enumerate().filter(|(_, path)| path.lossy.is_none()) {
@@ -118,7 +150,7 @@ impl<'s, 'a> Moves<'s, 'a> {
             space,
             nodes,
             rows: (0..nodes - 1).map(of_link).collect(),
-            onward: (0..resumes).map(onward).collect(),
+            onward: Rc::new(Onward::new(space)),
             exact,
             memory: Memory::new(space),
             part: None,
@@ -189,10 +221,9 @@ impl<'s, 'a> Moves<'s, 'a> {
         let lossy = wanted.lossy.filter(|lossy| !crossed && before == lossy.edge_from);
         // Where it has tried none, the cut that it sends is all that it runs.
         let ran = if leg.at == leg.begin { 0 } else { before };
-        let onward = leg.from.resume.map_or(space.resumes.len(), |resume| self.onward[resume].len());
+        let onward = Rc::clone(&self.onward);
         let mut crossings = Vec::new();
-        for index in 0..onward {
-            let to = leg.from.resume.map_or(index, |resume| self.onward[resume][index] as usize);
+        for to in onward.from(leg.from.resume) {
             let resume = &space.resumes[to];
             let cut = resume.with[ran];
             if !wanted.exits[tried..].iter().all(|&exit| resume.can_try[exit])
@@ -253,6 +284,12 @@ impl<'s, 'a> Moves<'s, 'a> {
             std::cmp::Ordering::Equal => part.but_not != row,
             std::cmp::Ordering::Greater => true,
         }
+    }
+
+    /// Whether a path may be crossed behind `node`: where crossings are given, it must be theirs.
+    fn is_given(&self, node: usize, path: usize) -> bool {
+        let given = self.part.as_ref().and_then(|part| part.same.get(node));
+        given.is_none_or(|row| row.is_some_and(|row| self.space.paths[path].rows.contains(&row)))
     }
 
     /// What a node's stage takes in a full pipeline: longer, where a task crosses anything.

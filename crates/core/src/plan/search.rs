@@ -69,7 +69,7 @@ pub fn search(scenario: &Problem) -> Result<Found> {
         find(&space, TwoNodes::new(&space, &grids, &answers))
     } else {
         check_cuts(&space)?;
-        find(&space, Tiers::new(&space, &grids, &answers, None))
+        find(&space, Tiers::new(&space, &grids, &answers))
     }
 }
 
@@ -83,7 +83,7 @@ pub(super) fn front(scenario: &Problem) -> Result<Vec<FrontPlan>> {
         named_front(scenario, TwoNodes::new(&space, &grids, &answers))
     } else {
         check_cuts(&space)?;
-        named_front(scenario, Tiers::new(&space, &grids, &answers, None))
+        named_front(scenario, Tiers::new(&space, &grids, &answers))
     };
     if named.is_empty() { Err(too_little_memory(scenario)) } else { Ok(named) }
 }

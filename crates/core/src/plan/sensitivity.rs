@@ -57,14 +57,16 @@ const ROUNDING: f64 = 1e-10;
 pub fn stays_best(scenario: &Problem, found: &Found) -> Result<Stability> {
     let space = Space::new(scenario)?;
     let grids = Grids::new(scenario);
+    let answers = Answers::new(&space, &grids);
+    let mut walks = Walks::new(&space, &grids, &answers);
     let slowdown = scenario.nodes[0].emulated_slowdown.unwrap_or(1.0);
-    let links = scenario.links.iter().enumerate().map(|(link, spec)| {
-        let within = factors(&space, &grids, found, Varied::Link(link))?;
+    let mut links_bits_per_second = Vec::new();
+    for (link, spec) in scenario.links.iter().enumerate() {
+        let within = factors(&space, &mut walks, found, Varied::Link(link))?;
         let rate = |longer| BitRate(spec.bits_per_second.0 / longer);
-        Ok(Within { from: within.to.map(rate), to: within.from.map(rate) })
-    });
-    let links_bits_per_second = links.collect::<Result<_>>()?;
-    let device = factors(&space, &grids, found, Varied::Device)?;
+        links_bits_per_second.push(Within { from: within.to.map(rate), to: within.from.map(rate) });
+    }
+    let device = factors(&space, &mut walks, found, Varied::Device)?;
     let device_slowdown = Within {
         from: device.from.map(|factor| slowdown * factor),
         to: device.to.map(|factor| slowdown * factor),
@@ -73,15 +75,24 @@ pub fn stays_best(scenario: &Problem, found: &Found) -> Result<Stability> {
 }
 
 /// The factors on a quantity's present value within which the best plan stays the best.
-fn factors(space: &Space<'_>, grids: &Grids, found: &Found, varied: Varied) -> Result<Within<f64>> {
+fn factors(
+    space: &Space<'_>,
+    walks: &mut Walks<'_, '_>,
+    found: &Found,
+    varied: Varied,
+) -> Result<Within<f64>> {
     let best = Curve::of_plan(space, &found.best, found.best_right, varied)?;
-    let lost_before = |end: f64| -> Result<Option<f64>> {
-        let scenario = scaled(space.scenario, varied, end.min(1.0));
+    let mut lost_before = |end: f64| -> Result<Option<f64>> {
         let mut window = Window::new(Criteria::of(space.scenario), varied, best, end);
-        walk(&Space::new(&scenario)?, grids, varied, &mut window);
+        if end > 1.0 {
+            walks.walk(varied, &mut window);
+        } else {
+            let scenario = scaled(space.scenario, varied, end);
+            walks.at(&Space::new(&scenario)?, varied).walk(varied, &mut window);
+        }
         Ok(window.lost())
     };
-    let first_lost = |towards: fn(f64) -> f64| -> Result<Option<f64>> {
+    let mut first_lost = |towards: fn(f64) -> f64| -> Result<Option<f64>> {
         for end in FARTHER_AND_FARTHER {
             if let Some(lost) = lost_before(towards(end))? {
                 return Ok(Some(lost));
@@ -92,12 +103,37 @@ fn factors(space: &Space<'_>, grids: &Grids, found: &Found, varied: Varied) -> R
     Ok(Within { from: first_lost(f64::recip)?, to: first_lost(|end| end)? })
 }
 
-fn walk(space: &Space<'_>, grids: &Grids, varied: Varied, window: &mut Window) {
-    let answers = Answers::new(space, grids);
-    if space.scenario.nodes.len() == 2 {
-        TwoNodes::new(space, grids, &answers).walk(window);
-    } else {
-        Tiers::new(space, grids, &answers, Some(varied)).walk(window);
+/// The walk through all configurations, for two nodes or more.
+enum Walks<'s, 'a> {
+    Two(Box<TwoNodes<'s, 'a>>),
+    More(Box<Tiers<'s, 'a>>),
+}
+
+impl<'s, 'a> Walks<'s, 'a> {
+    fn new(space: &'s Space<'a>, grids: &'s Grids, answers: &'s Answers) -> Self {
+        if space.scenario.nodes.len() == 2 {
+            Self::Two(Box::new(TwoNodes::new(space, grids, answers)))
+        } else {
+            Self::More(Box::new(Tiers::new(space, grids, answers)))
+        }
+    }
+
+    /// The same where the varied quantity has another value.
+    fn at<'t, 'b>(&'t self, space: &'t Space<'b>, varied: Varied) -> Walks<'t, 'b> {
+        match self {
+            Self::Two(walk) => Walks::Two(Box::new(walk.at(space))),
+            Self::More(walk) => Walks::More(Box::new(walk.at(space, varied))),
+        }
+    }
+
+    fn walk(&mut self, varied: Varied, window: &mut Window) {
+        match self {
+            Self::Two(walk) => walk.walk(window),
+            Self::More(walk) => {
+                walk.vary(varied);
+                walk.walk(window);
+            }
+        }
     }
 }
 
@@ -491,7 +527,9 @@ mod tests {
     fn ranges(scenario: &Problem, varied: Varied) -> Option<(Plan, Within<f64>)> {
         let found = search(scenario).ok()?;
         let space = Space::new(scenario).unwrap();
-        let range = factors(&space, &Grids::new(scenario), &found, varied).unwrap();
+        let grids = Grids::new(scenario);
+        let answers = Answers::new(&space, &grids);
+        let range = factors(&space, &mut Walks::new(&space, &grids, &answers), &found, varied).unwrap();
         Some((found.best.plan, range))
     }
 

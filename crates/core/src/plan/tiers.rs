@@ -13,6 +13,8 @@
 //!
 //! At most one crossing may be lossy: what two do together has not been measured.
 
+use std::cmp::Ordering;
+
 use super::answers::{Answers, Grids};
 use super::moves::{Crossing, Leg, Lossy, Meeting, Message, Moves, Part, Wanted};
 use super::pareto::Point;
@@ -21,7 +23,7 @@ use super::region::Region;
 use super::sink::{Config, Sensitivity, Sink, Varied, Walk};
 use super::space::{EMPTY, Space};
 use super::tally::{MAX_EXITS, Setting};
-use super::to_go::ToGo;
+use super::to_go::{Least, ToGo};
 
 /// A path as far as one link, with all of its figures that what follows depends on.
 #[derive(Clone, Copy)]
@@ -42,12 +44,57 @@ struct Label {
 }
 
 impl Label {
+    /// One that has of each figure the best of these: if it is useless somewhere, so are they all.
+    fn ideal<'l>(labels: impl Iterator<Item = &'l Self>) -> Self {
+        let least = |a: Self, b: &Self| Self {
+            interval: a.interval.min(b.interval),
+            latency: a.latency.min(b.latency),
+            reading: a.reading.min(b.reading),
+            message: a.message.min(b.message),
+            ..a
+        };
+        let infinite = f64::INFINITY;
+        let none = Self {
+            interval: infinite,
+            latency: infinite,
+            reading: infinite,
+            message: infinite,
+            before: None,
+            row: None,
+            tried: 0,
+            sensitivity: Sensitivity::default(),
+        };
+        labels.fold(none, least)
+    }
+
     fn is_no_worse(&self, other: &Self) -> bool {
         self.interval <= other.interval
             && self.latency <= other.latency
             && self.reading <= other.reading
             && self.message <= other.message
             && self.sensitivity.is_no_worse(&other.sensitivity)
+    }
+}
+
+/// A way over a link.
+struct Hop<'h> {
+    leg: &'h Leg,
+    crossing: &'h Crossing,
+    message: Message,
+    /// What is ahead behind it.
+    ahead: Least,
+}
+
+/// A label behind a hop, and what its continuation seems to come to.
+struct Onward {
+    figure: f64,
+    label: Label,
+    to: Meeting,
+}
+
+impl Onward {
+    fn order(a: &Self, b: &Self) -> Ordering {
+        a.figure.total_cmp(&b.figure)
     }
 }
 
@@ -68,18 +115,32 @@ struct Followed<'w> {
     to_go: &'w ToGo,
     setting: Setting,
     right: u32,
-    /// Whether only the quickest labels are kept where some meet: a first picture.
-    sketch: bool,
+}
+
+/// Has use for what a sink has use for, and what is faster than this by more than rounding. Microseconds.
+struct Faster<'s, S> {
+    than: f64,
+    sink: &'s S,
+}
+
+impl<S: Sink<PathId>> Sink<PathId> for Faster<'_, S> {
+    fn is_pruned(&self, interval: f64, latency: f64, right: u32) -> bool {
+        interval >= self.than * (1.0 - 1e-9) || self.sink.is_pruned(interval, latency, right)
+    }
+
+    fn take(&mut self, _: Point<Config<PathId>>, _: impl FnOnce(Varied) -> Sensitivity) {}
 }
 
 pub(super) struct Tiers<'s, 'a> {
     moves: Moves<'s, 'a>,
     grids: &'s Grids,
-    answers: &'s Answers<'s>,
+    answers: &'s Answers,
     side: usize,
     limited: bool,
     varied: Option<Varied>,
     finished: Vec<Finished>,
+    /// What is ahead, where there is one setting.
+    to_go: Option<ToGo>,
     /// Every label under the present setting that was kept.
     labels: Vec<Label>,
     /// How many configurations were followed to their end.
@@ -87,28 +148,56 @@ pub(super) struct Tiers<'s, 'a> {
 }
 
 impl<'s, 'a> Tiers<'s, 'a> {
-    pub fn new(
-        space: &'s Space<'a>,
-        grids: &'s Grids,
-        answers: &'s Answers<'s>,
-        varied: Option<Varied>,
-    ) -> Self {
+    pub fn new(space: &'s Space<'a>, grids: &'s Grids, answers: &'s Answers) -> Self {
         Self {
             moves: Moves::new(space),
             grids,
             answers,
             side: space.scenario.exits.len() - 1,
             limited: space.scenario.nodes.iter().any(|node| node.memory_bytes.is_some()),
-            varied,
+            varied: None,
+            to_go: None,
             finished: Vec::new(),
             labels: Vec::new(),
             configurations: 0,
         }
     }
 
+    /// Minds how figures move with this quantity.
+    pub fn vary(&mut self, varied: Varied) {
+        self.varied = Some(varied);
+    }
+
+    /// The walk through the same configurations where this quantity has another value.
+    pub fn at<'t, 'b>(&'t self, space: &'t Space<'b>, varied: Varied) -> Tiers<'t, 'b> {
+        let mut other = Tiers::new(space, self.grids, self.answers);
+        other.vary(varied);
+        let last_changed = match varied {
+            Varied::Link(link) => link,
+            Varied::Device => 0,
+        };
+        other.to_go = self.to_go.as_ref().map(|to_go| to_go.behind(last_changed));
+        other
+    }
+
     /// A walk through a part, with all that was worked out so far.
     fn part(&self, part: Part) -> Self {
-        Self { moves: self.moves.of_part(part), finished: Vec::new(), labels: Vec::new(), ..*self }
+        let to_go = self.to_go.as_ref().map(|to_go| to_go.behind(part.same.len()));
+        let moves = self.moves.of_part(part);
+        Self { moves, to_go, finished: Vec::new(), labels: Vec::new(), ..*self }
+    }
+
+    /// What is ahead under these settings, kept where they are the only ones.
+    fn to_go(&mut self, wanted: &Wanted) -> ToGo {
+        if self.side > 0 || wanted.lossy.is_some() {
+            return ToGo::new(&self.moves, wanted);
+        }
+        let known = match &self.to_go {
+            Some(known) => known.clone(),
+            None => ToGo::new(&self.moves, wanted),
+        };
+        self.to_go = Some(known.clone());
+        known
     }
 
     /// Where the edge may begin among the exits that a region has on.
@@ -147,20 +236,21 @@ impl<'s, 'a> Tiers<'s, 'a> {
             .map_or(uncut, |lossy| self.answers.behind(lossy.path, lossy.edge_from, region, &exits, &uncut));
         let reach = answered.reach[..exits.len()].iter().map(|&reach| f64::from(reach)).collect();
         let wanted = Wanted { exits, reach, lossy };
-        let to_go = ToGo::new(&mut self.moves, &wanted);
+        let to_go = self.to_go(&wanted);
+        let ahead = to_go.at(&mut self.moves, 0, Meeting::START, &wanted);
         let samples = self.moves.space.scenario.samples() as f64;
         let start = self.start();
-        let interval = to_go.start.interval / samples;
-        let latency = (start.latency + to_go.start.latency) / samples;
-        if interval == f64::INFINITY || sink.is_pruned(interval, latency, answered.most_right) {
+        let interval = ahead.interval / samples;
+        let latency = (start.latency + ahead.latency) / samples;
+        if !ahead.is_any() || sink.is_pruned(interval, latency, answered.most_right) {
             return None;
         }
         let split = uncut.most_undecided(region, &wanted.exits);
         if fresh && !sink.is_pruned(interval, latency, answered.right) {
-            for sketch in [true, false] {
-                let (setting, right) = (region.to, answered.right);
-                self.follow(&Followed { wanted: &wanted, to_go: &to_go, setting, right, sketch }, sink);
-            }
+            let (setting, right) = (region.to, answered.right);
+            let followed = Followed { wanted: &wanted, to_go: &to_go, setting, right };
+            self.descend(&followed, sink);
+            self.follow(&followed, sink);
         }
         split.filter(|_| answered.most_right > answered.right)
     }
@@ -179,6 +269,83 @@ impl<'s, 'a> Tiers<'s, 'a> {
         }
     }
 
+    /// Shows `sink` some good configurations, so that it can prune: the fastest one, that which seems to have the least latency
+    /// of all, then of those that are faster, and so on.
+    fn descend(&mut self, followed: &Followed<'_>, sink: &mut impl Sink<PathId>) {
+        let mut than = f64::INFINITY;
+        if let Some((leg, label)) = self.descent(followed, &Faster { than, sink }, |interval, _| interval) {
+            self.finish(&leg, &[label], followed, sink);
+        }
+        while let Some((leg, label)) = self.descent(followed, &Faster { than, sink }, |_, latency| latency) {
+            let Some((interval, _)) = self.end(&leg, label) else { return };
+            self.finish(&leg, &[label], followed, sink);
+            than = interval;
+        }
+    }
+
+    /// The way on with the least figure, as it seems, again and again: the label and the leg that end it.
+    fn descent(
+        &mut self,
+        followed: &Followed<'_>,
+        sink: &impl Sink<PathId>,
+        figure: impl Fn(f64, f64) -> f64,
+    ) -> Option<(Leg, usize)> {
+        self.labels.clear();
+        self.labels.push(self.start());
+        let (mut meeting, mut at) = (Meeting::START, 0);
+        for node in 0..self.moves.nodes {
+            let (mut end, mut onward): (Option<(f64, Leg)>, Option<Onward>) = (None, None);
+            for leg in self.moves.legs(node, meeting, followed.wanted) {
+                if leg.done {
+                    let figures = self.end(&leg, at);
+                    let wanted = |&(interval, latency): &(f64, f64)| {
+                        !sink.is_pruned(interval, latency, followed.right)
+                    };
+                    end = figures.filter(wanted).map(|(interval, latency)| (figure(interval, latency), leg));
+                } else if node + 1 < self.moves.nodes {
+                    let found = self.best_crossing(&leg, at, followed, sink, &figure);
+                    onward = [onward, found].into_iter().flatten().min_by(Onward::order);
+                }
+            }
+            if onward.as_ref().is_none_or(|onward| end.as_ref().is_some_and(|end| end.0 <= onward.figure)) {
+                return end.map(|(_, leg)| (leg, at));
+            }
+            let next = onward?;
+            self.labels.push(Label { before: Some(at), ..next.label });
+            (meeting, at) = (next.to, self.labels.len() - 1);
+        }
+        None
+    }
+
+    /// Of what a leg can send, that which seems to lead to the least figure.
+    fn best_crossing(
+        &mut self,
+        leg: &Leg,
+        at: usize,
+        followed: &Followed<'_>,
+        sink: &impl Sink<PathId>,
+        figure: &impl Fn(f64, f64) -> f64,
+    ) -> Option<Onward> {
+        let (wanted, node) = (followed.wanted, leg.node);
+        let samples = self.moves.space.scenario.samples() as f64;
+        let mut best: Option<Onward> = None;
+        for crossing in self.moves.crossings(leg, wanted) {
+            let ahead = followed.to_go.at(&mut self.moves, node + 1, crossing.to, wanted);
+            let messages = self.moves.messages(node, crossing.path, wanted.reach[leg.from.tried]);
+            for message in messages.filter(|_| ahead.is_any()) {
+                let hop = Hop { leg, crossing: &crossing, message, ahead };
+                let onward = |label: Label| {
+                    let interval = label.interval.max(ahead.interval);
+                    let latency = label.latency + ahead.latency;
+                    Onward { figure: figure(interval / samples, latency / samples), label, to: crossing.to }
+                };
+                let found = self.cross(&hop, &self.labels[at], followed, sink).map(onward);
+                best = [best, found].into_iter().flatten().min_by(Onward::order);
+            }
+        }
+        best
+    }
+
     /// Goes through all labels under one setting, node after node.
     fn follow(&mut self, followed: &Followed<'_>, sink: &mut impl Sink<PathId>) {
         let wanted = followed.wanted;
@@ -187,7 +354,7 @@ impl<'s, 'a> Tiers<'s, 'a> {
         let mut here = vec![(Meeting::START, vec![0])];
         for node in 0..self.moves.nodes {
             let slots = if node + 1 < self.moves.nodes { self.moves.meetings(wanted) } else { 0 };
-            let mut there: Vec<Vec<usize>> = vec![Vec::new(); slots];
+            let mut there: Vec<Vec<Label>> = vec![Vec::new(); slots];
             for (meeting, labels) in &here {
                 for leg in self.moves.legs(node, *meeting, wanted) {
                     if leg.done {
@@ -197,31 +364,38 @@ impl<'s, 'a> Tiers<'s, 'a> {
                     }
                 }
             }
-            let of_slot = |(slot, labels): (usize, Vec<usize>)| (Meeting::of_slot(slot, wanted), labels);
-            here =
-                there.into_iter().enumerate().filter(|(_, labels)| !labels.is_empty()).map(of_slot).collect();
+            here.clear();
+            for (slot, labels) in there.into_iter().enumerate().filter(|(_, labels)| !labels.is_empty()) {
+                let first = self.labels.len();
+                self.labels.extend(labels);
+                here.push((Meeting::of_slot(slot, wanted), (first..self.labels.len()).collect()));
+            }
         }
     }
 
-    fn finish(&mut self, leg: &Leg, labels: &[usize], followed: &Followed<'_>, sink: &mut impl Sink<PathId>) {
-        let (node, right) = (leg.node, followed.right);
-        let samples = self.moves.space.scenario.samples() as f64;
+    /// Interval and latency where a label ends with this leg; `None` where its message does not fit into memory.
+    fn end(&mut self, leg: &Leg, label: usize) -> Option<(f64, f64)> {
+        let label = self.labels[label];
         let room = self.moves.room_at_end(leg);
-        if !self.moves.is_wanted(node, None) {
-            return;
+        if !self.moves.is_wanted(leg.node, None) || !self.moves.holds(room, label.message) {
+            return None;
         }
+        let samples = self.moves.space.scenario.samples() as f64;
+        let stage = self.moves.busy(leg.node, label.reading + leg.time, label.row.is_some());
+        let latency = label.latency + self.moves.space.paused(leg.node, leg.time);
+        Some((label.interval.max(stage) / samples, latency / samples))
+    }
+
+    fn finish(&mut self, leg: &Leg, labels: &[usize], followed: &Followed<'_>, sink: &mut impl Sink<PathId>) {
+        let right = followed.right;
         for &index in labels {
-            let label = self.labels[index];
-            if !self.moves.holds(room, label.message) {
-                continue;
-            }
-            let stage = self.moves.busy(node, label.reading + leg.time, label.row.is_some());
-            let interval = label.interval.max(stage) / samples;
-            let latency = (label.latency + self.moves.space.paused(node, leg.time)) / samples;
+            let Some((interval, latency)) = self.end(leg, index) else { continue };
             if !sink.is_pruned(interval, latency, right) {
                 self.finished.push(self.trace(index, followed.wanted));
                 let config = Config { setting: followed.setting, place: PathId(self.finished.len() - 1) };
-                let sensitivity = self.sensitivity(&label, node, label.reading + leg.time, None);
+                let label = &self.labels[index];
+                let sensitivity = self.sensitivity(label, leg.node, label.reading + leg.time, None);
+                let samples = self.moves.space.scenario.samples() as f64;
                 sink.take(Point { interval, latency, right, config }, |_| sensitivity.over(samples));
             }
         }
@@ -233,38 +407,42 @@ impl<'s, 'a> Tiers<'s, 'a> {
         leg: &Leg,
         labels: &[usize],
         followed: &Followed<'_>,
-        there: &mut [Vec<usize>],
+        there: &mut [Vec<Label>],
         sink: &impl Sink<PathId>,
     ) {
         let wanted = followed.wanted;
+        let ideal = Label::ideal(labels.iter().map(|&label| &self.labels[label]));
         for crossing in self.moves.crossings(leg, wanted) {
-            if followed.to_go.at(leg.node + 1, crossing.to, wanted).interval == f64::INFINITY {
+            let ahead = followed.to_go.at(&mut self.moves, leg.node + 1, crossing.to, wanted);
+            if !ahead.is_any() {
                 continue;
             }
             let slot = crossing.to.slot(wanted);
             let messages = self.moves.messages(leg.node, crossing.path, wanted.reach[leg.from.tried]);
-            let messages: Vec<Message> = messages.collect();
-            for message in &messages {
+            for message in messages.collect::<Vec<_>>() {
+                let hop = Hop { leg, crossing: &crossing, message, ahead };
+                if self.cross(&hop, &ideal, followed, sink).is_none() {
+                    continue;
+                }
                 for &index in labels {
-                    if let Some(label) = self.cross(leg, &crossing, message, index, followed, sink) {
-                        self.keep(label, &mut there[slot], followed.sketch);
+                    if let Some(label) = self.cross(&hop, &self.labels[index], followed, sink) {
+                        keep(Label { before: Some(index), ..label }, &mut there[slot]);
                     }
                 }
             }
         }
     }
 
-    /// A label behind a crossing, where the sink may have use for what can become of it.
+    /// A label behind a hop, where the sink may have use for what can become of it.
     fn cross(
         &self,
-        leg: &Leg,
-        crossing: &Crossing,
-        message: &Message,
-        index: usize,
+        hop: &Hop<'_>,
+        before: &Label,
         followed: &Followed<'_>,
         sink: &impl Sink<PathId>,
     ) -> Option<Label> {
-        let (space, node, before) = (self.moves.space, leg.node, &self.labels[index]);
+        let Hop { leg, crossing, message, ahead } = hop;
+        let (space, node) = (self.moves.space, leg.node);
         if !self.moves.holds(crossing.room, before.message + message.bytes) {
             return None;
         }
@@ -274,7 +452,6 @@ impl<'s, 'a> Tiers<'s, 'a> {
             + space.paused(node, stage)
             + message.travel
             + space.paused(node + 1, message.reading);
-        let ahead = followed.to_go.at(node + 1, crossing.to, followed.wanted);
         let samples = space.scenario.samples() as f64;
         let at_best = interval.max(space.busy(node + 1, message.reading)).max(ahead.interval);
         if sink.is_pruned(at_best / samples, (latency + ahead.latency) / samples, followed.right) {
@@ -285,7 +462,7 @@ impl<'s, 'a> Tiers<'s, 'a> {
             latency,
             reading: message.reading,
             message: if self.limited { message.bytes } else { 0.0 },
-            before: Some(index),
+            before: None,
             row: Some(message.row),
             tried: leg.from.tried,
             sensitivity: self.sensitivity(
@@ -329,26 +506,6 @@ impl<'s, 'a> Tiers<'s, 'a> {
         sensitivity
     }
 
-    /// Keeps a label unless one that meets it is no worse; labels that it makes useless go. A sketch keeps the first ones by
-    /// interval and by latency alone.
-    fn keep(&mut self, label: Label, meeting: &mut Vec<usize>, sketch: bool) {
-        if meeting.iter().any(|&other| self.labels[other].is_no_worse(&label)) {
-            return;
-        }
-        meeting.retain(|&other| !label.is_no_worse(&self.labels[other]));
-        meeting.push(self.labels.len());
-        self.labels.push(label);
-        if sketch && meeting.len() > 2 {
-            let first = |figure: fn(&Label) -> f64| {
-                let figures =
-                    |&&a: &&usize, &&b: &&usize| figure(&self.labels[a]).total_cmp(&figure(&self.labels[b]));
-                meeting.iter().min_by(figures).copied()
-            };
-            let kept = [first(|label| label.interval), first(|label| label.latency)];
-            meeting.retain(|&label| kept.contains(&Some(label)));
-        }
-    }
-
     /// A label in the order of the links.
     fn trace(&self, end: usize, wanted: &Wanted) -> Finished {
         let mut steps = Vec::new();
@@ -365,6 +522,14 @@ impl<'s, 'a> Tiers<'s, 'a> {
             node_of[exit] = steps.iter().filter(|(_, tried)| *tried <= place).count();
         }
         Finished { rows, node_of }
+    }
+}
+
+/// Keeps a label unless one that meets it is no worse; labels that it makes useless go.
+fn keep(label: Label, meeting: &mut Vec<Label>) {
+    if !meeting.iter().any(|other| other.is_no_worse(&label)) {
+        meeting.retain(|other| !label.is_no_worse(other));
+        meeting.push(label);
     }
 }
 

@@ -1,14 +1,17 @@
 //! What is still ahead at the least, between any two nodes: the heuristic of a best-first search with several criteria
 //! (L. Mandow, J. L. Pérez de la Cruz: "Multiobjective A* search with consistent heuristics", Journal of the ACM 57, 2010).
 //!
-//! Worked out from the last node back, for the interval and the latency each by itself.
+//! Worked out from the end back, for the interval and the latency each by itself, where it is asked for.
+
+use std::cell::RefCell;
+use std::rc::Rc;
 
 use super::moves::{Crossing, Leg, Meeting, Moves, Wanted};
 
 /// Rounding of sums in another order must not make a bound exceed what it bounds.
 const BELOW: f64 = 1.0 - 1e-12;
 
-/// The least interval and latency of what is ahead. Microseconds, summed over samples.
+/// The least interval and latency of what is ahead, infinite where nothing is. Microseconds, summed over samples.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Least {
     pub interval: f64,
@@ -21,44 +24,52 @@ impl Least {
     fn or(self, other: Self) -> Self {
         Self { interval: self.interval.min(other.interval), latency: self.latency.min(other.latency) }
     }
+
+    pub fn is_any(self) -> bool {
+        self.interval < f64::INFINITY
+    }
 }
 
-/// Per node but the first, and place where tasks may come to it, what is least ahead.
-pub(super) struct ToGo {
-    pub start: Least,
-    of_node: Vec<Vec<Least>>,
-}
+/// What is known of the places where tasks may come to a node.
+type OfNode = Rc<RefCell<Vec<Option<Least>>>>;
+
+/// What is ahead at the least, per node and place where tasks may come to it.
+#[derive(Clone)]
+pub(super) struct ToGo(Vec<OfNode>);
 
 impl ToGo {
-    pub fn new(moves: &mut Moves<'_, '_>, wanted: &Wanted) -> Self {
-        let slots = moves.meetings(wanted);
-        let mut to_go = Self { start: Least::NONE, of_node: vec![Vec::new(); moves.nodes] };
-        for node in (1..moves.nodes).rev() {
-            let least = |slot| to_go.least(moves, node, Meeting::of_slot(slot, wanted), wanted);
-            let of_node = (0..slots).map(least).collect();
-            to_go.of_node[node] = of_node;
-        }
-        to_go.start = to_go.least(moves, 0, Meeting::START, wanted);
-        to_go
+    pub fn new(moves: &Moves<'_, '_>, wanted: &Wanted) -> Self {
+        let of_node = |_| Rc::new(RefCell::new(vec![None; moves.meetings(wanted)]));
+        Self((0..moves.nodes).map(of_node).collect())
+    }
+
+    /// The same where what differs stands before the nodes behind this link.
+    pub fn behind(&self, link: usize) -> Self {
+        let unknown = |of_node: &OfNode| Rc::new(RefCell::new(vec![None; of_node.borrow().len()]));
+        let (changed, same) = self.0.split_at(link + 1);
+        Self(changed.iter().map(unknown).chain(same.iter().cloned()).collect())
     }
 
     /// What is ahead at least where tasks come to `node` so.
-    pub fn at(&self, node: usize, meeting: Meeting, wanted: &Wanted) -> Least {
-        self.of_node[node][meeting.slot(wanted)]
+    pub fn at(&self, moves: &mut Moves<'_, '_>, node: usize, from: Meeting, wanted: &Wanted) -> Least {
+        let slot = from.slot(wanted);
+        if let Some(known) = self.0[node].borrow()[slot] {
+            return known;
+        }
+        let least = self.least(moves, node, from, wanted);
+        self.0[node].borrow_mut()[slot] = Some(least);
+        least
     }
 
     fn least(&self, moves: &mut Moves<'_, '_>, node: usize, from: Meeting, wanted: &Wanted) -> Least {
-        if from.crossed && wanted.lossy.is_none() {
-            return Least::NONE;
-        }
         let mut least = Least::NONE;
         for leg in moves.legs(node, from, wanted) {
             if leg.done {
                 least = least.or(Self::end(moves, &leg));
             } else if node + 1 < moves.nodes {
                 for crossing in moves.crossings(&leg, wanted) {
-                    let ahead = self.at(node + 1, crossing.to, wanted);
-                    if ahead.interval < f64::INFINITY {
+                    let ahead = self.at(moves, node + 1, crossing.to, wanted);
+                    if ahead.is_any() {
                         least = least.or(Self::across(moves, &leg, &crossing, wanted, ahead));
                     }
                 }

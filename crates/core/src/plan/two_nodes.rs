@@ -30,7 +30,7 @@ pub(super) struct Place {
 pub(super) struct TwoNodes<'s, 'a> {
     space: &'s Space<'a>,
     grids: &'s Grids,
-    answers: &'s Answers<'s>,
+    answers: &'s Answers,
     /// Side exits.
     side: usize,
     /// Per path the rows that no other row of it is at least as good as, in all three times.
@@ -105,7 +105,7 @@ struct Open {
 }
 
 impl<'s, 'a> TwoNodes<'s, 'a> {
-    pub fn new(space: &'s Space<'a>, grids: &'s Grids, answers: &'s Answers<'s>) -> Self {
+    pub fn new(space: &'s Space<'a>, grids: &'s Grids, answers: &'s Answers) -> Self {
         Self {
             space,
             grids,
@@ -117,6 +117,11 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
             must_cross: false,
             configurations: 0,
         }
+    }
+
+    /// The walk through the same configurations where times are others.
+    pub fn at<'t, 'b>(&'t self, space: &'t Space<'b>) -> TwoNodes<'t, 'b> {
+        TwoNodes::new(space, self.grids, self.answers)
     }
 
     /// Shows what the region's highest thresholds do, and returns the rows that may do better under others.
