@@ -236,14 +236,10 @@ impl<'s, 'a> Moves<'s, 'a> {
             let meeting = |crossed| Meeting { resume: Some(to), tried, crossed };
             let exact = self.exact[to].iter().map(|&path| (path, crossed));
             let lossy = lossy.filter(|lossy| space.paths[lossy.path].resume == to);
-            crossings.extend(
-                exact.chain(lossy.map(|lossy| (lossy.path, true))).map(|(path, crossed)| Crossing {
-                    path,
-                    to: meeting(crossed),
-                    time,
-                    room,
-                }),
-            );
+            let paths = exact.chain(lossy.map(|lossy| (lossy.path, true)));
+            let given = paths.filter(|&(path, _)| self.is_given(leg.node, path));
+            let crossing = |(path, crossed)| Crossing { path, to: meeting(crossed), time, room };
+            crossings.extend(given.map(crossing));
         }
         crossings
     }

@@ -48,7 +48,10 @@ pub struct Stability {
 const FARTHEST: f64 = 1000.0;
 
 /// Most plans are lost near by, and the nearer the end of a window, the fewer configurations could matter within it.
-const FARTHER_AND_FARTHER: [f64; 4] = [1.1, 1.5, 5.0, FARTHEST];
+const FARTHER_AND_FARTHER: [f64; 10] = [1.1, 1.4, 2.0, 3.0, 5.0, 8.0, 14.0, 30.0, 100.0, FARTHEST];
+
+/// With more than two nodes a look into a narrow window takes nearly as long as into a wide one: every so many will do.
+const FARTHER_OF_TIERS: usize = 3;
 
 /// Figures that differ by a lesser share of them are equal but for rounding.
 const ROUNDING: f64 = 1e-10;
@@ -92,8 +95,9 @@ fn factors(
         }
         Ok(window.lost())
     };
+    let every = if space.scenario.nodes.len() == 2 { 1 } else { FARTHER_OF_TIERS };
     let mut first_lost = |towards: fn(f64) -> f64| -> Result<Option<f64>> {
-        for end in FARTHER_AND_FARTHER {
+        for end in FARTHER_AND_FARTHER.into_iter().step_by(every) {
             if let Some(lost) = lost_before(towards(end))? {
                 return Ok(Some(lost));
             }

@@ -188,7 +188,7 @@ impl<'s, 'a> Tiers<'s, 'a> {
     }
 
     /// What is ahead under these settings, kept where they are the only ones.
-    fn to_go(&mut self, wanted: &Wanted) -> ToGo {
+    fn ahead_of(&mut self, wanted: &Wanted) -> ToGo {
         if self.side > 0 || wanted.lossy.is_some() {
             return ToGo::new(&self.moves, wanted);
         }
@@ -236,7 +236,7 @@ impl<'s, 'a> Tiers<'s, 'a> {
             .map_or(uncut, |lossy| self.answers.behind(lossy.path, lossy.edge_from, region, &exits, &uncut));
         let reach = answered.reach[..exits.len()].iter().map(|&reach| f64::from(reach)).collect();
         let wanted = Wanted { exits, reach, lossy };
-        let to_go = self.to_go(&wanted);
+        let to_go = self.ahead_of(&wanted);
         let ahead = to_go.at(&mut self.moves, 0, Meeting::START, &wanted);
         let samples = self.moves.space.scenario.samples() as f64;
         let start = self.start();

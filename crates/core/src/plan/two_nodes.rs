@@ -138,17 +138,25 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
         for of_crossing in rows.chunk_by(|&a, &b| self.same_crossing(pattern, a, b)) {
             let at = pattern.rows[of_crossing[0] as usize].crossing;
             let crossing = &pattern.crossings[at];
+            let figures = |reach: &[u32]| {
+                let messages = f64::from(reach[crossing.sends]);
+                let stages = Stages::of(pattern.work(at, reach), messages, &crossing.least);
+                Weigh { fixed: self.fixed, crosses: crossing.path.is_some(), stages: &stages }.figures()
+            };
+            // As far as the message nothing differs from uncut, and that alone may be too much.
+            let (interval, latency) = figures(&uncut.reach[..=crossing.sends]);
+            if sink.is_pruned(interval, latency, u32::MAX) {
+                continue;
+            }
             let answered = crossing.path.map_or(*uncut, |path| {
                 self.answers.behind(path, crossing.edge_from, region, &pattern.exits, uncut)
             });
-            let work = pattern.work(at, &answered);
-            let messages = f64::from(answered.reach[crossing.sends]);
-            let least = Stages::of(work, messages, &crossing.least);
-            let (interval, latency) =
-                Weigh { fixed: self.fixed, crosses: crossing.path.is_some(), stages: &least }.figures();
+            let (interval, latency) = figures(&answered.reach);
             if sink.is_pruned(interval, latency, answered.most_right) {
                 continue;
             }
+            let work = pattern.work(at, &answered.reach);
+            let messages = f64::from(answered.reach[crossing.sends]);
             for &index in of_crossing {
                 let row = &pattern.rows[index as usize];
                 let stages = Stages::of(work, messages, &row.costs);
@@ -346,10 +354,10 @@ struct Run {
 
 impl Pattern {
     /// What the exits cost the device and the edge, without the message.
-    fn work(&self, crossing: usize, answered: &Answered) -> [f64; 2] {
+    fn work(&self, crossing: usize, reach: &[u32]) -> [f64; 2] {
         let width = self.exits.len();
         let costs = &self.work[crossing * width..(crossing + 1) * width];
-        costs.iter().zip(&answered.reach).fold([0.0; 2], |[device, edge], (cost, &reach)| {
+        costs.iter().zip(reach).fold([0.0; 2], |[device, edge], (cost, &reach)| {
             [device + cost[0] * f64::from(reach), edge + cost[1] * f64::from(reach)]
         })
     }
