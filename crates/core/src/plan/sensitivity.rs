@@ -53,6 +53,12 @@ const FARTHER_AND_FARTHER: [f64; 10] = [1.1, 1.4, 2.0, 3.0, 5.0, 8.0, 14.0, 30.0
 /// With more than two nodes a look into a narrow window takes nearly as long as into a wide one: every so many will do.
 const FARTHER_OF_TIERS: usize = 3;
 
+/// Where more configurations than these could matter within a window, a narrower one is looked into first.
+const MOST_CURVES: usize = if cfg!(test) { 2 } else { 1000 };
+
+/// No window is made narrower than this.
+const NARROWEST: f64 = 1.01;
+
 /// Figures that differ by a lesser share of them are equal but for rounding.
 const ROUNDING: f64 = 1e-10;
 
@@ -85,26 +91,41 @@ fn factors(
     varied: Varied,
 ) -> Result<Within<f64>> {
     let best = Curve::of_plan(space, &found.best, found.best_right, varied)?;
-    let mut lost_before = |end: f64| -> Result<Option<f64>> {
-        let mut window = Window::new(Criteria::of(space.scenario), varied, best, end);
+    let mut look = |end: f64, most_curves: usize| -> Result<Look> {
+        let mut window = Window::new(Criteria::of(space.scenario), varied, best, end, most_curves);
         if end > 1.0 {
             walks.walk(varied, &mut window);
         } else {
             let scenario = scaled(space.scenario, varied, end);
             walks.at(&Space::new(&scenario)?, varied).walk(varied, &mut window);
         }
-        Ok(window.lost())
+        Ok(window.look())
     };
     let every = if space.scenario.nodes.len() == 2 { 1 } else { FARTHER_OF_TIERS };
     let mut first_lost = |towards: fn(f64) -> f64| -> Result<Option<f64>> {
-        for end in FARTHER_AND_FARTHER.into_iter().step_by(every) {
-            if let Some(lost) = lost_before(towards(end))? {
-                return Ok(Some(lost));
+        let mut kept = 1.0;
+        for mut end in FARTHER_AND_FARTHER.into_iter().step_by(every) {
+            while kept < end {
+                let most_curves = if end < kept * NARROWEST { usize::MAX } else { MOST_CURVES };
+                match look(towards(end), most_curves)? {
+                    Look::Lost(at) => return Ok(Some(at)),
+                    Look::Kept => kept = end,
+                    Look::TooMuch => end = (kept * end).sqrt(),
+                }
             }
         }
         Ok(None)
     };
     Ok(Within { from: first_lost(f64::recip)?, to: first_lost(|end| end)? })
+}
+
+/// What a look into a window showed.
+enum Look {
+    /// The plan is first lost at this `y`.
+    Lost(f64),
+    Kept,
+    /// So many configurations that nothing was settled.
+    TooMuch,
 }
 
 /// The walk through all configurations, for two nodes or more.
@@ -227,6 +248,19 @@ impl Curve {
             latency_slope: sign * sensitivity.latency_slope / at,
             right,
         }
+    }
+
+    /// Whether it is nowhere worse than `other` in any figure.
+    fn dominates(&self, other: &Self) -> bool {
+        // A sweep downwards turns the signs of all slopes.
+        let rises = |a: f64, b: f64| a.abs() <= b.abs();
+        self.right >= other.right
+            && self.others <= other.others
+            && self.unvaried <= other.unvaried
+            && rises(self.latency_slope, other.latency_slope)
+            && (0..2).all(|line| {
+                self.fixed[line] <= other.fixed[line] && rises(self.slope[line], other.slope[line])
+            })
     }
 
     fn interval(&self, t: f64) -> f64 {
@@ -362,10 +396,11 @@ struct Window {
     worst: [f64; 3],
     competitors: Vec<Curve>,
     challengers: Vec<Curve>,
+    most_curves: usize,
 }
 
 impl Window {
-    fn new(criteria: Criteria, varied: Varied, best: Curve, end: f64) -> Self {
+    fn new(criteria: Criteria, varied: Varied, best: Curve, end: f64, most_curves: usize) -> Self {
         let sign = if end > 1.0 { 1.0 } else { -1.0 };
         let mut window = Self {
             criteria,
@@ -379,10 +414,23 @@ impl Window {
             worst: [0.0; 3],
             competitors: Vec::new(),
             challengers: Vec::new(),
+            most_curves,
         };
         window.shrink(sign * end, false);
         window.meet_constraints();
         window
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.competitors.len().max(self.challengers.len()) > self.most_curves
+    }
+
+    /// What the configurations that were kept come to.
+    fn look(self) -> Look {
+        if self.is_too_much() {
+            return Look::TooMuch;
+        }
+        self.lost().map_or(Look::Kept, Look::Lost)
     }
 
     fn span(&self) -> Span {
@@ -410,6 +458,11 @@ impl Window {
         below(&self.criteria, z, &self.best, self.span(), |first| self.criteria.tied_with(first))
     }
 
+    /// Whether a configuration, feasible, ever lies below the plan in the first figure.
+    fn competes(&self, z: &Curve) -> bool {
+        below(&self.criteria, z, &self.best, self.span(), |first| first).is_some()
+    }
+
     /// Where a challenger, feasible, is first preferred among ties with `least`.
     fn preferred(&self, z: &Curve, least: &Curve, span: Span) -> Option<f64> {
         preferred(&self.criteria, z, &self.best, span, (least, &|first| self.criteria.tied_with(first)))
@@ -417,7 +470,7 @@ impl Window {
 
     /// Keeps a configuration if it may matter, and ends the window where it defeats the plan by itself.
     fn weigh(&mut self, z: Curve) {
-        let competitor = below(&self.criteria, &z, &self.best, self.span(), |first| first).is_some();
+        let competitor = self.competes(&z);
         let challenger = self.preferred(&z, &self.best, self.span()).is_some();
         let undercut = if competitor { self.undercut(&z) } else { None };
         let dominates =
@@ -455,9 +508,17 @@ impl<P: Copy> Sink<P> for Window {
         // third might.
         let figures = self.criteria.figures(interval, latency, right);
         let close = |figure: f64| figure + ROUNDING * figure.abs();
-        !self.criteria.is_met(interval, latency, right)
+        self.is_too_much()
+            || !self.criteria.is_met(interval, latency, right)
             || figures[0] > self.criteria.tied_with(self.worst[0])
             || (figures[0] >= self.worst[0] && figures[1] > close(self.worst[1]))
+    }
+
+    fn is_hopeless(&self, latency: f64, right: u32, sensitivity: impl FnOnce(Varied) -> Sensitivity) -> bool {
+        let z = Curve::new((latency, right), sensitivity(self.varied), self.at, self.sign);
+        let matters = self.competes(&z) || self.preferred(&z, &self.best, self.span()).is_some();
+        // What another one dominates is never ahead of it, nor preferred to it.
+        !matters || self.challengers.iter().chain(&self.competitors).any(|other| other.dominates(&z))
     }
 
     fn take(&mut self, point: Point<Config<P>>, sensitivity: impl FnOnce(Varied) -> Sensitivity) {

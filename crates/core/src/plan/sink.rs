@@ -79,6 +79,11 @@ pub(super) trait Walk: Sized {
 pub(super) trait Sink<P> {
     /// Whether no configuration is wanted whose figures are at best these.
     fn is_pruned(&self, interval: f64, latency: f64, right: u32) -> bool;
+    /// Whether no configuration is wanted whose figures are at best these, as times move: asked where the figures alone prune
+    /// nothing.
+    fn is_hopeless(&self, _latency: f64, _right: u32, _: impl FnOnce(Varied) -> Sensitivity) -> bool {
+        false
+    }
     /// Takes a configuration that is not pruned. How its figures move is worked out where it is asked for.
     fn take(&mut self, point: Point<Config<P>>, sensitivity: impl FnOnce(Varied) -> Sensitivity);
 }

@@ -162,7 +162,10 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
                 let stages = Stages::of(work, messages, &row.costs);
                 let weigh = Weigh { fixed: self.fixed, crosses: crossing.path.is_some(), stages: &stages };
                 let (interval, latency) = weigh.figures();
-                if sink.is_pruned(interval, latency, answered.most_right) {
+                let most_right = answered.most_right;
+                if sink.is_pruned(interval, latency, most_right)
+                    || sink.is_hopeless(latency, most_right, |varied| weigh.sensitivity(varied))
+                {
                     continue;
                 }
                 if answered.most_right > answered.right {
