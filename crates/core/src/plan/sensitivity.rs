@@ -104,12 +104,13 @@ fn factors(
     let every = if space.scenario.nodes.len() == 2 { 1 } else { FARTHER_OF_TIERS };
     let mut first_lost = |towards: fn(f64) -> f64| -> Result<Option<f64>> {
         let mut kept = 1.0;
-        for mut end in FARTHER_AND_FARTHER.into_iter().step_by(every) {
-            while kept < end {
+        for farther in FARTHER_AND_FARTHER.into_iter().step_by(every) {
+            let mut end = farther;
+            while kept < farther {
                 let most_curves = if end < kept * NARROWEST { usize::MAX } else { MOST_CURVES };
                 match look(towards(end), most_curves)? {
                     Look::Lost(at) => return Ok(Some(at)),
-                    Look::Kept => kept = end,
+                    Look::Kept => (kept, end) = (end, farther),
                     Look::TooMuch => end = (kept * end).sqrt(),
                 }
             }
