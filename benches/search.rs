@@ -1,11 +1,11 @@
-//! The exact search: growth with layers, nodes, exits and cuts, on made-up scenarios. `cargo bench --bench search`.
+//! The exact search, the Pareto front and the ranges: growth with layers, nodes, exits and cuts, on made-up scenarios. `cargo bench --bench search`.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 
 use coprof_core::codec::Encoding;
 use coprof_core::plan::{
     Constraints, EncodedFrontier, ExitSite, LossyOutcomes, Node, Outcomes, Problem, SCHEMA, ScenarioFile,
-    TrunkLayer, search,
+    TrunkLayer, pareto_front, search, stays_best,
 };
 use coprof_core::units::{Micros, Share};
 
@@ -83,6 +83,34 @@ fn inception(modules: usize) -> Vec<TrunkLayer> {
     for name in ["pool", "fc"] {
         layers.push(layer(name.into(), vec![before], 1));
         before = name.into();
+    }
+    layers
+}
+
+/// A transformer's form: blocks of three branches of so many layers each, in a chain of `between` layers.
+fn transformer(blocks: usize, depth: usize, between: usize) -> Vec<TrunkLayer> {
+    let mut layers: Vec<TrunkLayer> = Vec::new();
+    let mut before = vec!["input".to_owned()];
+    for block in 0..=blocks {
+        let chained = between * (block + 1) / (blocks + 1) - between * block / (blocks + 1);
+        for step in 0..chained {
+            let name = format!("b{block}s{step}");
+            layers.push(layer(name.clone(), std::mem::take(&mut before), 40));
+            before = vec![name];
+        }
+        if block == blocks {
+            break;
+        }
+        let branch = |branch: usize, layers: &mut Vec<TrunkLayer>| {
+            let mut at = before.clone();
+            for step in 0..depth {
+                let name = format!("b{block}branch{branch}s{step}");
+                layers.push(layer(name.clone(), at, 12));
+                at = vec![name];
+            }
+            at
+        };
+        before = (0..3).flat_map(|index| branch(index, &mut layers)).collect();
     }
     layers
 }
@@ -195,11 +223,39 @@ fn growth(criterion: &mut Criterion) {
         ("270 layers, 3 nodes, memory limits", Shape { memory: true, ..plain(270, vec![], 3) }),
         ("270 layers, 4 nodes, memory limits", Shape { memory: true, ..plain(270, vec![], 4) }),
         ("270 layers, 5 nodes, memory limits", Shape { memory: true, ..plain(270, vec![], 5) }),
+        ("18 layers, 2 nodes, 3 side exits", Shape { encodings: true, ..plain(18, vec![4, 8, 12], 2) }),
+        (
+            "24 layers, 2 nodes, 6 side exits",
+            Shape { encodings: true, ..plain(24, (1..7).map(|exit| 3 * exit).collect(), 2) },
+        ),
+        (
+            "24 layers, 2 nodes, 10 side exits",
+            Shape { encodings: true, ..plain(24, (1..11).map(|exit| 2 * exit).collect(), 2) },
+        ),
+        (
+            "129 operators, 1,426 cuts, 7 nodes",
+            Shape { layers: transformer(4, 6, 57), ..plain(1, vec![], 7) },
+        ),
+        (
+            "228 operators, 1,699 cuts, 7 nodes",
+            Shape { layers: transformer(3, 7, 165), ..plain(1, vec![], 7) },
+        ),
+        (
+            "425 operators, 2,876 cuts, 7 nodes",
+            Shape { layers: transformer(5, 7, 320), ..plain(1, vec![], 7) },
+        ),
     ];
     for (name, shape) in shapes {
         let scenario = shape.scenario();
         group.bench_with_input(name, &scenario, |bencher, scenario| {
             bencher.iter(|| search(scenario).expect("a plan exists"));
+        });
+        let found = search(&scenario).expect("a plan exists");
+        group.bench_with_input(format!("{name}: the front"), &scenario, |bencher, scenario| {
+            bencher.iter(|| pareto_front(scenario, Some(&found.best)).expect("a front"));
+        });
+        group.bench_with_input(format!("{name}: the ranges"), &scenario, |bencher, scenario| {
+            bencher.iter(|| stays_best(scenario, &found, &|| false).expect("ranges"));
         });
     }
 }

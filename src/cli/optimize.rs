@@ -9,7 +9,7 @@ use super::args::{self, ModelArgs, NodesArgs};
 use super::output::Output;
 use crate::report::{Emulation, optimize_csv, optimize_view};
 use crate::study::Criteria;
-use crate::study::optimize::{self, Basis, Options, Survey};
+use crate::study::optimize::{self, Basis, Effort, Options, Survey};
 use coprof_core::error::{Error, Result};
 use coprof_core::plan::{Arrival, Objective, Policy};
 use coprof_core::units::{Micros, Share};
@@ -21,6 +21,7 @@ pub const EXAMPLE: &str = "Examples:
   coprof optimize --scenario reports/scenario-….json --max-latency 20ms   # search again, measure nothing
   coprof optimize --peer 192.168.1.20 --refine 5      # measure the leading plans' stages whole
   coprof optimize --model mine.onnx --data inputs.npy   # a model of yours, held to agreement with itself uncut
+  coprof optimize --scenario mine.json --search-time 5s --no-ranges   # the best plan alone, or a bound
   coprof optimize --scenario mine.json --confidence 95%   # the accuracy floor as a guarantee
   coprof optimize --scenario mine.json --arrival poisson:30 --p99-below 80ms   # with queues";
 
@@ -45,6 +46,12 @@ pub struct Args {
     /// Save a baseline's plan instead of ours
     #[arg(long, value_name = "NAME", value_parser = args::policy())]
     policy: Option<Policy>,
+    /// End the search for the best plan after about so long, with a bound on what was left, and that for its ranges
+    #[arg(long, value_name = "SPAN", value_parser = args::span, default_value = "1m")]
+    search_time: Duration,
+    /// Do not look for where the best plan stays the best
+    #[arg(long)]
+    no_ranges: bool,
     /// Write the Pareto front as CSV, too
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
@@ -130,6 +137,7 @@ impl Args {
             node: self.nodes.runtime.options(),
             criteria: self.criteria.criteria(),
             policy: self.policy,
+            effort: Effort { time: self.search_time, ranges: !self.no_ranges },
         }
     }
 }

@@ -44,6 +44,7 @@ fn words(remedy: Remedy) -> (&'static str, &'static str) {
             "",
             "\n--data INPUTS measures agreement with the uncut model, `coprof exits --record` accuracy on CIFAR-10",
         ),
+        Remedy::SearchLonger => ("", "\ngive it more time with --search-time"),
         Remedy::SayArrival => ("--p99-below needs --arrival: ", ""),
         Remedy::NameInputShape => ("", "; name it with --input-shape, such as 1x3x224x224"),
         Remedy::GoWithoutInputs => ("", "\nwithout --data it is planned with frontiers as they are"),

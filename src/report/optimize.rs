@@ -47,8 +47,21 @@ pub struct PolicyChoice {
 pub struct SearchFacts {
     /// Configurations weighed.
     pub configurations: u64,
-    /// How long it took.
+    /// How long it took to find the best plan and the runner-up.
     pub time_us: Micros,
+    /// By which share of the best plan's interval, latency or accuracy, whichever is the objective, another plan may be better;
+    /// 0 unless time was short.
+    #[serde(default)]
+    pub gap: Share,
+    /// How long the Pareto front took.
+    #[serde(default)]
+    pub front_time_us: Micros,
+    /// How many of each exit's thresholds the front was looked for among, where all are too many.
+    #[serde(default)]
+    pub front_thresholds: Option<usize>,
+    /// How long it took to find where the best plan stays the best; 0 where that was not looked for.
+    #[serde(default)]
+    pub ranges_time_us: Micros,
     /// How many cuts can be crossed.
     pub cuts: usize,
     /// Whether these are all cuts that the graph has.
@@ -236,7 +249,6 @@ fn why(document: &OptimizeDocument) -> String {
             bar(share, 40),
         ]);
     }
-    let search = document.search;
     let next = document.runner_up.as_ref().map_or_else(
         || match document.guarantee {
             Some(_) => "No plan with another cut or encoding was certified.".to_owned(),
@@ -260,17 +272,29 @@ fn why(document: &OptimizeDocument) -> String {
         .as_ref()
         .map_or_else(String::new, |stability| format!("{}\n", stays_best(stability)));
     let known = notes(document);
-    format!(
-        "{table}\n{known}{next}\n{range}Searched {} configurations over {} cuts exactly in {}.{}",
-        search.configurations,
-        search.cuts,
-        search.time_us,
-        if search.all_cuts {
-            ""
-        } else {
-            "\nThe graph has more cuts than were listed: the best of those listed was found."
-        }
-    )
+    format!("{table}\n{known}{next}\n{range}{}", searched(&document.search))
+}
+
+/// How the search went.
+fn searched(search: &SearchFacts) -> String {
+    let SearchFacts { configurations, cuts, time_us, gap, front_time_us, ranges_time_us, .. } = search;
+    let how = if gap.0 == 0.0 {
+        "exactly".to_owned()
+    } else {
+        format!("in part: the plan found is within {gap} of the best there can be,")
+    };
+    let mut text = format!("Searched {configurations} configurations over {cuts} cuts {how} in {time_us}");
+    text += &match ranges_time_us.0 {
+        0.0 => format!("\n(the Pareto front in {front_time_us})."),
+        _ => format!("\n(the Pareto front in {front_time_us}, the ranges in {ranges_time_us})."),
+    };
+    if let Some(thresholds) = search.front_thresholds {
+        text += &format!("\nThe front holds plans with {thresholds} thresholds of each exit, evenly spread.");
+    }
+    if !search.all_cuts {
+        text += "\nThe graph has more cuts than were listed: the best of those listed was found.";
+    }
+    text
 }
 
 /// How well the figures are known, and what they rest on.

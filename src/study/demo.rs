@@ -80,7 +80,7 @@ pub fn run(
     show(Step::Exits(&exits))?;
     let nodes = Nodes { model: &model, device: &device, edge: &edge, context };
     let case = Case { records_of_other_images, ..measure_case(&nodes, emulation)? };
-    let optimized = optimize::optimize(&case, None, context)?;
+    let optimized = optimize::optimize(&case, None, optimize::Effort::default(), context)?;
     show(Step::Optimize(&optimized))?;
 
     let replays = replay_all(&nodes, emulation, data, &optimized)?;

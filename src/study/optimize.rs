@@ -1,7 +1,7 @@
 //! The best plan for a model on two nodes, or for a saved scenario, beside those of the baselines.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Context;
 use super::case::{Case, Criteria, read_scenario};
@@ -18,9 +18,10 @@ use crate::report::{
 use crate::runtime;
 use coprof_core::error::{Error, Result};
 use coprof_core::plan::{
-    Certified, Constraints, Found, Guarantee, Policy, Predicted, Problem, certify, decide, decide_among,
-    search, stays_best, under_load, with_intervals,
+    Certified, Constraints, Found, FrontPlan, Guarantee, Policy, Predicted, Problem, certify, decide,
+    decide_among, pareto_front, search_until, stays_best, under_load, with_intervals,
 };
+use coprof_core::units::Micros;
 
 /// What to plan, and how.
 #[derive(Clone, Debug)]
@@ -33,6 +34,23 @@ pub struct Options {
     pub criteria: Criteria,
     /// Save the plan of this baseline instead of ours.
     pub policy: Option<Policy>,
+    /// How much is searched.
+    pub effort: Effort,
+}
+
+/// How much is searched.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// After so long the search for the best plan ends with a bound, and that for its ranges without.
+    pub time: Duration,
+    /// Whether to find where the best plan stays the best.
+    pub ranges: bool,
+}
+
+impl Default for Effort {
+    fn default() -> Self {
+        Self { time: Duration::from_secs(60), ranges: true }
+    }
 }
 
 /// Where a scenario comes from.
@@ -66,7 +84,7 @@ pub fn run(options: &Options, context: &Context) -> Result<OptimizeDocument> {
         Basis::File(path) => read_scenario(path, &options.criteria, &device)?,
         Basis::Measured(survey) => measure(survey, options, &device, context)?,
     };
-    optimize(&case, options.policy, context)
+    optimize(&case, options.policy, options.effort, context)
 }
 
 fn measure(survey: &Survey, options: &Options, device: &LocalNode, context: &Context) -> Result<Case> {
@@ -86,21 +104,34 @@ fn measure(survey: &Survey, options: &Options, device: &LocalNode, context: &Con
 }
 
 /// Searches, asks the baselines, and saves the result and the plan, ours or that of `policy`.
-pub fn optimize(case: &Case, policy: Option<Policy>, context: &Context) -> Result<OptimizeDocument> {
+pub fn optimize(
+    case: &Case,
+    policy: Option<Policy>,
+    effort: Effort,
+    context: &Context,
+) -> Result<OptimizeDocument> {
     let scenario = &case.scenario;
-    let start = Instant::now();
-    let mut found = search(scenario)?;
+    let (mut found, time_us) =
+        timed(effort, "the best plan", context, |is_over| search_until(scenario, is_over))?;
+    let (front, front_time_us) =
+        timed(effort, "the Pareto front", context, |_| pareto_front(scenario, Some(&found.best)))?;
+    let choice = choose(scenario, &mut found, &front.plans, context)?;
+    let (stability, ranges_time_us) = if effort.ranges && !choice.overrules && found.gap.0 == 0.0 {
+        let what = "where the best plan stays the best";
+        timed(effort, what, context, |is_over| stays_best(scenario, &found, is_over))?
+    } else {
+        (None, Micros::ZERO)
+    };
     let facts = SearchFacts {
         configurations: found.configurations,
-        time_us: start.elapsed().into(),
+        time_us,
+        gap: found.gap,
+        front_time_us,
+        front_thresholds: front.thresholds,
+        ranges_time_us,
         cuts: found.cuts,
         all_cuts: scenario.all_cuts,
     };
-    let choice = choose(scenario, &mut found, context)?;
-    // Seconds, where millions of configurations stand against the plan.
-    let bar = context.progress("where the best plan stays the best");
-    let stability = if choice.overrules { None } else { Some(stays_best(scenario, &found)?) };
-    drop(bar);
     found.best.prediction = with_intervals(scenario, &found.best.plan)?;
     found.best.plan = scenario.calibrated(found.best.plan);
     let policies = baselines(scenario, context);
@@ -120,7 +151,7 @@ pub fn optimize(case: &Case, policy: Option<Policy>, context: &Context) -> Resul
         best: found.best,
         runner_up: found.runner_up,
         policies,
-        pareto: found.front,
+        pareto: front.plans,
         search: facts,
         accuracy_basis: scenario.accuracy_basis,
         records_of_other_images: case.records_of_other_images,
@@ -129,6 +160,20 @@ pub fn optimize(case: &Case, policy: Option<Policy>, context: &Context) -> Resul
     };
     save_result(&document, policy, context)?;
     Ok(document)
+}
+
+/// What a search found, and how long it took; it is told when its time is over.
+fn timed<T>(
+    effort: Effort,
+    what: &str,
+    context: &Context,
+    work: impl FnOnce(&dyn Fn() -> bool) -> Result<T>,
+) -> Result<(T, Micros)> {
+    let _bar = context.progress(what);
+    let start = Instant::now();
+    let found = work(&|| start.elapsed() >= effort.time || context.is_stopped())?;
+    context.check()?;
+    Ok((found, start.elapsed().into()))
 }
 
 /// What was asked beyond what an exact search ranks plans by, and whether it led to another plan.
@@ -140,7 +185,7 @@ struct Choice {
 }
 
 /// Puts the best plan in place that is certain enough, and that keeps the ceiling on the 99th percentile.
-fn choose(scenario: &Problem, found: &mut Found, context: &Context) -> Result<Choice> {
+fn choose(scenario: &Problem, found: &mut Found, front: &[FrontPlan], context: &Context) -> Result<Choice> {
     let bar = scenario
         .constraints
         .confidence
@@ -149,7 +194,7 @@ fn choose(scenario: &Problem, found: &mut Found, context: &Context) -> Result<Ch
     drop(bar);
     let decided = match &certified {
         Some(certified) => decide_among(scenario, certified.iter().map(|each| &each.predicted.plan))?,
-        None => decide(scenario, found)?,
+        None => decide(scenario, &found.best.plan, front)?,
     };
     let decided_among = decided.as_ref().map(|decided| decided.simulated);
     let most_certain = || certified.iter().flatten().next().map(|each| each.predicted.clone());

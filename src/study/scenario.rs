@@ -15,7 +15,7 @@ use coprof_core::error::{Error, Remedy, Result};
 use coprof_core::model::{Cut, ExitId, Graph, LayerId, Source};
 use coprof_core::plan::{
     AccuracyBasis, Constraints, EncodedFrontier, ExitSite, Link, LossyOutcomes, ModelId, Node, Outcomes,
-    Problem, SCHEMA, ScenarioFile, TrunkLayer, in_flight, practical_threshold_steps,
+    Problem, SCHEMA, ScenarioFile, TrunkLayer, in_flight, threshold_steps,
 };
 use coprof_core::units::Micros;
 use coprof_run::data::{EncodingRecord, EncodingRow, ExitEffect, ExitRecord, Split, cut_name};
@@ -109,7 +109,7 @@ impl Measured<'_> {
                 Evidence::Nothing => AccuracyBasis::Relative,
             },
             all_cuts: crossings(graph, &[]).all_cuts,
-            threshold_steps: practical_threshold_steps(exits.len()),
+            threshold_steps: threshold_steps(),
             in_flight: in_flight(),
             constraints,
         };

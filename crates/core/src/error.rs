@@ -53,6 +53,8 @@ pub enum Remedy {
     MakeBothRecordsHere,
     /// Bring inputs or make an exit record, so that something is known of a model's answers.
     GatherEvidence,
+    /// Give the search more time.
+    SearchLonger,
     /// Say how tasks arrive, without which a ceiling of their latency says nothing.
     SayArrival,
     /// Name the shape of a model's input, of which its file leaves sides open.

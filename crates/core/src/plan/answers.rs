@@ -16,6 +16,7 @@ use super::problem::Problem;
 use super::region::Region;
 use super::space::{Path, Space};
 use super::tally::{MAX_EXITS, Tally, threshold_grid};
+use crate::units::Share;
 
 /// A threshold grid per exit: `[never, entropies…, always]`, the final exit's `[never, always]`.
 pub(super) struct Grids {
@@ -36,6 +37,31 @@ impl Grids {
         }
         thresholds.push(vec![Threshold::Never, Threshold::Always]);
         Self { thresholds, entropies }
+    }
+
+    /// Some thresholds of each grid, evenly spread, so that there are no more settings than these, "never" and "always"
+    /// included. `None` where there are no more anyway.
+    pub fn thinned(&self, most_settings: f64) -> Option<Self> {
+        let side = self.entropies.len();
+        let settings: f64 = self.entropies.iter().map(|grid| grid.len() as f64 + 2.0).product();
+        if settings <= most_settings {
+            return None;
+        }
+        // Roots of round numbers come out a little below them.
+        let width = (most_settings.powf(1.0 / side as f64) + 1e-9) as usize;
+        let steps = width.saturating_sub(2).max(1);
+        let thin = |grid: &Vec<f32>| -> Vec<f32> {
+            let chosen = |step: usize| grid[(step + 1) * (grid.len() + 1) / (steps + 1) - 1];
+            if grid.len() <= steps { grid.clone() } else { (0..steps).map(chosen).collect() }
+        };
+        let entropies: Vec<Vec<f32>> = self.entropies.iter().map(thin).collect();
+        let named = |grid: &Vec<f32>| {
+            let steps = grid.iter().map(|&entropy| Threshold::Entropy(Share(f64::from(entropy))));
+            std::iter::once(Threshold::Never).chain(steps).chain([Threshold::Always]).collect()
+        };
+        let last = std::iter::once(vec![Threshold::Never, Threshold::Always]);
+        let thresholds = entropies.iter().map(named).chain(last).collect();
+        Some(Self { thresholds, entropies })
     }
 
     /// Per side exit how many thresholds stand between "never" and "always".

@@ -21,7 +21,7 @@ use super::plan::Plan;
 use super::predict::predict_in;
 use super::problem::Problem;
 use super::scenario::AccuracyBasis;
-use super::search::{FrontPlan, Predicted, front};
+use super::search::{FrontPlan, Predicted, pareto_front};
 use super::select::Criteria;
 use super::space::Space;
 use super::tally::Tally;
@@ -66,7 +66,7 @@ pub fn certify(scenario: &Problem) -> Result<Option<Vec<Certified>>> {
     let any_accuracy = halves.choosing.varied(|file| file.constraints.min_accuracy = Some(Share(0.0)));
     let (uncut, lossy) = (Space::new(&halves.uncut)?, Space::new(&halves.lossy)?);
     let (mut passed, mut tested, mut nearest) = (Vec::new(), 0, None);
-    for plan in sequence(&any_accuracy, &front(&any_accuracy)?) {
+    for plan in sequence(&any_accuracy, &pareto_front(&any_accuracy, None)?.plans) {
         let held_out = HeldOut::of(if is_lossy(&plan) { &lossy } else { &uncut }, &plan)?;
         tested += 1;
         if held_out.chance_below(floor) > 1.0 - confidence.0 {

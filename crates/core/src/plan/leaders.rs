@@ -7,7 +7,7 @@ use super::plan::Plan;
 use super::predict::{predict_in, workload_in};
 use super::problem::Problem;
 use super::scenario::Objective;
-use super::search::{Found, FrontPlan, Predicted};
+use super::search::{FrontPlan, Predicted};
 use super::select::Criteria;
 use super::simulate::{Arrival, Simulated, simulate, sustained_rate};
 use super::space::Space;
@@ -55,8 +55,8 @@ fn load(space: &Space<'_>, predicted: &Predicted, arrival: Arrival) -> Result<Un
 /// The first of the leading plans of the Pareto front that stays below the scenario's ceiling under its arrivals; `None` where
 /// the scenario has no ceiling. With more than [`MOST_LEADERS`] plans, the first half of these are the very first, the
 /// others lie evenly between the rest: not all of the front is then simulated.
-pub fn decide(scenario: &Problem, found: &Found) -> Result<Option<Decided>> {
-    decide_among(scenario, leaders(scenario, found).into_iter().map(|leader| &leader.plan))
+pub fn decide(scenario: &Problem, best: &Plan, front: &[FrontPlan]) -> Result<Option<Decided>> {
+    decide_among(scenario, leaders(scenario, best, front).into_iter().map(|leader| &leader.plan))
 }
 
 /// The same among these plans, best first.
@@ -89,12 +89,12 @@ pub fn decide_among<'p>(
 }
 
 /// Plans of the front that meet the other constraints, best first.
-fn leaders<'f>(scenario: &Problem, found: &'f Found) -> Vec<&'f FrontPlan> {
+fn leaders<'f>(scenario: &Problem, best: &Plan, front: &'f [FrontPlan]) -> Vec<&'f FrontPlan> {
     let criteria = Criteria::of(scenario);
     let tally = Tally::of(scenario);
     let right = |plan: &FrontPlan| tally.parts_in(plan.accuracy);
     let figures = |plan: &FrontPlan| (1e6 / plan.rate_per_s, plan.latency_us.0, right(plan));
-    let feasible = found.front.iter().filter(|plan| {
+    let feasible = front.iter().filter(|plan| {
         let (interval, latency, right) = figures(plan);
         criteria.is_met(interval * (1.0 - 1e-12), latency, right)
     });
@@ -109,7 +109,7 @@ fn leaders<'f>(scenario: &Problem, found: &'f Found) -> Vec<&'f FrontPlan> {
     });
     // The search's own choice comes first: within a tie it is not the first by the first figure alone.
     if criteria.objective != Objective::Accuracy
-        && let Some(at) = feasible.iter().position(|plan| plan.plan == found.best.plan)
+        && let Some(at) = feasible.iter().position(|plan| plan.plan == *best)
     {
         let best = feasible.remove(at);
         feasible.insert(0, best);
@@ -125,7 +125,7 @@ fn leaders<'f>(scenario: &Problem, found: &'f Found) -> Vec<&'f FrontPlan> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::search::search;
+    use super::super::search::{Found, pareto_front, search};
     use super::*;
 
     fn scenario(constraints: serde_json::Value) -> Problem {
@@ -142,15 +142,19 @@ mod tests {
         Problem::from_json(&text.to_string()).unwrap()
     }
 
+    fn decided(scenario: &Problem, found: &Found) -> Result<Option<Decided>> {
+        decide(scenario, &found.best.plan, &pareto_front(scenario, Some(&found.best)).unwrap().plans)
+    }
+
     #[test]
     fn a_ceiling_can_overrule_the_search() {
         // Alone the device needs 8 ms a task; with the edge tasks take 4 + 8 + 1 + 6 ms, and the link is the slowest.
         let free = scenario(serde_json::json!({"objective": "latency"}));
         let found = search(&free).unwrap();
         assert_eq!(found.best.prediction.latency_us, Micros(8000.0));
-        assert!(decide(&free, &found).unwrap().is_none());
+        assert!(decided(&free, &found).unwrap().is_none());
         let held = scenario(serde_json::json!({"arrival": "rate:100", "p99_below_us": 8000}));
-        let decided = decide(&held, &search(&held).unwrap()).unwrap().unwrap();
+        let decided = decided(&held, &search(&held).unwrap()).unwrap().unwrap();
         assert_eq!(decided.best.prediction.latency_us, Micros(8000.0));
         let loaded = under_load(&held, &decided.best, "rate:100".parse().unwrap()).unwrap();
         assert_eq!(loaded.simulated.latency_us.unwrap().p99, Micros(8000.0));
@@ -160,11 +164,11 @@ mod tests {
     #[test]
     fn what_nobody_holds_is_unmet() {
         let held = scenario(serde_json::json!({"arrival": "poisson:120", "p99_below_us": 8000}));
-        let error = decide(&held, &search(&held).unwrap()).unwrap_err();
+        let error = decided(&held, &search(&held).unwrap()).unwrap_err();
         assert_eq!(error.exit_code(), 4);
         assert!(error.to_string().contains("99th percentile"), "{error}");
         let swamped = scenario(serde_json::json!({"arrival": "rate:1000", "p99_below_us": 8000}));
-        let error = decide(&swamped, &search(&swamped).unwrap()).unwrap_err();
+        let error = decided(&swamped, &search(&swamped).unwrap()).unwrap_err();
         assert!(error.to_string().contains("slower than tasks arrive"), "{error}");
     }
 }

@@ -52,10 +52,10 @@ pub use problem::Problem;
 pub use route::{Crossing, NodeRoute, Route, Step};
 pub use scenario::{
     AccuracyBasis, Constraints, EncodedFrontier, ExitSite, LossyOutcomes, Marginal, MarginalStep, ModelId,
-    Node, Objective, Range, SCHEMA, ScenarioFile, in_flight,
+    Node, Objective, Range, SCHEMA, ScenarioFile, in_flight, threshold_steps,
 };
 pub use script::{Stretch, stretches};
-pub use search::{Found, FrontPlan, Predicted, practical_threshold_steps, search};
+pub use search::{Found, FrontPlan, ParetoFront, Predicted, pareto_front, search, search_until};
 pub use sensitivity::{Stability, Within, stays_best};
 pub use simulate::{
     Arrival, Class, Latencies, Simulated, Spacing, StageLoad, Workload, highest_rate_with_p99_below,

@@ -4,7 +4,7 @@ use super::pareto::Point;
 use super::problem::Problem;
 use super::scenario::Objective;
 use super::tally::Tally;
-use crate::units::Micros;
+use crate::units::{Micros, Share};
 
 /// Points within this factor of the best count as ties, to be broken by the second figure.
 pub(super) const TIE: f64 = 1.01;
@@ -54,6 +54,16 @@ impl Criteria {
     /// How far the first figure may lie above the least one: ties beside an objective that is a time.
     pub fn tied_with(&self, least: f64) -> f64 {
         if self.objective == Objective::Accuracy { least } else { least * TIE }
+    }
+
+    /// By which share of its first figure a point may be beaten by one whose first figure is `left` at the least.
+    pub fn gap<C>(&self, point: &Point<C>, left: f64, tally: Tally) -> Share {
+        let first = self.of_point(point)[0];
+        Share(match self.objective {
+            _ if left >= first => 0.0,
+            Objective::Accuracy => 1.0 - tally.accuracy(point.right).0 / tally.accuracy((-left) as u32).0,
+            _ => 1.0 - left / first,
+        })
     }
 
     fn of_point<C>(&self, point: &Point<C>) -> [f64; 3] {

@@ -62,8 +62,12 @@ const NARROWEST: f64 = 1.01;
 /// Figures that differ by a lesser share of them are equal but for rounding.
 const ROUNDING: f64 = 1e-10;
 
-/// Where the best plan that a search found stays the best.
-pub fn stays_best(scenario: &Problem, found: &Found) -> Result<Stability> {
+/// Where the best plan that a search found stays the best; `None` where `is_over` ends that early.
+pub fn stays_best(
+    scenario: &Problem,
+    found: &Found,
+    is_over: &dyn Fn() -> bool,
+) -> Result<Option<Stability>> {
     let space = Space::new(scenario)?;
     let grids = Grids::new(scenario);
     let answers = Answers::new(&space, &grids);
@@ -71,28 +75,34 @@ pub fn stays_best(scenario: &Problem, found: &Found) -> Result<Stability> {
     let slowdown = scenario.nodes[0].emulated_slowdown.unwrap_or(1.0);
     let mut links_bits_per_second = Vec::new();
     for (link, spec) in scenario.links.iter().enumerate() {
-        let within = factors(&space, &mut walks, found, Varied::Link(link))?;
+        let Some(within) = factors(&space, &mut walks, found, Varied::Link(link), is_over)? else {
+            return Ok(None);
+        };
         let rate = |longer| BitRate(spec.bits_per_second.0 / longer);
         links_bits_per_second.push(Within { from: within.to.map(rate), to: within.from.map(rate) });
     }
-    let device = factors(&space, &mut walks, found, Varied::Device)?;
+    let Some(device) = factors(&space, &mut walks, found, Varied::Device, is_over)? else {
+        return Ok(None);
+    };
     let device_slowdown = Within {
         from: device.from.map(|factor| slowdown * factor),
         to: device.to.map(|factor| slowdown * factor),
     };
-    Ok(Stability { links_bits_per_second, device_slowdown })
+    Ok(Some(Stability { links_bits_per_second, device_slowdown }))
 }
 
-/// The factors on a quantity's present value within which the best plan stays the best.
+/// The factors on a quantity's present value within which the best plan stays the best; `None` where that ends early.
 fn factors(
     space: &Space<'_>,
     walks: &mut Walks<'_, '_>,
     found: &Found,
     varied: Varied,
-) -> Result<Within<f64>> {
+    is_over: &dyn Fn() -> bool,
+) -> Result<Option<Within<f64>>> {
     let best = Curve::of_plan(space, &found.best, found.best_right, varied)?;
     let mut look = |end: f64, most_curves: usize| -> Result<Look> {
-        let mut window = Window::new(Criteria::of(space.scenario), varied, best, end, most_curves);
+        let limits = Limits { most_curves, is_over };
+        let mut window = Window::new(Criteria::of(space.scenario), varied, best, end, limits);
         if end > 1.0 {
             walks.walk(varied, &mut window);
         } else {
@@ -102,22 +112,24 @@ fn factors(
         Ok(window.look())
     };
     let every = if space.scenario.nodes.len() == 2 { 1 } else { FARTHER_OF_TIERS };
-    let mut first_lost = |towards: fn(f64) -> f64| -> Result<Option<f64>> {
+    let mut first_lost = |towards: fn(f64) -> f64| -> Result<Option<Option<f64>>> {
         let mut kept = 1.0;
         for farther in FARTHER_AND_FARTHER.into_iter().step_by(every) {
             let mut end = farther;
             while kept < farther {
                 let most_curves = if end < kept * NARROWEST { usize::MAX } else { MOST_CURVES };
                 match look(towards(end), most_curves)? {
-                    Look::Lost(at) => return Ok(Some(at)),
+                    _ if is_over() => return Ok(None),
+                    Look::Lost(at) => return Ok(Some(Some(at))),
                     Look::Kept => (kept, end) = (end, farther),
                     Look::TooMuch => end = (kept * end).sqrt(),
                 }
             }
         }
-        Ok(None)
+        Ok(Some(None))
     };
-    Ok(Within { from: first_lost(f64::recip)?, to: first_lost(|end| end)? })
+    let (Some(from), Some(to)) = (first_lost(f64::recip)?, first_lost(|end| end)?) else { return Ok(None) };
+    Ok(Some(Within { from, to }))
 }
 
 /// What a look into a window showed.
@@ -152,7 +164,7 @@ impl<'s, 'a> Walks<'s, 'a> {
         }
     }
 
-    fn walk(&mut self, varied: Varied, window: &mut Window) {
+    fn walk(&mut self, varied: Varied, window: &mut Window<'_>) {
         match self {
             Self::Two(walk) => walk.walk(window),
             Self::More(walk) => {
@@ -380,8 +392,15 @@ fn preferred(
     })
 }
 
+/// When a look into a window ends before its time.
+#[derive(Clone, Copy)]
+struct Limits<'o> {
+    most_curves: usize,
+    is_over: &'o dyn Fn() -> bool,
+}
+
 /// What can take the best plan's place within a window.
-struct Window {
+struct Window<'o> {
     criteria: Criteria,
     varied: Varied,
     /// The `y` at which configurations are weighed: where all figures are at their least.
@@ -397,11 +416,11 @@ struct Window {
     worst: [f64; 3],
     competitors: Vec<Curve>,
     challengers: Vec<Curve>,
-    most_curves: usize,
+    limits: Limits<'o>,
 }
 
-impl Window {
-    fn new(criteria: Criteria, varied: Varied, best: Curve, end: f64, most_curves: usize) -> Self {
+impl<'o> Window<'o> {
+    fn new(criteria: Criteria, varied: Varied, best: Curve, end: f64, limits: Limits<'o>) -> Self {
         let sign = if end > 1.0 { 1.0 } else { -1.0 };
         let mut window = Self {
             criteria,
@@ -415,7 +434,7 @@ impl Window {
             worst: [0.0; 3],
             competitors: Vec::new(),
             challengers: Vec::new(),
-            most_curves,
+            limits,
         };
         window.shrink(sign * end, false);
         window.meet_constraints();
@@ -423,7 +442,7 @@ impl Window {
     }
 
     fn is_too_much(&self) -> bool {
-        self.competitors.len().max(self.challengers.len()) > self.most_curves
+        self.competitors.len().max(self.challengers.len()) > self.limits.most_curves
     }
 
     /// What the configurations that were kept come to.
@@ -503,14 +522,17 @@ impl Window {
     }
 }
 
-impl<P: Copy> Sink<P> for Window {
+impl<P: Copy> Sink<P> for Window<'_> {
+    fn is_over(&self) -> bool {
+        self.is_too_much() || (self.limits.is_over)()
+    }
+
     fn is_pruned(&self, interval: f64, latency: f64, right: u32) -> bool {
         // What is no better than the plan at its worst, in either of the first two figures, cannot matter; of equals the
         // third might.
         let figures = self.criteria.figures(interval, latency, right);
         let close = |figure: f64| figure + ROUNDING * figure.abs();
-        self.is_too_much()
-            || !self.criteria.is_met(interval, latency, right)
+        !self.criteria.is_met(interval, latency, right)
             || figures[0] > self.criteria.tied_with(self.worst[0])
             || (figures[0] >= self.worst[0] && figures[1] > close(self.worst[1]))
     }
@@ -595,7 +617,8 @@ mod tests {
         let space = Space::new(scenario).unwrap();
         let grids = Grids::new(scenario);
         let answers = Answers::new(&space, &grids);
-        let range = factors(&space, &mut Walks::new(&space, &grids, &answers), &found, varied).unwrap();
+        let mut walks = Walks::new(&space, &grids, &answers);
+        let range = factors(&space, &mut walks, &found, varied, &|| false).unwrap().unwrap();
         Some((found.best.plan, range))
     }
 

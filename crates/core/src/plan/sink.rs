@@ -84,6 +84,12 @@ pub(super) trait Sink<P> {
     fn is_hopeless(&self, _latency: f64, _right: u32, _: impl FnOnce(Varied) -> Sensitivity) -> bool {
         false
     }
+    /// Whether the walk is to end before its time: what is still possible is then left.
+    fn is_over(&self) -> bool {
+        false
+    }
+    /// Learns of configurations that nobody will look at, and whose figures are at best these.
+    fn leave(&mut self, _interval: f64, _latency: f64, _right: u32) {}
     /// Takes a configuration that is not pruned. How its figures move is worked out where it is asked for.
     fn take(&mut self, point: Point<Config<P>>, sensitivity: impl FnOnce(Varied) -> Sensitivity);
 }
@@ -101,26 +107,38 @@ impl<P: Copy> Sink<P> for Front<Config<P>> {
 }
 
 /// Keeps what the best of all feasible configurations is picked from.
-pub(super) struct Best<P> {
+pub(super) struct Best<'o, P> {
     pub criteria: Criteria,
     pub front: Front<Config<P>>,
     /// The least first figure found so far.
     least: f64,
+    is_over: &'o dyn Fn() -> bool,
+    /// The least first figure that configurations may have which were left; infinite where there are none.
+    pub left: f64,
 }
 
-impl<P: Copy> Best<P> {
-    pub fn new(criteria: Criteria) -> Self {
-        Self { criteria, front: Front::default(), least: f64::INFINITY }
+impl<'o, P: Copy> Best<'o, P> {
+    /// Ends its walk once this says so.
+    pub fn new(criteria: Criteria, is_over: &'o dyn Fn() -> bool) -> Self {
+        Self { criteria, front: Front::default(), least: f64::INFINITY, is_over, left: f64::INFINITY }
     }
 }
 
-impl<P: Copy> Sink<P> for Best<P> {
+impl<P: Copy> Sink<P> for Best<'_, P> {
     #[inline]
     fn is_pruned(&self, interval: f64, latency: f64, right: u32) -> bool {
         // Constraints and objective favour better figures, so what is missed at best is missed by all.
         !self.criteria.is_met(interval, latency, right)
             || self.criteria.figures(interval, latency, right)[0] > self.criteria.tied_with(self.least)
             || self.front.dominates(interval, latency, right)
+    }
+
+    fn is_over(&self) -> bool {
+        (self.is_over)()
+    }
+
+    fn leave(&mut self, interval: f64, latency: f64, right: u32) {
+        self.left = self.left.min(self.criteria.figures(interval, latency, right)[0]);
     }
 
     fn take(&mut self, point: Point<Config<P>>, _: impl FnOnce(Varied) -> Sensitivity) {

@@ -12,8 +12,8 @@ use super::plan::{ExitPlan, Threshold};
 use super::problem::Problem;
 use crate::units::Share;
 
-/// Exits beyond this number would make the grid too large to search whole.
-pub(super) const MAX_EXITS: usize = 8;
+/// Of more exits than these there are too many ways to have some on and others off.
+pub(super) const MAX_EXITS: usize = 12;
 
 /// Per exit an index into its grid; 0 is "never".
 pub(super) type Setting = [u16; MAX_EXITS];

@@ -245,6 +245,10 @@ impl<'s, 'a> Tiers<'s, 'a> {
         if !ahead.is_any() || sink.is_pruned(interval, latency, answered.most_right) {
             return None;
         }
+        if sink.is_over() {
+            sink.leave(interval, latency, answered.most_right);
+            return None;
+        }
         let split = uncut.most_undecided(region, &wanted.exits);
         if fresh && !sink.is_pruned(interval, latency, answered.right) {
             let (setting, right) = (region.to, answered.right);

@@ -134,7 +134,7 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
         fresh: bool,
         sink: &mut impl Sink<Place>,
     ) -> Vec<u32> {
-        let mut left = Vec::new();
+        let (mut left, is_over) = (Vec::new(), sink.is_over());
         for of_crossing in rows.chunk_by(|&a, &b| self.same_crossing(pattern, a, b)) {
             let at = pattern.rows[of_crossing[0] as usize].crossing;
             let crossing = &pattern.crossings[at];
@@ -168,8 +168,12 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
                 {
                     continue;
                 }
-                if answered.most_right > answered.right {
-                    left.push(index);
+                if most_right > answered.right {
+                    if is_over {
+                        sink.leave(interval, latency, most_right);
+                    } else {
+                        left.push(index);
+                    }
                 }
                 if fresh && !sink.is_pruned(interval, latency, answered.right) {
                     let place = Place { row: row.id, edge_from: crossing.edge_from };
