@@ -57,7 +57,7 @@ const FARTHER_OF_TIERS: usize = 3;
 const MOST_CURVES: usize = if cfg!(test) { 2 } else { 1000 };
 
 /// No window is made narrower than this.
-const NARROWEST: f64 = 1.01;
+const NARROWEST: f64 = 1.0005;
 
 /// Figures that differ by a lesser share of them are equal but for rounding.
 const ROUNDING: f64 = 1e-10;
@@ -115,14 +115,15 @@ fn factors(
     let mut first_lost = |towards: fn(f64) -> f64| -> Result<Option<Option<f64>>> {
         let mut kept = 1.0;
         for farther in FARTHER_AND_FARTHER.into_iter().step_by(every) {
-            let mut end = farther;
+            let mut wide = farther / kept;
             while kept < farther {
-                let most_curves = if end < kept * NARROWEST { usize::MAX } else { MOST_CURVES };
+                let end = farther.min(kept * wide);
+                let most_curves = if wide < NARROWEST { usize::MAX } else { MOST_CURVES };
                 match look(towards(end), most_curves)? {
                     _ if is_over() => return Ok(None),
                     Look::Lost(at) => return Ok(Some(Some(at))),
-                    Look::Kept => (kept, end) = (end, farther),
-                    Look::TooMuch => end = (kept * end).sqrt(),
+                    Look::Kept => (kept, wide) = (end, wide * wide),
+                    Look::TooMuch => wide = wide.sqrt(),
                 }
             }
         }
