@@ -205,6 +205,11 @@ pub fn confidence(text: &str) -> Result<coprof_core::units::Share, String> {
     share(text).ok().filter(|share| share.0 > 0.0 && share.0 < 1.0).ok_or_else(wrong)
 }
 
+/// A share of 0 up to 1, as `0`, `2%` or `0.02`.
+pub fn ties(text: &str) -> Result<coprof_core::units::Share, String> {
+    share(text).map_err(|_| format!("a share such as 2% or 0.02 was expected, found '{text}'"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

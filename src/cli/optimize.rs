@@ -86,6 +86,10 @@ struct CriteriaArgs {
     /// Rate floor, in tasks per second
     #[arg(long, value_name = "PER_S", value_parser = rate)]
     min_rate: Option<f64>,
+    /// Take plans whose rate (or latency, if that is the objective) lies within this share of the best for ties, which the other of
+    /// the two breaks [default: 1%]
+    #[arg(long, value_name = "SHARE", value_parser = args::ties)]
+    ties: Option<Share>,
     /// How tasks arrive, for a simulation of the queues: closed:4 (in flight), rate:30 or poisson:30 (per second)
     #[arg(long, value_name = "ARRIVAL", value_parser = arrival)]
     arrival: Option<Arrival>,
@@ -116,6 +120,7 @@ impl CriteriaArgs {
             confidence: self.confidence,
             max_latency: self.max_latency.map(Micros::from),
             min_rate_per_s: self.min_rate,
+            ties: self.ties,
             arrival: self.arrival,
             p99_below: self.p99_below.map(Micros::from),
         }

@@ -7,8 +7,8 @@ use super::document::Envelope;
 use super::plans::{PlanRow, crossing, plan_table};
 use super::table::{bar, new_table};
 use coprof_core::plan::{
-    AccuracyBasis, Constraints, FrontPlan, Guarantee, Plan, Policy, Predicted, Prediction, Stability,
-    UnderLoad, Within,
+    AccuracyBasis, Constraints, FrontPlan, Guarantee, Objective, Plan, Policy, Predicted, Prediction,
+    Stability, UnderLoad, Within,
 };
 use coprof_core::units::{Micros, Share};
 
@@ -49,6 +49,9 @@ pub struct SearchFacts {
     pub configurations: u64,
     /// How long it took to find the best plan and the runner-up.
     pub time_us: Micros,
+    /// The interval or latency of the very best plan, where `best` only ties with it.
+    #[serde(default)]
+    pub very_best_us: Option<Micros>,
     /// By which share of the best plan's interval, latency or accuracy, whichever is the objective, another plan may be better;
     /// 0 unless time was short.
     #[serde(default)]
@@ -272,7 +275,26 @@ fn why(document: &OptimizeDocument) -> String {
         .as_ref()
         .map_or_else(String::new, |stability| format!("{}\n", stays_best(stability)));
     let known = notes(document);
-    format!("{table}\n{known}{next}\n{range}{}", searched(&document.search))
+    format!("{table}\n{known}{next}\n{range}{}{}", tied(document), searched(&document.search))
+}
+
+/// What the choice among ties cost.
+fn tied(document: &OptimizeDocument) -> String {
+    let prediction = &document.best.prediction;
+    let (chosen, broken_by) = match document.constraints.objective {
+        Objective::Latency => (prediction.latency_us, "rate"),
+        _ => (prediction.interval_us, "latency"),
+    };
+    let overruled = document.guarantee.is_some() || document.search.gap.0 > 0.0;
+    let Some(very_best) = document.search.very_best_us.filter(|_| !overruled) else { return String::new() };
+    if chosen.0 <= very_best.0 * (1.0 + 1e-9) {
+        return String::new();
+    }
+    let figure = match document.constraints.objective {
+        Objective::Latency => very_best.to_string(),
+        _ => format!("{:.1}/s", very_best.rate_per_s()),
+    };
+    format!("Of plans that tie with the very best ({figure}; --ties) it has the best {broken_by}.\n")
 }
 
 /// How the search went.

@@ -22,6 +22,8 @@ pub struct Criteria {
     pub max_latency: Option<Micros>,
     /// Rate floor, in tasks per second.
     pub min_rate_per_s: Option<f64>,
+    /// Plans within this share of the best count as ties.
+    pub ties: Option<Share>,
     /// How tasks arrive, for a simulation of the queues.
     pub arrival: Option<Arrival>,
     /// Ceiling of the 99th percentile of latency under `arrival`.
@@ -37,6 +39,7 @@ impl Criteria {
             confidence: self.confidence.or(saved.confidence),
             max_latency_us: self.max_latency.or(saved.max_latency_us),
             min_rate_per_s: self.min_rate_per_s.or(saved.min_rate_per_s),
+            ties: self.ties.or(saved.ties),
             arrival: self.arrival.or(saved.arrival),
             p99_below_us: self.p99_below.or(saved.p99_below_us),
         }

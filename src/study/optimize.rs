@@ -125,6 +125,7 @@ pub fn optimize(
     let facts = SearchFacts {
         configurations: found.configurations,
         time_us,
+        very_best_us: found.very_best,
         gap: found.gap,
         front_time_us,
         front_thresholds: front.thresholds,

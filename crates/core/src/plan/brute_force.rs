@@ -97,6 +97,7 @@ fn random_constraints(rng: &mut StdRng) -> Constraints {
         min_accuracy: maybe(rng, 0.7, |rng| Share(rng.random_range(0.0..0.9))),
         max_latency_us: maybe(rng, 0.3, |rng| Micros(rng.random_range(1.0..400.0))),
         min_rate_per_s: maybe(rng, 0.3, |rng| rng.random_range(1000.0..20_000.0)),
+        ties: maybe(rng, 0.3, |rng| Share([0.0, 0.1][rng.random_range(0..2)])),
         ..Constraints::default()
     }
 }
@@ -313,6 +314,7 @@ fn compare(scenario: &Problem) -> Result<(), TestCaseError> {
         feasible.iter().filter(|p| below(p)).map(|p| figure(p)).fold(f64::INFINITY, f64::min)
     };
     let best = &found.best.prediction;
+    let tie = 1.0 + scenario.constraints.ties.map_or(0.01, |ties| ties.0);
     let everyone: &dyn Fn(&Prediction) -> bool = &|_| true;
     match scenario.constraints.objective {
         Objective::Accuracy => {
@@ -322,16 +324,23 @@ fn compare(scenario: &Problem) -> Result<(), TestCaseError> {
             prop_assert!((interval(best) - expected).abs() < 1e-9);
         }
         Objective::Rate => {
-            let limit = least(&interval, everyone) * 1.01;
+            let limit = least(&interval, everyone) * tie;
             prop_assert!(interval(best) <= limit + 1e-9);
             prop_assert!((latency(best) - least(&latency, &|p| interval(p) <= limit)).abs() < 1e-9);
         }
         Objective::Latency => {
-            let limit = least(&latency, everyone) * 1.01;
+            let limit = least(&latency, everyone) * tie;
             prop_assert!(latency(best) <= limit + 1e-9);
             prop_assert!((interval(best) - least(&interval, &|p| latency(p) <= limit)).abs() < 1e-9);
         }
     }
+    let very_best = match scenario.constraints.objective {
+        Objective::Rate => Some(least(&interval, everyone)),
+        Objective::Latency => Some(least(&latency, everyone)),
+        Objective::Accuracy => None,
+    };
+    let misses_by = found.very_best.zip(very_best).map_or(0.0, |(found, least)| (found.0 - least).abs());
+    prop_assert!(found.very_best.is_some() == very_best.is_some() && misses_by < 1e-9);
     let front = pareto_front(scenario, None).unwrap().plans;
     for front in &front {
         let p = predict(scenario, &front.plan).unwrap();

@@ -273,6 +273,10 @@ pub struct Constraints {
     /// Rate floor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_rate_per_s: Option<f64>,
+    /// Plans whose rate or latency, whichever is the objective, lies within this share of the best count as ties, which the other of
+    /// the two breaks; absent: 1 %.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ties: Option<Share>,
     /// How tasks arrive; absent: as fast as the pipeline takes them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arrival: Option<Arrival>,
@@ -537,6 +541,9 @@ impl ScenarioFile {
         let exits = self.exits.len();
         if self.outcomes.len() != exits || self.lossy_outcomes.iter().any(|row| row.exits.len() != exits) {
             return Err(format!("every outcome table must have one entry for each of the {exits} exits"));
+        }
+        if let Some(ties) = self.constraints.ties.filter(|ties| !(0.0..=1.0).contains(&ties.0)) {
+            return Err(format!("ties within a share of 0 to 1 were expected, found {}", ties.0));
         }
         if let Some(confidence) = self.constraints.confidence
             && !(confidence.0 > 0.0 && confidence.0 < 1.0)

@@ -6,8 +6,8 @@ use super::scenario::Objective;
 use super::tally::Tally;
 use crate::units::{Micros, Share};
 
-/// Points within this factor of the best count as ties, to be broken by the second figure.
-pub(super) const TIE: f64 = 1.01;
+/// Points within this share of the best count as ties, to be broken by the second figure.
+const TIES: Share = Share(0.01);
 
 /// Rounding must not turn "exactly the floor" into a miss.
 const ROUNDING: f64 = 1e-12;
@@ -23,6 +23,8 @@ pub(super) struct Criteria {
     pub min_right: u32,
     pub max_latency: f64,
     pub max_interval: f64,
+    /// Points whose first figure is no greater than the least times this count as ties.
+    pub tie: f64,
 }
 
 impl Criteria {
@@ -33,6 +35,7 @@ impl Criteria {
             objective: constraints.objective,
             min_right: Tally::of(scenario).parts_of(scenario.accuracy_floor().0 - ROUNDING),
             max_latency: constraints.max_latency_us.map_or(f64::INFINITY, |most| most.0 * above),
+            tie: 1.0 + constraints.ties.unwrap_or(TIES).0,
             max_interval: constraints.min_rate_per_s.map_or(f64::INFINITY, |least| 1e6 / least * above),
         }
     }
@@ -53,7 +56,7 @@ impl Criteria {
 
     /// How far the first figure may lie above the least one: ties beside an objective that is a time.
     pub fn tied_with(&self, least: f64) -> f64 {
-        if self.objective == Objective::Accuracy { least } else { least * TIE }
+        if self.objective == Objective::Accuracy { least } else { least * self.tie }
     }
 
     /// By which share of its first figure a point may be beaten by one whose first figure is `left` at the least.
@@ -131,7 +134,13 @@ mod tests {
     use super::*;
 
     fn criteria(objective: Objective) -> Criteria {
-        Criteria { objective, min_right: 0, max_latency: f64::INFINITY, max_interval: f64::INFINITY }
+        Criteria {
+            objective,
+            min_right: 0,
+            max_latency: f64::INFINITY,
+            max_interval: f64::INFINITY,
+            tie: 1.01,
+        }
     }
 
     fn point(interval: f64, latency: f64, right: u32) -> Point<usize> {

@@ -111,7 +111,7 @@ pub(super) struct Best<'o, P> {
     pub criteria: Criteria,
     pub front: Front<Config<P>>,
     /// The least first figure found so far.
-    least: f64,
+    pub least: f64,
     is_over: &'o dyn Fn() -> bool,
     /// The least first figure that configurations may have which were left; infinite where there are none.
     pub left: f64,
