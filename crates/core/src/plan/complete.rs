@@ -11,9 +11,8 @@ use crate::error::{Error, Result};
 use crate::model::{Dag, LayerSet};
 use crate::units::Micros;
 
-/// Cuts beyond these numbers are not all listed: with two nodes, and with more, where pairs of cuts count.
+/// Cuts beyond this number are not all listed.
 const MOST_CUTS: usize = 20_000;
-const MOST_CUTS_OF_TIERS: usize = 2000;
 
 /// The cuts along the topological order, and the smallest one around each layer.
 fn simple_cuts(dag: &Dag) -> Vec<LayerSet> {
@@ -74,8 +73,7 @@ impl ScenarioFile {
 
     /// Every cut whose frontier has a known size, as 32-bit floats.
     fn list_frontiers(&mut self, trunk: &Trunk) {
-        let most = if self.nodes.len() == 2 { MOST_CUTS } else { MOST_CUTS_OF_TIERS };
-        let every = trunk.dag.cuts(most);
+        let every = trunk.dag.cuts(MOST_CUTS);
         self.all_cuts = every.is_some();
         let cuts = every.unwrap_or_else(|| simple_cuts(&trunk.dag));
         for cut in cuts.iter().filter(|cut| *cut != trunk.dag.trunk()) {
