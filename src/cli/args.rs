@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::report::Emulation;
 use crate::runtime::TorchDevice;
-use crate::study::{Context, InputShape, LocalNode, Model, ModelOptions, NodeOptions};
+use crate::study::{Context, EdgeOptions, InputShape, LocalNode, Model, ModelOptions, NodeOptions};
 use coprof_core::error::Result;
 use coprof_core::plan::Policy;
 use coprof_core::units::{BitRate, Micros};
@@ -126,12 +126,29 @@ impl EmulationArgs {
     }
 }
 
+/// Which edge, and how it is reached.
+#[derive(Args, Clone, Debug)]
+pub struct EdgeArgs {
+    /// A host that runs `coprof serve` [default: an edge in this process, on loopback; port 7411]
+    #[arg(long, value_name = "HOST[:PORT]")]
+    peer: Option<String>,
+    /// Wait so long for a session where others have all of the peer's, as 10m [default: end with exit code 3]
+    #[arg(long, value_name = "SPAN", value_parser = span, requires = "peer")]
+    wait: Option<Duration>,
+}
+
+impl EdgeArgs {
+    /// As studies take them.
+    pub fn options(&self) -> EdgeOptions {
+        EdgeOptions { peer: self.peer.clone(), wait: self.wait.unwrap_or_default() }
+    }
+}
+
 /// Both nodes and the link between them.
 #[derive(Args, Clone, Debug)]
 pub struct NodesArgs {
-    /// A host that runs `coprof serve` [default: an edge in this process, on loopback; port 7411]
-    #[arg(long, value_name = "HOST[:PORT]")]
-    pub peer: Option<String>,
+    #[command(flatten)]
+    pub edge: EdgeArgs,
     #[command(flatten)]
     pub emulation: EmulationArgs,
     #[command(flatten)]

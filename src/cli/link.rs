@@ -39,7 +39,7 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
         output.say("--slowdown does not touch the link; its figures are the same without");
     }
     let edge =
-        Endpoint::open(args.nodes.peer.as_deref(), &args.nodes.runtime.options(), &emulation, context)?;
+        Endpoint::open(&args.nodes.edge.options(), &args.nodes.runtime.options(), &emulation, context)?;
     let (document, path) = link::measure(&edge, &device, emulation, args.time, context)?;
     if let Some(csv) = &args.csv {
         output.csv(csv, &link_csv(&document.profile))?;

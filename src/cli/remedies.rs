@@ -54,6 +54,7 @@ fn words(remedy: Remedy) -> (&'static str, &'static str) {
         Remedy::NameEdge => ("", "; name the edge with --peer"),
         Remedy::NameRealEdge => ("no --peer: ", ""),
         Remedy::AllowOthers { .. } => ("", "; on a network that you trust add --insecure, else listen"),
+        Remedy::WaitForSession => ("", "; try again later, or wait for one with --wait 10m"),
         Remedy::ListenElsewhere => ("", "; choose another address with --listen"),
     }
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::Context;
 use super::emulation::link_shape;
@@ -103,6 +104,18 @@ impl Drop for LocalEdge {
     }
 }
 
+/// How often one asks whether a session has become free.
+const ASK_EVERY: Duration = Duration::from_millis(300);
+
+/// Which edge, and how it is reached.
+#[derive(Clone, Debug, Default)]
+pub struct EdgeOptions {
+    /// The edge, as `HOST[:PORT]`; `None` for one in this process.
+    pub peer: Option<String>,
+    /// How long to wait for a session where others have all that there are.
+    pub wait: Duration,
+}
+
 /// Where an edge is reached: the address to dial, and what stands behind it.
 pub struct Endpoint {
     // Kept for their threads, and dropped in this order: the link before the edge behind it.
@@ -110,19 +123,19 @@ pub struct Endpoint {
     _local: Option<LocalEdge>,
     address: SocketAddr,
     peer_name: String,
+    wait: Duration,
     context: Context,
 }
 
 impl Endpoint {
-    /// That of the peer that is named, as `HOST[:PORT]`, or of an edge that is started in this process; over an emulated link if
-    /// one is asked for.
+    /// That of the peer that is named, or of an edge that is started in this process; over an emulated link if one is asked for.
     pub fn open(
-        named: Option<&str>,
+        options: &EdgeOptions,
         runtime: &NodeOptions,
         emulation: &Emulation,
         context: &Context,
     ) -> Result<Self> {
-        let named = named.map(resolve).transpose()?;
+        let named = options.peer.as_deref().map(resolve).transpose()?;
         let local = if named.is_none() { Some(LocalEdge::start(runtime, context)?) } else { None };
         let Some(edge) = named.or(local.as_ref().map(|edge| edge.address)) else {
             return Err(Error::failed("neither a peer nor an edge in this process"));
@@ -133,7 +146,14 @@ impl Endpoint {
         let relay = link_shape(emulation).map(|shape| Relay::start(edge, shape)).transpose()?;
         let address = relay.as_ref().map_or(edge, Relay::addr);
         let peer_name = named.map_or_else(|| "loopback".into(), |address| address.to_string());
-        Ok(Self { _relay: relay, _local: local, address, peer_name, context: context.clone() })
+        Ok(Self {
+            _relay: relay,
+            _local: local,
+            address,
+            peer_name,
+            wait: options.wait,
+            context: context.clone(),
+        })
     }
 
     /// The peer as documents name it: its address, or `loopback` for an edge in this process.
@@ -141,10 +161,22 @@ impl Endpoint {
         &self.peer_name
     }
 
-    /// Opens a connection.
+    /// Opens a connection: waits, and says so, for as long as one may while the edge has no session left.
     pub fn connect(&self) -> Result<Peer> {
         let options = ConnectOptions { stop: self.context.flag(), ..ConnectOptions::default() };
-        Peer::connect(self.address, &options)
+        let (start, mut said) = (Instant::now(), false);
+        loop {
+            match Peer::connect(self.address, &options) {
+                Err(busy) if busy.remedy() == Some(Remedy::WaitForSession) && start.elapsed() < self.wait => {
+                    if !std::mem::replace(&mut said, true) {
+                        self.context.say(format!("{busy}: waiting until one ends"));
+                    }
+                    std::thread::sleep(ASK_EVERY);
+                    self.context.check()?;
+                }
+                done => return done,
+            }
+        }
     }
 
     /// Opens a connection for measuring: waits, and says so, while another measures on the edge.

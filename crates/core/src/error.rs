@@ -72,6 +72,8 @@ pub enum Remedy {
         /// The port that was asked for.
         port: u16,
     },
+    /// Wait until one of the edge's sessions ends.
+    WaitForSession,
     /// Listen elsewhere.
     ListenElsewhere,
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Deadlines, dial};
 use super::messages::{
-    Failed, Fields, Hello, Message, ModelOffer, NodeProfile, ProfileRequest, Progress, Refused, RunRequest,
-    StreamDown, StreamRequest, StreamUp, Waiting, Welcome, printable,
+    Busy, Failed, Fields, Hello, Message, ModelOffer, NodeProfile, ProfileRequest, Progress, Refused,
+    RunRequest, StreamDown, StreamRequest, StreamUp, Waiting, Welcome, printable,
 };
 use super::wire::{FrameKind, MAX_FILLER_BYTES, MODEL_CHUNK_BYTES, frame_bytes, set_filler};
 use crate::measure::HostFacts;
@@ -18,6 +18,15 @@ use coprof_core::model::ModelHash;
 use coprof_core::units::Micros;
 
 pub use super::messages::StreamReport;
+
+/// At the door of an edge there may be a crowd, of which it drops one at random for each newcomer: so often we come again …
+const ATTEMPTS: u32 = 8;
+
+/// … after a pause that doubles each time …
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+
+/// … unless it has let us wait for so long before: then it has nothing to say to us.
+const EARLY: Duration = Duration::from_millis(500);
 
 /// How to connect.
 #[derive(Clone, Debug, Default)]
@@ -52,13 +61,30 @@ pub struct Peer {
 impl Peer {
     /// Connects and greets. Everything that stands in the way is a peer error that says what to do.
     pub fn connect(address: SocketAddr, options: &ConnectOptions) -> Result<Self> {
+        for attempt in 1..ATTEMPTS {
+            let start = Instant::now();
+            if let Some(peer) = Self::try_connect(address, options)? {
+                return Ok(peer);
+            }
+            if start.elapsed() > EARLY {
+                return Err(hung_up().within(address));
+            }
+            std::thread::sleep(FIRST_PAUSE * (1 << (attempt - 1)));
+        }
+        Self::try_connect(address, options)?.ok_or_else(|| hung_up().within(address))
+    }
+
+    /// `None` where the edge hangs up without a word.
+    fn try_connect(address: SocketAddr, options: &ConnectOptions) -> Result<Option<Self>> {
         let stream = dial(address, options.deadlines.handshake)?;
         let connection = Connection::new(stream, options.deadlines)?;
-        connection.send_message(&Hello::ours())?;
+        // If it has hung up already, that shows when we listen.
+        let _ = connection.send_message(&Hello::ours());
         let stop = Arc::clone(&options.stop);
         let mut payload = Vec::new();
         let host = welcome(&connection, &stop, &mut payload).map_err(|error| error.within(address))?;
-        Ok(Self { connection, address, host, payload, filler: Vec::new(), has_turn: false, stop })
+        let (filler, has_turn) = (Vec::new(), false);
+        Ok(host.map(|host| Self { connection, address, host, payload, filler, has_turn, stop }))
     }
 
     /// What the edge's host is, as it reports it.
@@ -235,16 +261,21 @@ impl Peer {
     }
 }
 
-/// Takes the edge's greeting: what its host is.
-fn welcome(connection: &Connection, stop: &AtomicBool, payload: &mut Vec<u8>) -> Result<HostFacts> {
+/// Takes the edge's greeting: what its host is. `None`: it has hung up.
+fn welcome(connection: &Connection, stop: &AtomicBool, payload: &mut Vec<u8>) -> Result<Option<HostFacts>> {
     match connection.receive_greeting(&|| stop.load(Ordering::Relaxed), payload)? {
         Some(Welcome::KIND) => {}
+        None => return Ok(None),
         other => return Err(unexpected(other, payload)),
     }
     // What another version says of its host may be anything, so this comes first.
     let version = Hello::parse(payload)?;
     Hello::check(version.protocol, &version.coprof)?;
-    Ok(Welcome::parse(payload)?.host)
+    Ok(Some(Welcome::parse(payload)?.host))
+}
+
+fn hung_up() -> Error {
+    Error::peer("the edge closed the connection without a word; look at what `coprof serve -v` says there")
 }
 
 fn edge_says(message: Result<String>) -> Error {
@@ -256,6 +287,7 @@ fn edge_says(message: Result<String>) -> Error {
 pub(super) fn unexpected(found: Option<FrameKind>, payload: &[u8]) -> Error {
     match found {
         Some(Refused::KIND) => edge_says(Refused::parse(payload).map(|refused| refused.message)),
+        Some(Busy::KIND) => Busy::parse(payload).map_or_else(|error| error, |busy| busy.error()),
         Some(Failed::KIND) => edge_says(Failed::parse(payload).map(|failed| failed.message)),
         Some(kind) => Error::peer(format!("the edge sent an unexpected {kind:?} frame; update both sides")),
         None => Error::peer("the edge closed the connection; look at what `coprof serve -v` says there"),

@@ -16,6 +16,8 @@ const POLL: Duration = Duration::from_millis(100);
 pub struct Deadlines {
     /// Connecting, and the greetings, in all.
     pub handshake: Duration,
+    /// On an edge, until a stranger has said its greeting. Shorter, so that it hears the end from us.
+    pub greeting: Duration,
     /// Without a byte from the peer while one is expected.
     pub idle: Duration,
     /// Without the peer taking a byte.
@@ -25,7 +27,12 @@ pub struct Deadlines {
 impl Default for Deadlines {
     fn default() -> Self {
         let half_a_minute = Duration::from_secs(30);
-        Self { handshake: Duration::from_secs(5), idle: half_a_minute, write: half_a_minute }
+        Self {
+            handshake: Duration::from_secs(5),
+            greeting: Duration::from_secs(2),
+            idle: half_a_minute,
+            write: half_a_minute,
+        }
     }
 }
 

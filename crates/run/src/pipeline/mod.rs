@@ -4,6 +4,7 @@
 mod client;
 mod connection;
 mod device;
+mod door;
 mod edge;
 mod messages;
 mod pace;
@@ -29,7 +30,7 @@ pub use pace::Pace;
 pub use relay::Relay;
 pub use replay::replay;
 pub use run::ReplayOptions;
-pub use serve::{MAX_CONNECTIONS, OnEvent, ServeOptions, Server};
+pub use serve::{MAX_SESSIONS, OnEvent, ServeOptions, Server};
 pub use services::{MAX_MODEL_BYTES, Services};
 pub use shape::{LinkShape, Shaper};
 pub use stage_runner::{Outcome, StageInput, StageRunner, run_in_process};

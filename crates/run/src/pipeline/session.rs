@@ -1,6 +1,5 @@
-//! The edge's side of one connection: greeting, then one request after another.
+//! The edge's side of one connection: one request after another.
 
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -9,8 +8,8 @@ use std::time::{Duration, Instant};
 use super::connection::Connection;
 use super::edge;
 use super::messages::{
-    Failed, Fields, Hello, Message, ModelOffer, ProfileRequest, Progress, Refused, RunRequest, StreamDown,
-    StreamReport, StreamRequest, StreamUp, Waiting, Welcome, printable,
+    Failed, Fields, Message, ModelOffer, ProfileRequest, Progress, RunRequest, StreamDown, StreamReport,
+    StreamRequest, StreamUp, Waiting, Welcome, printable,
 };
 use super::services::{MAX_MODEL_BYTES, Shared};
 use super::turns::Place;
@@ -33,37 +32,17 @@ const WAITING_EVERY: Duration = Duration::from_millis(500);
 /// Progress is not told more often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
-/// Whether a connection is served.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Admission {
-    Open,
-    /// There are too many: it is told so.
-    Busy,
-}
-
-/// Serves one connection to its end.
-pub(super) fn serve(
-    stream: TcpStream,
-    admission: Admission,
-    shared: &Shared,
-    stop: &AtomicBool,
-) -> Result<()> {
-    let connection = Connection::new(stream, shared.deadlines)?;
+/// Serves a connection that was greeted to its end.
+pub(super) fn serve(connection: Connection, shared: &Shared, stop: &AtomicBool) -> Result<()> {
     let clock = SystemClock::default();
     let mut session =
         Session { connection, clock, shared, stop, model: None, turn: None, payload: Vec::new() };
-    let served = match session.greet(admission) {
-        Ok(()) => {
-            let served = session.serve_requests();
-            // In this order: others may measure only when nothing is left to tear down. They need not wait while this peer is
-            // told why it ends, though, which takes long if it does not listen.
-            session.model = None;
-            session.turn = None;
-            served.map_err(|error| session.report(error))
-        }
-        // The other side may be anything: nothing is said to it but what `greet` says.
-        Err(error) => Err(error),
-    };
+    let served = session.welcome().and_then(|()| session.serve_requests());
+    // In this order: others may measure only when nothing is left to tear down. They need not wait while this peer is told why it
+    // ends, though, which takes long if it does not listen.
+    session.model = None;
+    session.turn = None;
+    let served = served.map_err(|error| session.report(error));
     if served.is_err() {
         session.connection.linger();
     }
@@ -99,24 +78,7 @@ impl Session<'_> {
         }
     }
 
-    fn greet(&mut self, admission: Admission) -> Result<()> {
-        let stop = || self.stop.load(Ordering::Relaxed);
-        match self.connection.receive_greeting(&stop, &mut self.payload)? {
-            Some(Hello::KIND) => {}
-            Some(kind) => return Err(Error::peer(format!("expected a greeting, found a {kind:?} frame"))),
-            None => return Err(Error::peer("closed before the greeting")),
-        }
-        let hello = Hello::parse(&self.payload)?;
-        let admitted = Hello::check(hello.protocol, &hello.coprof).and(match admission {
-            Admission::Open => Ok(()),
-            Admission::Busy => {
-                Err(Error::peer("the edge is busy: it has all the connections it takes; try again later"))
-            }
-        });
-        if let Err(error) = admitted {
-            self.connection.send_message(&Refused { message: error.to_string() })?;
-            return Err(error);
-        }
+    fn welcome(&self) -> Result<()> {
         let coprof = env!("CARGO_PKG_VERSION").into();
         let welcome = Welcome { protocol: PROTOCOL, coprof, host: self.shared.services.host() };
         self.connection.send_message(&welcome)

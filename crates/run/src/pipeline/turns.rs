@@ -26,6 +26,11 @@ impl Turns {
         Place { turns: self, ticket }
     }
 
+    /// How many wait for their turn.
+    pub fn waiting(&self) -> usize {
+        self.lock().tickets.len().saturating_sub(1)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -62,13 +67,14 @@ mod tests {
         let turns = Turns::default();
         let (first, second, third) = (turns.queue(), turns.queue(), turns.queue());
         assert_eq!([&first, &second, &third].map(Place::before), [0, 1, 2]);
+        assert_eq!(turns.waiting(), 2);
         drop(second);
         let fourth = turns.queue();
         assert_eq!([&first, &third, &fourth].map(Place::before), [0, 1, 2]);
         drop(first);
         assert_eq!([&third, &fourth].map(Place::before), [0, 1]);
         drop((third, fourth));
-        assert_eq!(turns.queue().before(), 0);
+        assert_eq!((turns.waiting(), turns.queue().before()), (0, 0));
     }
 
     #[test]

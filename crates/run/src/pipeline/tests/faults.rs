@@ -63,13 +63,60 @@ fn another_protocol_version_is_refused_with_advice() {
 }
 
 #[test]
-fn one_connection_too_many_is_told_that_the_edge_is_busy() {
+fn one_session_too_many_is_told_that_the_edge_is_busy() {
     with_edge(FakeServices::default(), |edge| {
-        let peers: Vec<Peer> = (0..MAX_CONNECTIONS).map(|_| edge.connect()).collect();
+        let mut peers: Vec<Peer> = (0..MAX_SESSIONS).map(|_| edge.connect()).collect();
+        peers[0].take_turn(&mut |_| ()).unwrap();
+        peers[1].connection.send(FrameKind::TakeTurn, &[], &[]).unwrap();
+        // A word of its wait: it is in the queue.
+        let waiting = peers[1].connection.receive(0, &|| false, &mut Vec::new()).unwrap();
+        assert_eq!(waiting, Some(FrameKind::Waiting));
         let error = Peer::connect(edge.address, &ConnectOptions::default()).err().unwrap();
-        assert_eq!(error.kind(), Kind::Peer);
-        assert!(error.to_string().contains("busy"), "{error}");
-        drop(peers);
+        assert_eq!((error.kind(), error.remedy()), (Kind::Peer, Some(Remedy::WaitForSession)));
+        let message = error.to_string();
+        assert!(message.contains("its 8 sessions are taken, 1 of them wait"), "{message}");
+    });
+}
+
+/// Deadlines of strangers that no test reaches: whoever gets in does so past them.
+fn patient() -> Deadlines {
+    Deadlines { handshake: LONG, greeting: LONG, ..Deadlines::default() }
+}
+
+#[test]
+fn strangers_of_whatever_kind_keep_nobody_out() {
+    let hello = [&MAGIC[..], &serde_json::to_vec(&Hello::ours()).unwrap()].concat();
+    let mut greeting = Vec::new();
+    write_frame(&mut greeting, FrameKind::Hello, &[], &hello).unwrap();
+    with_edge_within(patient(), FakeServices::default(), |edge| {
+        // More than there is room for: some silent, some with half a greeting.
+        let crowd: Vec<TcpStream> = (0..MAX_STRANGERS + 50)
+            .map(|index| {
+                let mut stream = TcpStream::connect(edge.address).unwrap();
+                // It may have been dropped meanwhile.
+                let _ = stream.write_all(&greeting[..index % 2 * 20]);
+                stream
+            })
+            .collect();
+        edge.check_serving();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            // And some that come again and again, and talk.
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        // What becomes of them is no matter.
+                        let _ = TcpStream::connect(edge.address)
+                            .and_then(|mut stream| stream.write_all(&[0xff; 4096]));
+                    }
+                });
+            }
+            let _over = StopOnDrop(&over);
+            for _ in 0..5 {
+                edge.check_serving();
+            }
+        });
+        drop(crowd);
     });
 }
 

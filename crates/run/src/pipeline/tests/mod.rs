@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
+use super::door::MAX_STRANGERS;
 use super::*;
 use crate::backend::{Backend, FakeBackend};
 use crate::measure::{HostFacts, Watch};

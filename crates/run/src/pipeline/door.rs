@@ -1,0 +1,249 @@
+//! Strangers: connections that have not said a valid greeting yet. They have a room of their own at the door, no threads, and
+//! little time, so that nothing that they do or leave undone keeps anyone else out.
+
+use std::io::{ErrorKind, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use super::messages::{Hello, Message};
+use super::wire::{HEADER_BYTES, announced, broken};
+use coprof_core::error::{Error, Result};
+
+/// The most strangers at a time: with as many file descriptors left to sessions, a process may have 1,024 by default.
+pub(super) const MAX_STRANGERS: usize = 256;
+
+/// A stranger is looked at at most so often.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// Connections that have not proved themselves.
+pub(super) struct Door {
+    strangers: Vec<Stranger>,
+    /// How long a stranger may stay.
+    patience: Duration,
+}
+
+/// A connection whose greeting was a valid one.
+pub(super) struct Guest {
+    pub stream: TcpStream,
+    pub address: SocketAddr,
+    pub hello: Hello,
+}
+
+/// What became of a stranger.
+pub(super) enum Outcome {
+    Proved(Box<Guest>),
+    /// It is gone, for this reason.
+    Gone(SocketAddr, Error),
+}
+
+impl Door {
+    pub fn new(patience: Duration) -> Self {
+        Self { strangers: Vec::new(), patience }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.strangers.is_empty()
+    }
+
+    /// Takes in a stranger, whose stream must not block. Where there is no room, another one goes, whichever `random` says: of
+    /// a crowd that comes faster than it leaves, the honest among them stay as likely as anyone, and need not stay long.
+    pub fn take_in(
+        &mut self,
+        stream: TcpStream,
+        address: SocketAddr,
+        now: Instant,
+        random: u32,
+    ) -> Option<Outcome> {
+        let dropped = (self.strangers.len() >= MAX_STRANGERS).then(|| {
+            let unlucky = self.strangers.swap_remove(random as usize % self.strangers.len());
+            Outcome::Gone(unlucky.address, Error::peer("dropped for a newer one, since there are too many"))
+        });
+        self.strangers.push(Stranger { stream, address, since: now, look_at: now, said: Vec::new() });
+        dropped
+    }
+
+    /// Hears what strangers have said meanwhile; those for whom something is decided are at the door no more.
+    pub fn hear(&mut self, now: Instant) -> Vec<Outcome> {
+        let patience = self.patience;
+        let is_decided = |stranger: &mut Stranger| stranger.hear(now, patience).transpose();
+        let mut outcomes = Vec::new();
+        let mut at = 0;
+        while at < self.strangers.len() {
+            match is_decided(&mut self.strangers[at]) {
+                None => at += 1,
+                Some(decided) => {
+                    let Stranger { stream, address, .. } = self.strangers.swap_remove(at);
+                    outcomes.push(match decided {
+                        Ok(hello) => Outcome::Proved(Box::new(Guest { stream, address, hello })),
+                        Err(error) => Outcome::Gone(address, error),
+                    });
+                }
+            }
+        }
+        outcomes
+    }
+}
+
+struct Stranger {
+    stream: TcpStream,
+    address: SocketAddr,
+    since: Instant,
+    look_at: Instant,
+    /// Of its greeting.
+    said: Vec<u8>,
+}
+
+impl Stranger {
+    /// Its greeting, once that is whole; an error where none will come.
+    fn hear(&mut self, now: Instant, patience: Duration) -> Result<Option<Hello>> {
+        if now < self.look_at {
+            return Ok(None);
+        }
+        let here = now.saturating_duration_since(self.since);
+        // The longer it has kept us waiting, the more rarely: else a crowd of the silent would cost a core.
+        self.look_at = now + (here / 4).max(LOOK_EVERY);
+        match self.read()? {
+            None if here > patience => Err(Error::peer("said no greeting in time")),
+            heard => Ok(heard),
+        }
+    }
+
+    fn read(&mut self) -> Result<Option<Hello>> {
+        let mut chunk = [0; 512];
+        loop {
+            let wanted = greeting_bytes(&self.said)?;
+            if self.said.len() > HEADER_BYTES && self.said.len() == wanted {
+                return Hello::parse(&self.said[HEADER_BYTES..]).map(Some);
+            }
+            let most = chunk.len().min(wanted - self.said.len());
+            match self.stream.read(&mut chunk[..most]) {
+                Ok(0) => return Err(Error::peer("closed before the greeting")),
+                Ok(n) => self.said.extend_from_slice(&chunk[..n]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(broken(error)),
+            }
+        }
+    }
+}
+
+/// How many bytes a greeting has of which this is the beginning, as far as that tells.
+fn greeting_bytes(said: &[u8]) -> Result<usize> {
+    let Some(&header) = said.first_chunk() else { return Ok(HEADER_BYTES) };
+    match announced(header, 0)? {
+        (Hello::KIND, bytes) => Ok(HEADER_BYTES + bytes),
+        (kind, _) => Err(Error::peer(format!("expected a greeting, found a {kind:?} frame"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::pipeline::wire::{MAGIC, write_frame};
+
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    fn pair(listener: &TcpListener) -> (TcpStream, TcpStream, SocketAddr) {
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, address) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        (client, stream, address)
+    }
+
+    fn hello() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write_frame(&mut bytes, Hello::KIND, &MAGIC, &serde_json::to_vec(&Hello::ours()).unwrap()).unwrap();
+        bytes
+    }
+
+    /// A clock that the test moves, on which one stranger is heard until something is decided.
+    fn decide(mut client: TcpStream, door: &mut Door, bytes: &[u8]) -> Outcome {
+        client.write_all(bytes).unwrap();
+        let mut now = Instant::now();
+        loop {
+            now += LOOK_EVERY;
+            if let Some(outcome) = door.hear(now).pop() {
+                return outcome;
+            }
+        }
+    }
+
+    #[test]
+    fn a_greeting_proves_in_however_many_pieces_it_comes() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut client, stream, address) = pair(&listener);
+        let (mut door, mut now) = (Door::new(PATIENCE), Instant::now());
+        assert!(door.take_in(stream, address, now, 0).is_none());
+        let hello = hello();
+        let (last, first) = hello.split_last().unwrap();
+        for byte in first {
+            client.write_all(&[*byte]).unwrap();
+            now += LOOK_EVERY;
+            assert!(door.hear(now).is_empty());
+        }
+        assert!(matches!(decide(client, &mut door, &[*last]), Outcome::Proved(_)));
+        assert!(door.is_empty());
+    }
+
+    #[test]
+    fn whoever_says_something_else_or_nothing_goes() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut longer = hello();
+        longer[..4].copy_from_slice(&u32::MAX.to_le_bytes());
+        let mut other = hello();
+        other[HEADER_BYTES] = b'C';
+        for (bytes, reason) in [
+            (&b""[..], "in time"),
+            (&hello()[..9], "in time"),
+            (b"GET / HTTP/1.1\r\n\r\n", "expected a coprof frame"),
+            (&[0xff; 64], "expected a coprof frame"),
+            (&longer, "at most"),
+            (&other, "coprof's greeting"),
+            (&[0, 0, 0, 0, 9], "found a Ping frame"),
+        ] {
+            let (client, stream, address) = pair(&listener);
+            let mut door = Door::new(PATIENCE);
+            door.take_in(stream, address, Instant::now(), 0);
+            let Outcome::Gone(who, error) = decide(client, &mut door, bytes) else { panic!("{reason}") };
+            assert!(who == address && error.to_string().contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_newcomer_finds_room_whoever_is_there_and_a_random_one_goes() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut door, now) = (Door::new(PATIENCE), Instant::now());
+        let mut there = Vec::new();
+        for _ in 0..MAX_STRANGERS {
+            let (client, stream, address) = pair(&listener);
+            assert!(door.take_in(stream, address, now, 7).is_none());
+            there.push((client, address));
+        }
+        let (_client, stream, newest) = pair(&listener);
+        let Some(Outcome::Gone(unlucky, _)) = door.take_in(stream, newest, now, MAX_STRANGERS as u32 + 7)
+        else {
+            panic!("one must go");
+        };
+        assert_eq!(unlucky, there[7].1);
+        assert_eq!(door.strangers.len(), MAX_STRANGERS);
+        assert!(door.strangers.iter().any(|stranger| stranger.address == newest));
+    }
+
+    #[test]
+    fn the_silent_are_looked_at_ever_more_rarely() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (_client, stream, address) = pair(&listener);
+        let (mut door, start) = (Door::new(PATIENCE), Instant::now());
+        door.take_in(stream, address, start, 0);
+        let mut looks = 0;
+        for passed in 0..PATIENCE.as_millis() as u64 {
+            let before = door.strangers[0].look_at;
+            assert!(door.hear(start + Duration::from_millis(passed)).is_empty());
+            looks += usize::from(door.strangers[0].look_at != before);
+        }
+        assert!((10..50).contains(&looks), "{looks}");
+    }
+}
