@@ -67,11 +67,15 @@ pub enum Remedy {
     NameEdge,
     /// Name an edge, where one in this process stands in for it.
     NameRealEdge,
-    /// Listen for other machines all the same, or else on loopback, on this port.
+    /// Listen for those who have a key or for all machines, or else on loopback, on this port.
     AllowOthers {
         /// The port that was asked for.
         port: u16,
     },
+    /// Give the key that an edge may ask for.
+    GiveKey,
+    /// See that both sides have the same key.
+    CheckKey,
     /// Wait until one of the edge's sessions ends.
     WaitForSession,
     /// Listen elsewhere.

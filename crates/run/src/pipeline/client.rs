@@ -6,14 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Deadlines, dial};
+use super::key::Key;
 use super::messages::{
     Busy, Failed, Fields, Hello, Message, ModelOffer, NodeProfile, ProfileRequest, Progress, Refused,
     RunRequest, StreamDown, StreamRequest, StreamUp, Waiting, Welcome, printable,
 };
+use super::transport::Transport;
 use super::wire::{FrameKind, MAX_FILLER_BYTES, MODEL_CHUNK_BYTES, frame_bytes, set_filler};
 use crate::measure::HostFacts;
 use coprof_core::clock::Clock;
-use coprof_core::error::{Error, Kind, Result};
+use coprof_core::error::{Error, Kind, Remedy, Result};
 use coprof_core::model::ModelHash;
 use coprof_core::units::Micros;
 
@@ -33,6 +35,8 @@ const EARLY: Duration = Duration::from_millis(500);
 pub struct ConnectOptions {
     /// How long the edge may take.
     pub deadlines: Deadlines,
+    /// The key that the edge asks for; `None`: it asks for none.
+    pub key: Option<Key>,
     /// Set by SIGINT: whatever waits for the edge ends.
     pub stop: Arc<AtomicBool>,
 }
@@ -67,20 +71,26 @@ impl Peer {
                 return Ok(peer);
             }
             if start.elapsed() > EARLY {
-                return Err(hung_up().within(address));
+                return Err(hung_up(options).within(address));
             }
             std::thread::sleep(FIRST_PAUSE * (1 << (attempt - 1)));
         }
-        Self::try_connect(address, options)?.ok_or_else(|| hung_up().within(address))
+        Self::try_connect(address, options)?.ok_or_else(|| hung_up(options).within(address))
     }
 
     /// `None` where the edge hangs up without a word.
     fn try_connect(address: SocketAddr, options: &ConnectOptions) -> Result<Option<Self>> {
         let stream = dial(address, options.deadlines.handshake)?;
-        let connection = Connection::new(stream, options.deadlines)?;
+        let mut connection = Connection::new(Transport::new(stream), options.deadlines)?;
+        let stop = Arc::clone(&options.stop);
+        if let Some(key) = &options.key {
+            let secured = connection.secure(key, &|| stop.load(Ordering::Relaxed));
+            if !secured.map_err(|error| advised(error, options).within(address))? {
+                return Ok(None);
+            }
+        }
         // If it has hung up already, that shows when we listen.
         let _ = connection.send_message(&Hello::ours());
-        let stop = Arc::clone(&options.stop);
         let mut payload = Vec::new();
         let host = welcome(&connection, &stop, &mut payload).map_err(|error| error.within(address))?;
         let (filler, has_turn) = (Vec::new(), false);
@@ -274,8 +284,17 @@ fn welcome(connection: &Connection, stop: &AtomicBool, payload: &mut Vec<u8>) ->
     Ok(Some(Welcome::parse(payload)?.host))
 }
 
-fn hung_up() -> Error {
-    Error::peer("the edge closed the connection without a word; look at what `coprof serve -v` says there")
+fn hung_up(options: &ConnectOptions) -> Error {
+    let error = Error::peer("the edge closed the connection without a word, as it does where keys differ");
+    advised(error, options)
+}
+
+/// What to do where an edge does not understand us.
+fn advised(error: Error, options: &ConnectOptions) -> Error {
+    match error.kind() {
+        Kind::Peer => error.with(if options.key.is_some() { Remedy::CheckKey } else { Remedy::GiveKey }),
+        _ => error,
+    }
 }
 
 fn edge_says(message: Result<String>) -> Error {

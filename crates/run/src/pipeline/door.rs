@@ -1,12 +1,15 @@
-//! Strangers: connections that have not said a valid greeting yet. They have a room of their own at the door, no threads, and
+//! Strangers: connections that have not greeted yet, and not shown that they have a key where one is asked for. They have a room of their own at the door, no threads, and
 //! little time, so that nothing that they do or leave undone keeps anyone else out.
 
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use super::key::{Grant, KeyRing};
 use super::messages::{Hello, Message};
-use super::wire::{HEADER_BYTES, announced, broken};
+use super::noise::{HANDSHAKE_BYTES, respond};
+use super::transport::Transport;
+use super::wire::{HEADER_BYTES, MAGIC, announced, broken};
 use coprof_core::error::{Error, Result};
 
 /// The most strangers at a time: with as many file descriptors left to sessions, a process may have 1,024 by default.
@@ -20,13 +23,17 @@ pub(super) struct Door {
     strangers: Vec<Stranger>,
     /// How long a stranger may stay.
     patience: Duration,
+    /// Whom to let in; `None`: whoever greets.
+    keys: Option<KeyRing>,
 }
 
-/// A connection whose greeting was a valid one.
+/// A connection that was greeted in the right way, encrypted where there are keys.
 pub(super) struct Guest {
-    pub stream: TcpStream,
+    pub transport: Transport,
     pub address: SocketAddr,
     pub hello: Hello,
+    /// Whose key it has.
+    pub grant: Option<Grant>,
 }
 
 /// What became of a stranger.
@@ -37,8 +44,8 @@ pub(super) enum Outcome {
 }
 
 impl Door {
-    pub fn new(patience: Duration) -> Self {
-        Self { strangers: Vec::new(), patience }
+    pub fn new(patience: Duration, keys: Option<KeyRing>) -> Self {
+        Self { strangers: Vec::new(), patience, keys }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -58,71 +65,128 @@ impl Door {
             let unlucky = self.strangers.swap_remove(random as usize % self.strangers.len());
             Outcome::Gone(unlucky.address, Error::peer("dropped for a newer one, since there are too many"))
         });
-        self.strangers.push(Stranger { stream, address, since: now, look_at: now, said: Vec::new() });
+        self.strangers.push(Stranger {
+            transport: Transport::new(stream),
+            address,
+            since: now,
+            look_at: now,
+            said: Vec::new(),
+            grant: None,
+            rejected: None,
+        });
         dropped
     }
 
     /// Hears what strangers have said meanwhile; those for whom something is decided are at the door no more.
     pub fn hear(&mut self, now: Instant) -> Vec<Outcome> {
-        let patience = self.patience;
-        let is_decided = |stranger: &mut Stranger| stranger.hear(now, patience).transpose();
         let mut outcomes = Vec::new();
         let mut at = 0;
         while at < self.strangers.len() {
-            match is_decided(&mut self.strangers[at]) {
-                None => at += 1,
-                Some(decided) => {
-                    let Stranger { stream, address, .. } = self.strangers.swap_remove(at);
-                    outcomes.push(match decided {
-                        Ok(hello) => Outcome::Proved(Box::new(Guest { stream, address, hello })),
-                        Err(error) => Outcome::Gone(address, error),
-                    });
-                }
-            }
+            let heard = self.strangers[at].hear(now, self.patience, self.keys.as_ref());
+            let Some(decided) = heard.transpose() else {
+                at += 1;
+                continue;
+            };
+            let Stranger { transport, address, grant, .. } = self.strangers.swap_remove(at);
+            outcomes.push(match decided {
+                Ok(hello) => Outcome::Proved(Box::new(Guest { transport, address, hello, grant })),
+                Err(error) => Outcome::Gone(address, error),
+            });
         }
         outcomes
     }
 }
 
 struct Stranger {
-    stream: TcpStream,
+    transport: Transport,
     address: SocketAddr,
     since: Instant,
     look_at: Instant,
-    /// Of its greeting.
+    /// Of its handshake, then of its greeting.
     said: Vec<u8>,
+    /// Whose key it has, once it has shown that.
+    grant: Option<Grant>,
+    /// Why it is not listened to any more.
+    rejected: Option<Error>,
 }
 
 impl Stranger {
     /// Its greeting, once that is whole; an error where none will come.
-    fn hear(&mut self, now: Instant, patience: Duration) -> Result<Option<Hello>> {
+    fn hear(&mut self, now: Instant, patience: Duration, keys: Option<&KeyRing>) -> Result<Option<Hello>> {
         if now < self.look_at {
             return Ok(None);
         }
         let here = now.saturating_duration_since(self.since);
         // The longer it has kept us waiting, the more rarely: else a crowd of the silent would cost a core.
         self.look_at = now + (here / 4).max(LOOK_EVERY);
-        match self.read()? {
-            None if here > patience => Err(Error::peer("said no greeting in time")),
-            heard => Ok(heard),
+        let is_late = here > patience;
+        let heard = self.rejected.take().map_or_else(|| self.read(keys), Err);
+        match heard {
+            Ok(None) if is_late => Err(self.unheard(keys.is_some())),
+            // When we hang up tells nothing of the reason.
+            Err(error) if keys.is_some() && !is_late => {
+                self.rejected = Some(error);
+                Ok(None)
+            }
+            heard => heard,
         }
     }
 
-    fn read(&mut self) -> Result<Option<Hello>> {
-        let mut chunk = [0; 512];
+    /// What is told of one that did not get through.
+    fn unheard(&self, has_keys: bool) -> Error {
+        // Behind the length and kind of a greeting that is shorter than a handshake.
+        let is_plain = self.said.get(HEADER_BYTES..).is_some_and(|said| said.starts_with(&MAGIC));
+        Error::peer(if has_keys && is_plain { "greets without a key" } else { "said no greeting in time" })
+    }
+
+    fn read(&mut self, keys: Option<&KeyRing>) -> Result<Option<Hello>> {
+        if let Some(keys) = keys
+            && self.grant.is_none()
+            && !self.shake_hands(keys)?
+        {
+            return Ok(None);
+        }
         loop {
             let wanted = greeting_bytes(&self.said)?;
             if self.said.len() > HEADER_BYTES && self.said.len() == wanted {
                 return Hello::parse(&self.said[HEADER_BYTES..]).map(Some);
             }
-            let most = chunk.len().min(wanted - self.said.len());
-            match self.stream.read(&mut chunk[..most]) {
-                Ok(0) => return Err(Error::peer("closed before the greeting")),
-                Ok(n) => self.said.extend_from_slice(&chunk[..n]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(broken(error)),
+            if !self.read_up_to(wanted)? {
+                return Ok(None);
             }
+        }
+    }
+
+    /// Finds out whose key it has; false while its part of the handshake is on its way.
+    fn shake_hands(&mut self, keys: &KeyRing) -> Result<bool> {
+        while self.said.len() < HANDSHAKE_BYTES {
+            if !self.read_up_to(HANDSHAKE_BYTES)? {
+                return Ok(false);
+            }
+        }
+        let Some(first) = self.said.first_chunk() else { return Ok(false) };
+        let (place, second, cipher) =
+            respond(keys.grants(), first)?.ok_or_else(|| Error::peer("has none of our keys"))?;
+        (&self.transport).write_all(&second).map_err(broken)?;
+        self.transport.seal(cipher);
+        self.said.clear();
+        self.grant = keys.grants().get(place).cloned();
+        Ok(true)
+    }
+
+    /// Reads on until so much has been said; false where no more has come.
+    fn read_up_to(&mut self, wanted: usize) -> Result<bool> {
+        let mut chunk = [0; 512];
+        let most = chunk.len().min(wanted - self.said.len());
+        match (&self.transport).read(&mut chunk[..most]) {
+            Ok(0) => Err(Error::peer("closed before the greeting")),
+            Ok(n) => {
+                self.said.extend_from_slice(&chunk[..n]);
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(true),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(broken(error)),
         }
     }
 }
@@ -138,11 +202,10 @@ fn greeting_bytes(said: &[u8]) -> Result<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
     use std::net::TcpListener;
 
     use super::*;
-    use crate::pipeline::wire::{MAGIC, write_frame};
+    use crate::pipeline::wire::write_frame;
 
     const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -175,7 +238,7 @@ mod tests {
     fn a_greeting_proves_in_however_many_pieces_it_comes() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (mut client, stream, address) = pair(&listener);
-        let (mut door, mut now) = (Door::new(PATIENCE), Instant::now());
+        let (mut door, mut now) = (Door::new(PATIENCE, None), Instant::now());
         assert!(door.take_in(stream, address, now, 0).is_none());
         let hello = hello();
         let (last, first) = hello.split_last().unwrap();
@@ -205,7 +268,7 @@ mod tests {
             (&[0, 0, 0, 0, 9], "found a Ping frame"),
         ] {
             let (client, stream, address) = pair(&listener);
-            let mut door = Door::new(PATIENCE);
+            let mut door = Door::new(PATIENCE, None);
             door.take_in(stream, address, Instant::now(), 0);
             let Outcome::Gone(who, error) = decide(client, &mut door, bytes) else { panic!("{reason}") };
             assert!(who == address && error.to_string().contains(reason), "{error}");
@@ -215,7 +278,7 @@ mod tests {
     #[test]
     fn a_newcomer_finds_room_whoever_is_there_and_a_random_one_goes() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (mut door, now) = (Door::new(PATIENCE), Instant::now());
+        let (mut door, now) = (Door::new(PATIENCE, None), Instant::now());
         let mut there = Vec::new();
         for _ in 0..MAX_STRANGERS {
             let (client, stream, address) = pair(&listener);
@@ -236,7 +299,7 @@ mod tests {
     fn the_silent_are_looked_at_ever_more_rarely() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (_client, stream, address) = pair(&listener);
-        let (mut door, start) = (Door::new(PATIENCE), Instant::now());
+        let (mut door, start) = (Door::new(PATIENCE, None), Instant::now());
         door.take_in(stream, address, start, 0);
         let mut looks = 0;
         for passed in 0..PATIENCE.as_millis() as u64 {

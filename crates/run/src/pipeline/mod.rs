@@ -6,7 +6,9 @@ mod connection;
 mod device;
 mod door;
 mod edge;
+mod key;
 mod messages;
+mod noise;
 mod pace;
 mod relay;
 mod replay;
@@ -20,11 +22,13 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod transport;
 mod turns;
 mod wire;
 
 pub use client::{ClockMap, ConnectOptions, Peer, StreamReport};
 pub use connection::Deadlines;
+pub use key::{Grant, Key, KeyRing};
 pub use messages::{ANSWER_BYTES, CodecTimes, NodeProfile, ProfileRequest};
 pub use pace::Pace;
 pub use relay::Relay;

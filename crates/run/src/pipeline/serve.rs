@@ -11,6 +11,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::connection::{Connection, Deadlines};
 use super::door::{Door, Guest, Outcome};
+use super::key::KeyRing;
 use super::messages::{Busy, Hello, Refused};
 use super::services::{Services, Shared};
 use super::session;
@@ -42,7 +43,9 @@ pub type OnEvent = Arc<dyn Fn(&str) + Send + Sync>;
 pub struct ServeOptions {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Take connections from other machines although nothing is encrypted and nobody is asked for a key.
+    /// Whom to take connections from, which are then encrypted; `None`: from everyone.
+    pub keys: Option<KeyRing>,
+    /// Without keys, take connections from other machines all the same.
     pub insecure: bool,
     /// How long peers may take.
     pub deadlines: Deadlines,
@@ -54,17 +57,18 @@ pub struct ServeOptions {
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    keys: Option<KeyRing>,
     shared: Shared,
     on_event: OnEvent,
 }
 
 impl Server {
-    /// Starts to listen. Addresses that other machines can reach need `insecure`.
+    /// Starts to listen. Addresses that other machines can reach need keys, or `insecure`.
     pub fn bind(options: &ServeOptions, services: Arc<dyn Services>) -> Result<Self> {
         let wanted = options.listen;
-        if !wanted.ip().is_loopback() && !options.insecure {
+        if !wanted.ip().is_loopback() && options.keys.is_none() && !options.insecure {
             return Err(Error::usage(format!(
-                "{wanted} can be reached from other machines, and coprof does not encrypt or ask for a key yet"
+                "{wanted} can be reached from other machines, and without a key nothing is encrypted"
             ))
             .with(Remedy::AllowOthers { port: wanted.port() }));
         }
@@ -74,7 +78,8 @@ impl Server {
         let listener = listen(wanted).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let shared = Shared::new(services, options.deadlines);
-        Ok(Self { listener, address, shared, on_event: Arc::clone(&options.on_event) })
+        let (keys, on_event) = (options.keys.clone(), Arc::clone(&options.on_event));
+        Ok(Self { listener, address, keys, shared, on_event })
     }
 
     /// Where it listens.
@@ -84,7 +89,7 @@ impl Server {
 
     /// Serves until `stop`; then answers the tasks in hand and leaves.
     pub fn run(&self, stop: &AtomicBool) {
-        let mut door = Door::new(self.shared.deadlines.greeting);
+        let mut door = Door::new(self.shared.deadlines.greeting, self.keys.clone());
         let mut gone = GoneStrangers::new(&*self.on_event);
         std::thread::scope(|scope| {
             let mut sessions = Vec::new();
@@ -138,20 +143,24 @@ impl Server {
         stop: &'scope AtomicBool,
     ) {
         let address = guest.address;
+        let who = guest
+            .grant
+            .as_ref()
+            .map_or_else(|| address.to_string(), |grant| format!("{address} ({})", grant.name));
         sessions.retain(|session| !session.is_finished());
         match self.welcome(guest, sessions.len()) {
             Ok(connection) => {
-                (self.on_event)(&format!("{address}: connected"));
-                sessions.push(scope.spawn(move || self.serve(connection, address, stop)));
+                (self.on_event)(&format!("{who}: connected"));
+                sessions.push(scope.spawn(move || self.serve(connection, &who, stop)));
             }
-            Err(error) => (self.on_event)(&format!("{address}: refused: {error}")),
+            Err(error) => (self.on_event)(&format!("{who}: refused: {error}")),
         }
     }
 
     /// The guest's connection, if there is room for another session and its coprof is like ours. Nothing here blocks: the little
     /// that it is told fits what the system keeps for it.
     fn welcome(&self, guest: Guest, sessions: usize) -> Result<Connection> {
-        let connection = Connection::new(guest.stream, self.shared.deadlines)?;
+        let connection = Connection::new(guest.transport, self.shared.deadlines)?;
         if let Err(error) = Hello::check(guest.hello.protocol, &guest.hello.coprof) {
             connection.send_message(&Refused { message: error.to_string() })?;
             return Err(error);
@@ -165,13 +174,13 @@ impl Server {
     }
 
     /// One session, on its own thread. Whatever happens to it, the server goes on.
-    fn serve(&self, connection: Connection, address: SocketAddr, stop: &AtomicBool) {
+    fn serve(&self, connection: Connection, who: &str, stop: &AtomicBool) {
         // What a panic leaves half done belongs to this connection alone.
         let served = catch_unwind(AssertUnwindSafe(|| session::serve(connection, &self.shared, stop)));
         (self.on_event)(&match served {
-            Ok(Ok(())) => format!("{address}: closed"),
-            Ok(Err(error)) => format!("{address}: {error}"),
-            Err(_) => format!("{address}: the connection's thread panicked"),
+            Ok(Ok(())) => format!("{who}: closed"),
+            Ok(Err(error)) => format!("{who}: {error}"),
+            Err(_) => format!("{who}: the connection's thread panicked"),
         });
     }
 }

@@ -169,7 +169,7 @@ impl Wait<'_> {
 }
 
 /// Reads one frame, its payload into `payload`. `None`: the peer closed the connection between frames. A source whose
-/// reads time out (`WouldBlock`, `TimedOut`) is asked again until `wait` is over.
+/// reads time out (`WouldBlock`, `TimedOut`) is asked again until `wait` is over; `Interrupted` tells of bytes to come.
 pub(super) fn read_frame(
     source: &mut impl Read,
     wait: &Wait<'_>,
@@ -219,7 +219,7 @@ fn cut_off() -> Error {
 }
 
 /// Fills `bytes`; fewer only when the source ends.
-fn fill(source: &mut impl Read, wait: &Wait<'_>, bytes: &mut [u8]) -> Result<usize> {
+pub(super) fn fill(source: &mut impl Read, wait: &Wait<'_>, bytes: &mut [u8]) -> Result<usize> {
     let mut got = 0;
     let mut last_byte = Instant::now();
     while got < bytes.len() {
@@ -230,6 +230,8 @@ fn fill(source: &mut impl Read, wait: &Wait<'_>, bytes: &mut [u8]) -> Result<usi
                 got += n;
                 last_byte = Instant::now();
             }
+            // Something has come that is not readable yet: the peer is not silent.
+            Err(error) if error.kind() == ErrorKind::Interrupted => last_byte = Instant::now(),
             Err(error) if is_pause(error.kind()) => {}
             // It closed with something of ours unread, which is an end all the same.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => break,

@@ -88,40 +88,44 @@ fn strangers_of_whatever_kind_keep_nobody_out() {
     let hello = [&MAGIC[..], &serde_json::to_vec(&Hello::ours()).unwrap()].concat();
     let mut greeting = Vec::new();
     write_frame(&mut greeting, FrameKind::Hello, &[], &hello).unwrap();
-    with_edge_within(patient(), FakeServices::default(), |edge| {
-        // More than there is room for: some silent, some with half a greeting.
-        let crowd: Vec<TcpStream> = (0..MAX_STRANGERS + 50)
-            .map(|index| {
-                let mut stream = TcpStream::connect(edge.address).unwrap();
-                // It may have been dropped meanwhile.
-                let _ = stream.write_all(&greeting[..index % 2 * 20]);
-                stream
-            })
-            .collect();
-        edge.check_serving();
-        let over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            // And some that come again and again, and talk.
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    while !over.load(Ordering::Relaxed) {
-                        // What becomes of them is no matter.
-                        let _ = TcpStream::connect(edge.address)
-                            .and_then(|mut stream| stream.write_all(&[0xff; 4096]));
-                    }
-                });
-            }
-            let _over = StopOnDrop(&over);
-            for _ in 0..5 {
-                edge.check_serving();
-            }
-        });
-        drop(crowd);
-    });
+    let key = format!("board {}", Key::random().unwrap().secret_text());
+    for keys in [None, Some(KeyRing::parse(&key).unwrap())] {
+        let options = ServeOptions { deadlines: patient(), keys, ..on_loopback() };
+        with_server(&options, FakeServices::default(), |edge, _| crowded(edge, &greeting));
+    }
 }
 
-/// A deadline that no test reaches.
-const LONG: Duration = Duration::from_secs(60);
+/// Serves in the middle of a crowd that says `greeting` in part, nothing or noise.
+fn crowded(edge: &Edge, greeting: &[u8]) {
+    // More than there is room for: some silent, some with half a greeting.
+    let crowd: Vec<TcpStream> = (0..MAX_STRANGERS + 50)
+        .map(|index| {
+            let mut stream = TcpStream::connect(edge.address).unwrap();
+            // It may have been dropped meanwhile.
+            let _ = stream.write_all(&greeting[..index % 2 * 20]);
+            stream
+        })
+        .collect();
+    edge.check_serving();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // And some that come again and again, and talk.
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    // What becomes of them is no matter.
+                    let _ = TcpStream::connect(edge.address)
+                        .and_then(|mut stream| stream.write_all(&[0xff; 4096]));
+                }
+            });
+        }
+        let _over = StopOnDrop(&over);
+        for _ in 0..5 {
+            edge.check_serving();
+        }
+    });
+    drop(crowd);
+}
 
 /// Answers one connection's greeting, then does as told.
 fn false_edge(

@@ -1,0 +1,170 @@
+//! Pre-shared keys: who has one may use an edge.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use coprof_core::error::{Error, Result};
+
+/// The format's name and version.
+const PREFIX: &str = "coprof-key-1-";
+
+const KEY_BYTES: usize = 32;
+
+/// A client is tried against each, so there is a bound.
+const MAX_KEYS: usize = 64;
+
+const EXPECTED: &str = "a key as `coprof key` makes it was expected, with a name before it if you like";
+
+/// A secret of 32 random bytes that two sides share. Written as `coprof-key-1-` and 64 hexadecimal digits.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key([u8; KEY_BYTES]);
+
+impl Key {
+    /// A new one, from the system's source of randomness.
+    pub fn random() -> Result<Self> {
+        let mut bytes = [0; KEY_BYTES];
+        getrandom::fill(&mut bytes)
+            .map_err(|error| Error::failed(format!("the system gives no random bytes: {error}")))?;
+        Ok(Self(bytes))
+    }
+
+    /// The key itself, for a file that nobody else reads.
+    pub fn secret_text(&self) -> String {
+        self.0.iter().fold(PREFIX.to_owned(), |text, byte| format!("{text}{byte:02x}"))
+    }
+
+    pub(super) fn bytes(&self) -> &[u8; KEY_BYTES] {
+        &self.0
+    }
+}
+
+/// Says nothing, so that no log has it.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+impl FromStr for Key {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        // What is wrong with it is told without it.
+        let wrong = || Error::failed(EXPECTED);
+        let digits = text.strip_prefix(PREFIX).filter(|digits| digits.len() == 2 * KEY_BYTES);
+        let mut bytes = [0; KEY_BYTES];
+        for (byte, pair) in bytes.iter_mut().zip(digits.ok_or_else(wrong)?.as_bytes().chunks(2)) {
+            let pair = str::from_utf8(pair).ok().filter(|pair| !pair.starts_with('+'));
+            *byte = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()).ok_or_else(wrong)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// Who may use an edge.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grant {
+    /// For people: whose key it is.
+    pub name: String,
+    /// What proves it.
+    pub key: Key,
+}
+
+/// The keys of a file, with different names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyRing(Vec<Grant>);
+
+impl KeyRing {
+    /// Reads a key file: a line `[NAME] KEY` for each, and what follows a `#` at its beginning is passed over. Errors name the
+    /// line, and never tell what stands there.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut grants = Vec::new();
+        let (mut names, mut keys) = (BTreeSet::new(), BTreeSet::new());
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let number = index + 1;
+            let grant = grant(line, number).map_err(|error| error.within(format!("line {number}")))?;
+            if !names.insert(grant.name.clone()) || !keys.insert(grant.key.clone()) {
+                return Err(Error::failed(format!(
+                    "line {number}: its name or its key stands in another line"
+                )));
+            }
+            grants.push(grant);
+        }
+        match grants.len() {
+            0 => Err(Error::failed(format!("holds no key; {EXPECTED}"))),
+            count if count > MAX_KEYS => {
+                Err(Error::failed(format!("holds {count} keys, an edge takes at most {MAX_KEYS}")))
+            }
+            _ => Ok(Self(grants)),
+        }
+    }
+
+    /// The keys, in the order of their lines.
+    pub fn grants(&self) -> &[Grant] {
+        &self.0
+    }
+}
+
+fn grant(line: &str, number: usize) -> Result<Grant> {
+    let mut words = line.split_whitespace().peekable();
+    let is_key = |word: &&str| word.starts_with(PREFIX);
+    let name = words.next_if(|word| !is_key(word)).map_or_else(|| format!("key-{number}"), str::to_owned);
+    let key = words.next().ok_or_else(|| Error::failed(EXPECTED))?.parse()?;
+    match words.next() {
+        None => Ok(Grant { name, key }),
+        Some(_) => Err(Error::failed("nothing may follow a key")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(digit: char) -> String {
+        format!("{PREFIX}{}", digit.to_string().repeat(64))
+    }
+
+    #[test]
+    fn a_random_key_survives_its_text_and_is_no_other() {
+        let (key, other) = (Key::random().unwrap(), Key::random().unwrap());
+        assert_ne!(key, other);
+        let text = key.secret_text();
+        assert_eq!(text.len(), PREFIX.len() + 64);
+        assert_eq!(text.parse::<Key>().unwrap(), key);
+        assert!(!format!("{key:?}").contains(&text[PREFIX.len()..PREFIX.len() + 4]));
+    }
+
+    #[test]
+    fn keys_have_names_of_their_own() {
+        let file = format!("# ours\n\nboard {}\n  {}\n", text('a'), text('b'));
+        let ring = KeyRing::parse(&file).unwrap();
+        let names: Vec<&str> = ring.grants().iter().map(|grant| &*grant.name).collect();
+        assert_eq!(names, ["board", "key-4"]);
+        assert_eq!(ring.grants()[0].key, text('a').parse().unwrap());
+    }
+
+    #[test]
+    fn what_is_no_key_file_is_refused_without_telling_what_it_holds() {
+        let short = &text('a')[..40];
+        for (file, says) in [
+            (String::new(), "holds no key"),
+            ("# nothing\n".into(), "holds no key"),
+            (short.into(), "line 1: a key as `coprof key` makes it"),
+            (format!("{}\nboard", text('c')), "line 2: a key as"),
+            (text('g'), "line 1: a key as"),
+            (text('a').replace("aaaa", "+a+a"), "line 1: a key as"),
+            (format!("board {} and more", text('c')), "nothing may follow"),
+            (format!("board {}\nboard {}", text('c'), text('d')), "line 2: its name or its key"),
+            (format!("board {}\nother {}", text('c'), text('c')), "line 2: its name or its key"),
+            ((0..65).map(|i| format!("{PREFIX}{i:064x}\n")).collect(), "65 keys"),
+        ] {
+            let error = KeyRing::parse(&file).unwrap_err().to_string();
+            assert!(error.contains(says) && !error.contains("aaaa") && !error.contains("cccc"), "{error}");
+        }
+    }
+}
