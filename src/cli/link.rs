@@ -12,7 +12,7 @@ use crate::study::{Endpoint, LocalNode, link};
 use coprof_core::error::{Error, Result};
 
 pub const EXAMPLE: &str = "Examples:
-  coprof link --peer 192.168.1.20            # `coprof serve --listen 0.0.0.0 --insecure` runs there
+  coprof link --peer 192.168.1.20 --key coprof.key   # `coprof serve` runs there with the same key
   coprof link --link-rate 20mbit --link-delay 5ms    # an emulated link on this machine
   coprof link --json | jq .uplink.bits_per_second";
 

@@ -77,6 +77,7 @@ fn flag(given: Given) -> &'static str {
         Given::Core => "--core ",
         Given::Threads => "--threads ",
         Given::Peer => "--peer ",
+        Given::Key => "--key ",
         Given::InputShape => "--input-shape ",
     }
 }

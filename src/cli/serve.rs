@@ -6,17 +6,17 @@ use std::sync::Arc;
 use clap::Args as ClapArgs;
 use serde::Serialize;
 
-use super::args::RuntimeArgs;
+use super::args::{KeyArgs, RuntimeArgs};
 use super::output::Output;
 use super::stop;
-use crate::study::{EdgeServices, LocalNode, PORT};
+use crate::study::{EdgeServices, LocalNode, PORT, keys};
 use coprof_core::error::{Error, Result};
 use coprof_run::pipeline::{Deadlines, ServeOptions, Server};
 
 pub const EXAMPLE: &str = "Examples:
   coprof serve                                       # for this machine only
-  coprof serve --listen 0.0.0.0 --insecure           # for everyone who reaches port 7411
-Nothing is encrypted and nobody is asked for a key: use --insecure on networks that you trust.
+  coprof serve --listen 0.0.0.0 --key coprof.key     # for all who have a key of this file, encrypted
+  coprof serve --listen 0.0.0.0 --insecure           # for everyone who reaches port 7411, in clear text
 One peer measures at a time, others wait for their turn.
 Each model runs on one thread, pinned to the last core; --threads and --device change that.";
 
@@ -25,8 +25,10 @@ pub struct Args {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = listen_address, default_value = "127.0.0.1")]
     listen: SocketAddr,
+    #[command(flatten)]
+    key: KeyArgs,
     /// Take connections from other machines, unencrypted and without a key
-    #[arg(long)]
+    #[arg(long, conflicts_with = "file")]
     insecure: bool,
     #[command(flatten)]
     runtime: RuntimeArgs,
@@ -48,9 +50,11 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 pub fn run(args: &Args, output: Output) -> Result<()> {
+    let keys = args.key.file.as_deref().map(keys::read_ring).transpose()?;
     let node = LocalNode::as_edge(&args.runtime.options())?;
     let options = ServeOptions {
         listen: args.listen,
+        keys,
         insecure: args.insecure,
         deadlines: Deadlines::default(),
         on_event: Arc::new(move |event| output.detail(event)),

@@ -1,6 +1,7 @@
 //! The edge: what a server needs from the other rooms, and how commands reach one.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Context;
 use super::emulation::link_shape;
+use super::keys::read_key;
 use super::local_node::{LocalNode, NodeOptions};
 use super::model::{self, Model};
 use super::profile::profile_node;
@@ -18,7 +20,7 @@ use coprof_core::model::{Graph, ModelHash};
 use coprof_run::backend::Backend;
 use coprof_run::measure::{HostFacts, Watch};
 use coprof_run::pipeline::{
-    ConnectOptions, Deadlines, NodeProfile, Peer, ProfileRequest, Relay, ServeOptions, Server, Services,
+    ConnectOptions, Deadlines, Key, NodeProfile, Peer, ProfileRequest, Relay, ServeOptions, Server, Services,
 };
 
 /// Where an edge listens unless told otherwise.
@@ -81,6 +83,7 @@ impl LocalEdge {
         let edge = NodeOptions { core: None, ..runtime.clone() };
         let options = ServeOptions {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            keys: None,
             insecure: false,
             deadlines: Deadlines::default(),
             on_event: Arc::new(move |event| context.detail(format!("edge: {event}"))),
@@ -112,6 +115,8 @@ const ASK_EVERY: Duration = Duration::from_millis(300);
 pub struct EdgeOptions {
     /// The edge, as `HOST[:PORT]`; `None` for one in this process.
     pub peer: Option<String>,
+    /// The file of the key that it asks for. One in this process asks for none.
+    pub key: Option<PathBuf>,
     /// How long to wait for a session where others have all that there are.
     pub wait: Duration,
 }
@@ -123,6 +128,7 @@ pub struct Endpoint {
     _local: Option<LocalEdge>,
     address: SocketAddr,
     peer_name: String,
+    key: Option<Key>,
     wait: Duration,
     context: Context,
 }
@@ -135,6 +141,7 @@ impl Endpoint {
         emulation: &Emulation,
         context: &Context,
     ) -> Result<Self> {
+        let key = options.key.as_deref().filter(|_| options.peer.is_some()).map(read_key).transpose()?;
         let named = options.peer.as_deref().map(resolve).transpose()?;
         let local = if named.is_none() { Some(LocalEdge::start(runtime, context)?) } else { None };
         let Some(edge) = named.or(local.as_ref().map(|edge| edge.address)) else {
@@ -151,6 +158,7 @@ impl Endpoint {
             _local: local,
             address,
             peer_name,
+            key,
             wait: options.wait,
             context: context.clone(),
         })
@@ -163,7 +171,8 @@ impl Endpoint {
 
     /// Opens a connection: waits, and says so, for as long as one may while the edge has no session left.
     pub fn connect(&self) -> Result<Peer> {
-        let options = ConnectOptions { stop: self.context.flag(), ..ConnectOptions::default() };
+        let (stop, key) = (self.context.flag(), self.key.clone());
+        let options = ConnectOptions { stop, key, ..ConnectOptions::default() };
         let (start, mut said) = (Instant::now(), false);
         loop {
             match Peer::connect(self.address, &options) {
@@ -358,6 +367,7 @@ mod thread_tests {
         let services = Observed { inner: EdgeServices::new(device.clone()), seen: Arc::clone(&seen) };
         let options = ServeOptions {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            keys: None,
             insecure: false,
             deadlines: Deadlines::default(),
             on_event: Arc::new(|_| ()),

@@ -15,6 +15,7 @@ mod evidence;
 pub mod exits;
 mod frames;
 mod gauge;
+pub mod keys;
 pub mod layers;
 pub mod link;
 mod link_terms;

@@ -101,6 +101,8 @@ pub enum Given {
     Peer,
     /// The shape of a model's input.
     InputShape,
+    /// A key's file.
+    Key,
 }
 
 /// A failure: its kind, a message that says what was expected and what was found, and what to do.
