@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use serde::Serialize;
 
-use super::args::{KeyArgs, RuntimeArgs};
+use super::args::{self, KeyArgs, RuntimeArgs};
 use super::output::Output;
 use super::stop;
 use crate::study::{EdgeServices, LocalNode, PORT, keys};
@@ -30,6 +31,9 @@ pub struct Args {
     /// Take connections from other machines, unencrypted and without a key
     #[arg(long, conflicts_with = "file")]
     insecure: bool,
+    /// How long sessions under way may go on after SIGINT or SIGTERM; a second signal ends them at once
+    #[arg(long, value_name = "SPAN", value_parser = drain, default_value = "30s")]
+    drain: Duration,
     #[command(flatten)]
     runtime: RuntimeArgs,
 }
@@ -49,6 +53,13 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().or_else(|_| text.parse().map(bare)).map_err(|_| wrong())
 }
 
+fn drain(text: &str) -> Result<Duration, String> {
+    args::span(text).and_then(|span| {
+        let is_sane = span <= Duration::from_secs(24 * 60 * 60);
+        if is_sane { Ok(span) } else { Err("a time of at most 24h was expected".into()) }
+    })
+}
+
 pub fn run(args: &Args, output: Output) -> Result<()> {
     let keys = args.key.file.as_deref().map(keys::read_ring).transpose()?;
     let node = LocalNode::as_edge(&args.runtime.options())?;
@@ -57,11 +68,16 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
         keys,
         insecure: args.insecure,
         deadlines: Deadlines::default(),
+        drain: args.drain,
         on_event: Arc::new(move |event| output.detail(event)),
     };
     let server = Server::bind(&options, Arc::new(EdgeServices::new(node)))?;
     let document = Document { schema: "coprof.serve/1", listening: server.addr() };
     output.result(&document, || format!("listening on {}", server.addr()))?;
-    server.run(&stop::flag());
+    stop::allow(args.drain);
+    server.run(&stop::flag(), &mut |sessions| {
+        let longest = humantime::format_duration(args.drain);
+        output.say(format!("waiting up to {longest} for the end of sessions under way: {sessions}"));
+    });
     if stop::asked() { Err(Error::interrupted()) } else { Ok(()) }
 }

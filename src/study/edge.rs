@@ -86,13 +86,14 @@ impl LocalEdge {
             keys: None,
             insecure: false,
             deadlines: Deadlines::default(),
+            drain: Duration::ZERO,
             on_event: Arc::new(move |event| context.detail(format!("edge: {event}"))),
         };
         let server = Server::bind(&options, Arc::new(EdgeServices::new(LocalNode::as_edge(&edge)?)))?;
         let address = server.addr();
         let stop = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || server.run(&flag));
+        let thread = std::thread::spawn(move || server.run(&flag, &mut |_| ()));
         Ok(Self { address, stop, thread: Some(thread) })
     }
 }
@@ -248,7 +249,6 @@ mod tests {
 #[cfg(feature = "torch")]
 mod thread_tests {
     use std::sync::Mutex;
-    use std::time::Duration;
 
     use super::*;
     use coprof_core::codec::{Element, Encoding};
@@ -370,14 +370,15 @@ mod thread_tests {
             keys: None,
             insecure: false,
             deadlines: Deadlines::default(),
+            drain: Duration::ZERO,
             on_event: Arc::new(|_| ()),
         };
         let server = Server::bind(&options, Arc::new(services)).unwrap();
-        let stop = AtomicBool::new(false);
+        let (address, stop) = (server.addr(), AtomicBool::new(false));
         std::thread::scope(|scope| {
-            scope.spawn(|| server.run(&stop));
+            scope.spawn(|| server.run(&stop, &mut |_| ()));
             let _stop = StopOnDrop(&stop);
-            let mut peer = Peer::connect(server.addr(), &ConnectOptions::default()).unwrap();
+            let mut peer = Peer::connect(address, &ConnectOptions::default()).unwrap();
             peer.take_turn(&mut |_| ()).unwrap();
             peer.offer_model(&model.graph.name, &model.graph.hash, &model.file).unwrap();
             let request = ProfileRequest { layers: true, ..ProfileRequest::default() };

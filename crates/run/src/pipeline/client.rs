@@ -22,10 +22,13 @@ use coprof_core::units::Micros;
 pub use super::messages::StreamReport;
 
 /// At the door of an edge there may be a crowd, of which it drops one at random for each newcomer: so often we come again …
-const ATTEMPTS: u32 = 8;
+const ATTEMPTS: u32 = 12;
 
 /// … after a pause that doubles each time …
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
+
+/// … up to this …
+const LONGEST_PAUSE: Duration = Duration::from_millis(40);
 
 /// … unless it has let us wait for so long before: then it has nothing to say to us.
 const EARLY: Duration = Duration::from_millis(500);
@@ -65,7 +68,8 @@ pub struct Peer {
 impl Peer {
     /// Connects and greets. Everything that stands in the way is a peer error that says what to do.
     pub fn connect(address: SocketAddr, options: &ConnectOptions) -> Result<Self> {
-        for attempt in 1..ATTEMPTS {
+        let mut pause = FIRST_PAUSE;
+        for _ in 1..ATTEMPTS {
             let start = Instant::now();
             if let Some(peer) = Self::try_connect(address, options)? {
                 return Ok(peer);
@@ -73,7 +77,8 @@ impl Peer {
             if start.elapsed() > EARLY {
                 return Err(hung_up(options).within(address));
             }
-            std::thread::sleep(FIRST_PAUSE * (1 << (attempt - 1)));
+            std::thread::sleep(pause);
+            pause = (2 * pause).min(LONGEST_PAUSE);
         }
         Self::try_connect(address, options)?.ok_or_else(|| hung_up(options).within(address))
     }

@@ -60,10 +60,10 @@ impl Door {
         address: SocketAddr,
         now: Instant,
         random: u32,
-    ) -> Option<Outcome> {
+    ) -> Option<(SocketAddr, Error)> {
         let dropped = (self.strangers.len() >= MAX_STRANGERS).then(|| {
             let unlucky = self.strangers.swap_remove(random as usize % self.strangers.len());
-            Outcome::Gone(unlucky.address, Error::peer("dropped for a newer one, since there are too many"))
+            (unlucky.address, Error::peer("dropped for a newer one, since there are too many"))
         });
         self.strangers.push(Stranger {
             transport: Transport::new(stream),
@@ -286,8 +286,7 @@ mod tests {
             there.push((client, address));
         }
         let (_client, stream, newest) = pair(&listener);
-        let Some(Outcome::Gone(unlucky, _)) = door.take_in(stream, newest, now, MAX_STRANGERS as u32 + 7)
-        else {
+        let Some((unlucky, _)) = door.take_in(stream, newest, now, MAX_STRANGERS as u32 + 7) else {
             panic!("one must go");
         };
         assert_eq!(unlucky, there[7].1);

@@ -11,6 +11,9 @@ const PREFIX: &str = "coprof-key-1-";
 
 const KEY_BYTES: usize = 32;
 
+/// Models of earlier sessions that are kept for one key, or for all without keys.
+pub(super) const MAX_MODELS: usize = 4;
+
 /// A client is tried against each, so there is a bound.
 const MAX_KEYS: usize = 64;
 
@@ -69,6 +72,10 @@ pub struct Grant {
     pub name: String,
     /// What proves it.
     pub key: Key,
+    /// The most sessions at a time; `None`: as many as the edge has.
+    pub sessions: Option<usize>,
+    /// How many models that it has sent are kept for its next sessions.
+    pub models: usize,
 }
 
 /// The keys of a file, with different names.
@@ -76,8 +83,8 @@ pub struct Grant {
 pub struct KeyRing(Vec<Grant>);
 
 impl KeyRing {
-    /// Reads a key file: a line `[NAME] KEY` for each, and what follows a `#` at its beginning is passed over. Errors name the
-    /// line, and never tell what stands there.
+    /// Reads a key file: a line `[NAME] KEY [sessions=N] [models=N]` for each; empty lines and those that begin with `#` are passed
+    /// over. Errors name the line, and never tell what stands there.
     pub fn parse(text: &str) -> Result<Self> {
         let mut grants = Vec::new();
         let (mut names, mut keys) = (BTreeSet::new(), BTreeSet::new());
@@ -115,10 +122,20 @@ fn grant(line: &str, number: usize) -> Result<Grant> {
     let is_key = |word: &&str| word.starts_with(PREFIX);
     let name = words.next_if(|word| !is_key(word)).map_or_else(|| format!("key-{number}"), str::to_owned);
     let key = words.next().ok_or_else(|| Error::failed(EXPECTED))?.parse()?;
-    match words.next() {
-        None => Ok(Grant { name, key }),
-        Some(_) => Err(Error::failed("nothing may follow a key")),
+    let mut grant = Grant { name, key, sessions: None, models: MAX_MODELS };
+    for word in words {
+        let limit = word.split_once('=').and_then(|(what, count)| Some((what, count.parse().ok()?)));
+        match limit {
+            Some(("sessions", sessions @ 1..)) => grant.sessions = Some(sessions),
+            Some(("models", models @ 0..=MAX_MODELS)) => grant.models = models,
+            _ => {
+                return Err(Error::failed(format!(
+                    "behind a key, sessions=N (1 or more) and models=N (0 to {MAX_MODELS}) were expected"
+                )));
+            }
+        }
     }
+    Ok(grant)
 }
 
 #[cfg(test)]
@@ -141,11 +158,13 @@ mod tests {
 
     #[test]
     fn keys_have_names_of_their_own() {
-        let file = format!("# ours\n\nboard {}\n  {}\n", text('a'), text('b'));
+        let file = format!("# ours\n\nboard {} models=0 sessions=2\n  {}\n", text('a'), text('b'));
         let ring = KeyRing::parse(&file).unwrap();
         let names: Vec<&str> = ring.grants().iter().map(|grant| &*grant.name).collect();
         assert_eq!(names, ["board", "key-4"]);
         assert_eq!(ring.grants()[0].key, text('a').parse().unwrap());
+        let limits: Vec<_> = ring.grants().iter().map(|grant| (grant.sessions, grant.models)).collect();
+        assert_eq!(limits, [(Some(2), 0), (None, MAX_MODELS)]);
     }
 
     #[test]
@@ -158,7 +177,9 @@ mod tests {
             (format!("{}\nboard", text('c')), "line 2: a key as"),
             (text('g'), "line 1: a key as"),
             (text('a').replace("aaaa", "+a+a"), "line 1: a key as"),
-            (format!("board {} and more", text('c')), "nothing may follow"),
+            (format!("board {} and more", text('c')), "behind a key"),
+            (format!("board {} sessions=0", text('c')), "behind a key"),
+            (format!("board {} models=5", text('c')), "models=N (0 to 4)"),
             (format!("board {}\nboard {}", text('c'), text('d')), "line 2: its name or its key"),
             (format!("board {}\nother {}", text('c'), text('c')), "line 2: its name or its key"),
             ((0..65).map(|i| format!("{PREFIX}{i:064x}\n")).collect(), "65 keys"),

@@ -94,7 +94,8 @@ mod tests {
     use super::*;
 
     fn ring(keys: &[&Key]) -> Vec<Grant> {
-        keys.iter().map(|&key| Grant { name: String::new(), key: key.clone() }).collect()
+        let grant = |&key: &&Key| Grant { name: String::new(), key: key.clone(), sessions: None, models: 0 };
+        keys.iter().map(grant).collect()
     }
 
     fn keys() -> [Key; 3] {

@@ -11,10 +11,11 @@ use socket2::{Domain, Socket, Type};
 
 use super::connection::{Connection, Deadlines};
 use super::door::{Door, Guest, Outcome};
-use super::key::KeyRing;
+use super::key::{Grant, KeyRing};
 use super::messages::{Busy, Hello, Refused};
 use super::services::{Services, Shared};
 use super::session;
+use super::transport::Transport;
 use coprof_core::error::{Error, Remedy, Result};
 
 /// The most sessions at a time.
@@ -49,6 +50,8 @@ pub struct ServeOptions {
     pub insecure: bool,
     /// How long peers may take.
     pub deadlines: Deadlines,
+    /// How long sessions under way may go on once the server is to stop.
+    pub drain: Duration,
     /// Told what happens.
     pub on_event: OnEvent,
 }
@@ -57,9 +60,9 @@ pub struct ServeOptions {
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    keys: Option<KeyRing>,
-    shared: Shared,
-    on_event: OnEvent,
+    door: Door,
+    drain: Duration,
+    host: Host,
 }
 
 impl Server {
@@ -77,9 +80,10 @@ impl Server {
         };
         let listener = listen(wanted).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        let door = Door::new(options.deadlines.greeting, options.keys.clone());
         let shared = Shared::new(services, options.deadlines);
-        let (keys, on_event) = (options.keys.clone(), Arc::clone(&options.on_event));
-        Ok(Self { listener, address, keys, shared, on_event })
+        let host = Host { shared, on_event: Arc::clone(&options.on_event) };
+        Ok(Self { listener, address, door, drain: options.drain, host })
     }
 
     /// Where it listens.
@@ -87,17 +91,19 @@ impl Server {
         self.address
     }
 
-    /// Serves until `stop`; then answers the tasks in hand and leaves.
-    pub fn run(&self, stop: &AtomicBool) {
-        let mut door = Door::new(self.shared.deadlines.greeting, self.keys.clone());
-        let mut gone = GoneStrangers::new(&*self.on_event);
+    /// Serves until `stop`. Then it listens no more, and sessions under way, whose number `draining` is told, may go on for as long
+    /// as the options say; after that they answer the tasks in hand and end.
+    pub fn run(self, stop: &AtomicBool, draining: &mut dyn FnMut(usize)) {
+        let Self { listener, mut door, drain, host, .. } = self;
+        let over = AtomicBool::new(false);
+        let mut gone = GoneStrangers::new(&*host.on_event);
         std::thread::scope(|scope| {
-            let mut sessions = Vec::new();
+            let mut sessions = Sessions { scope, host: &host, over: &over, taken: Vec::new() };
             while !stop.load(Ordering::Relaxed) {
-                let came = self.take_in(&mut door, &mut gone);
+                let came = take_in(&listener, &mut door, &mut gone);
                 for outcome in door.hear(Instant::now()) {
                     match outcome {
-                        Outcome::Proved(guest) => self.admit(*guest, scope, &mut sessions, stop),
+                        Outcome::Proved(guest) => sessions.admit(*guest),
                         Outcome::Gone(address, reason) => gone.tell(address, &reason),
                     }
                 }
@@ -106,77 +112,118 @@ impl Server {
                     std::thread::sleep(if door.is_empty() { POLL } else { SHORT_POLL });
                 }
             }
+            drop((listener, door));
+            if !drain.is_zero() && sessions.count() > 0 {
+                draining(sessions.count());
+                sessions.wait(drain);
+            }
+            over.store(true, Ordering::Relaxed);
         });
     }
+}
 
-    /// Takes connections that have come, though not all of a crowd; whether there were any.
-    fn take_in(&self, door: &mut Door, gone: &mut GoneStrangers<'_>) -> bool {
-        for taken in 0..TAKEN_AT_ONCE {
-            let came = self.listener.accept().and_then(|(stream, address)| {
-                stream.set_nonblocking(true)?;
-                Ok((stream, address, getrandom::u32()?))
-            });
-            match came {
-                Ok((stream, address, random)) => {
-                    if let Some(Outcome::Gone(unlucky, reason)) =
-                        door.take_in(stream, address, Instant::now(), random)
-                    {
-                        gone.tell(unlucky, &reason);
-                    }
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return taken > 0,
-                Err(error) => {
-                    (self.on_event)(&format!("a connection was lost before it began: {error}"));
-                    return false;
+/// Takes connections that have come, though not all of a crowd; whether there were any.
+fn take_in(listener: &TcpListener, door: &mut Door, gone: &mut GoneStrangers<'_>) -> bool {
+    for taken in 0..TAKEN_AT_ONCE {
+        let came = listener.accept().and_then(|(stream, address)| {
+            stream.set_nonblocking(true)?;
+            Ok((stream, address, getrandom::u32()?))
+        });
+        match came {
+            Ok((stream, address, random)) => {
+                if let Some((unlucky, reason)) = door.take_in(stream, address, Instant::now(), random) {
+                    gone.tell(unlucky, &reason);
                 }
             }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return taken > 0,
+            Err(error) => {
+                (gone.on_event)(&format!("a connection was lost before it began: {error}"));
+                return false;
+            }
         }
-        true
+    }
+    true
+}
+
+/// The sessions that there are, each on a thread of its own.
+struct Sessions<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    host: &'scope Host,
+    over: &'scope AtomicBool,
+    /// With the name of the key that each has.
+    taken: Vec<(Option<String>, ScopedJoinHandle<'scope, ()>)>,
+}
+
+impl Sessions<'_, '_> {
+    fn count(&mut self) -> usize {
+        self.taken.retain(|(_, session)| !session.is_finished());
+        self.taken.len()
+    }
+
+    /// Until all have ended, but no longer than that.
+    fn wait(&mut self, longest: Duration) {
+        let start = Instant::now();
+        while self.count() > 0 && start.elapsed() < longest {
+            std::thread::sleep(POLL);
+        }
     }
 
     /// Gives a guest a session, or tells it why not.
-    fn admit<'scope>(
-        &'scope self,
-        guest: Guest,
-        scope: &'scope Scope<'scope, '_>,
-        sessions: &mut Vec<ScopedJoinHandle<'scope, ()>>,
-        stop: &'scope AtomicBool,
-    ) {
-        let address = guest.address;
-        let who = guest
-            .grant
-            .as_ref()
-            .map_or_else(|| address.to_string(), |grant| format!("{address} ({})", grant.name));
-        sessions.retain(|session| !session.is_finished());
-        match self.welcome(guest, sessions.len()) {
+    fn admit(&mut self, guest: Guest) {
+        let Guest { transport, address, hello, grant } = guest;
+        let name = grant.as_ref().map(|grant| grant.name.clone());
+        let who = name.as_ref().map_or_else(|| address.to_string(), |name| format!("{address} ({name})"));
+        let busy = self.busy(grant.as_ref());
+        match self.host.welcome(transport, &hello, busy) {
             Ok(connection) => {
-                (self.on_event)(&format!("{who}: connected"));
-                sessions.push(scope.spawn(move || self.serve(connection, &who, stop)));
+                (self.host.on_event)(&format!("{who}: connected"));
+                let (host, over) = (self.host, self.over);
+                let session = self.scope.spawn(move || host.serve(connection, grant, &who, over));
+                self.taken.push((name, session));
             }
-            Err(error) => (self.on_event)(&format!("{who}: refused: {error}")),
+            Err(error) => (self.host.on_event)(&format!("{who}: refused: {error}")),
         }
     }
 
-    /// The guest's connection, if there is room for another session and its coprof is like ours. Nothing here blocks: the little
-    /// that it is told fits what the system keeps for it.
-    fn welcome(&self, guest: Guest, sessions: usize) -> Result<Connection> {
-        let connection = Connection::new(guest.transport, self.shared.deadlines)?;
-        if let Err(error) = Hello::check(guest.hello.protocol, &guest.hello.coprof) {
+    /// Why there is no session left for who has this key, if there is none.
+    fn busy(&mut self, grant: Option<&Grant>) -> Option<Busy> {
+        let sessions = self.count();
+        let waiting = self.host.shared.turns.waiting();
+        if sessions >= MAX_SESSIONS {
+            return Some(Busy { sessions, of_key: false, waiting });
+        }
+        let (grant, most) = grant.and_then(|grant| Some((grant, grant.sessions?)))?;
+        let sessions = self.taken.iter().filter(|(name, _)| name.as_ref() == Some(&grant.name)).count();
+        (sessions >= most).then_some(Busy { sessions, of_key: true, waiting })
+    }
+}
+
+/// What sessions need.
+struct Host {
+    shared: Shared,
+    on_event: OnEvent,
+}
+
+impl Host {
+    /// A guest's connection, if there is room for another session and its coprof is like ours. Nothing here blocks: the little that
+    /// it is told fits what the system keeps for it.
+    fn welcome(&self, transport: Transport, hello: &Hello, busy: Option<Busy>) -> Result<Connection> {
+        let connection = Connection::new(transport, self.shared.deadlines)?;
+        if let Err(error) = Hello::check(hello.protocol, &hello.coprof) {
             connection.send_message(&Refused { message: error.to_string() })?;
             return Err(error);
         }
-        if sessions >= MAX_SESSIONS {
-            let busy = Busy { sessions, waiting: self.shared.turns.waiting() };
+        if let Some(busy) = busy {
             connection.send_message(&busy)?;
             return Err(busy.error());
         }
         Ok(connection)
     }
 
-    /// One session, on its own thread. Whatever happens to it, the server goes on.
-    fn serve(&self, connection: Connection, who: &str, stop: &AtomicBool) {
+    /// One session. Whatever happens to it, the server goes on.
+    fn serve(&self, connection: Connection, grant: Option<Grant>, who: &str, over: &AtomicBool) {
         // What a panic leaves half done belongs to this connection alone.
-        let served = catch_unwind(AssertUnwindSafe(|| session::serve(connection, &self.shared, stop)));
+        let served = catch_unwind(AssertUnwindSafe(|| session::serve(connection, grant, &self.shared, over)));
         (self.on_event)(&match served {
             Ok(Ok(())) => format!("{who}: closed"),
             Ok(Err(error)) => format!("{who}: {error}"),

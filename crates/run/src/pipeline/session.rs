@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::edge;
+use super::key::Grant;
 use super::messages::{
     Failed, Fields, Message, ModelOffer, ProfileRequest, Progress, RunRequest, StreamDown, StreamReport,
     StreamRequest, StreamUp, Waiting, Welcome, printable,
@@ -33,10 +34,15 @@ const WAITING_EVERY: Duration = Duration::from_millis(500);
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
 /// Serves a connection that was greeted to its end.
-pub(super) fn serve(connection: Connection, shared: &Shared, stop: &AtomicBool) -> Result<()> {
+pub(super) fn serve(
+    connection: Connection,
+    grant: Option<Grant>,
+    shared: &Shared,
+    stop: &AtomicBool,
+) -> Result<()> {
     let clock = SystemClock::default();
     let mut session =
-        Session { connection, clock, shared, stop, model: None, turn: None, payload: Vec::new() };
+        Session { connection, grant, clock, shared, stop, model: None, turn: None, payload: Vec::new() };
     let served = session.welcome().and_then(|()| session.serve_requests());
     // In this order: others may measure only when nothing is left to tear down. They need not wait while this peer is told why it
     // ends, though, which takes long if it does not listen.
@@ -51,6 +57,8 @@ pub(super) fn serve(connection: Connection, shared: &Shared, stop: &AtomicBool) 
 
 struct Session<'a> {
     connection: Connection,
+    /// Whose key the client has.
+    grant: Option<Grant>,
     /// Counts from the start of the connection.
     clock: SystemClock,
     shared: &'a Shared,
@@ -191,13 +199,13 @@ impl Session<'_> {
         if self.model.as_ref().is_some_and(|(hash, _)| *hash == offer.hash) {
             return self.connection.send(FrameKind::ModelReady, &[], &[]);
         }
-        let (name, file, is_new) = match self.shared.find_model(&offer.hash) {
+        let (name, file, is_new) = match self.shared.find_model(self.grant.as_ref(), &offer.hash) {
             Some((name, file)) => (name, file, false),
             None => (printable(&offer.name), self.take_model_file(&offer)?, true),
         };
         let backend = self.shared.services.backend(&name, &file)?;
         if is_new {
-            self.shared.keep_model(offer.hash.clone(), name, file);
+            self.shared.keep_model(self.grant.as_ref(), offer.hash.clone(), name, file);
         }
         self.model = Some((offer.hash, backend));
         self.connection.send(FrameKind::ModelReady, &[], &[])

@@ -10,21 +10,24 @@ pub(in super::super) struct Refused {
     pub message: String,
 }
 
-/// All sessions are taken.
+/// All sessions are taken that there are, or that a key may have.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in super::super) struct Busy {
-    /// How many there are.
+    /// How many these are.
     pub sessions: usize,
-    /// How many of them wait for others to have measured.
+    /// Whether there are more, for other keys.
+    pub of_key: bool,
+    /// How many sessions wait for others to have measured.
     pub waiting: usize,
 }
 
 impl Busy {
     /// What it means on either side.
     pub fn error(&self) -> Error {
-        let Self { sessions, waiting } = self;
+        let Self { sessions, of_key, waiting } = self;
+        let whose = if *of_key { "our key's" } else { "its" };
         Error::peer(format!(
-            "the edge is busy: its {sessions} sessions are taken, {waiting} of them wait for their turn"
+            "the edge is busy: {whose} {sessions} sessions are taken; waiting for their turn: {waiting}"
         ))
         .with(Remedy::WaitForSession)
     }

@@ -217,6 +217,50 @@ fn a_changed_byte_ends_the_connection_wherever_it_is() {
     });
 }
 
+fn connect_with(edge: &Edge, grant: &Grant) -> Peer {
+    edge.try_connect(Some(grant.key.clone())).unwrap()
+}
+
+#[test]
+fn a_key_has_as_many_sessions_as_it_may_and_others_theirs() {
+    let key = |name: &str| format!("{name} {}", Key::random().unwrap().secret_text());
+    let ring = KeyRing::parse(&format!("{} sessions=2\n{}", key("board"), key("laptop"))).unwrap();
+    let options = ServeOptions { keys: Some(ring.clone()), ..on_loopback() };
+    with_server(&options, FakeServices::default(), |edge, _| {
+        let [board, laptop] = ring.grants() else { panic!("two keys") };
+        let _taken = [connect_with(edge, board), connect_with(edge, board)];
+        let error = edge.try_connect(Some(board.key.clone())).err().unwrap();
+        assert_eq!(error.remedy(), Some(Remedy::WaitForSession));
+        assert!(error.to_string().contains("our key's 2 sessions are taken"), "{error}");
+        connect_with(edge, laptop);
+    });
+}
+
+#[test]
+fn a_keys_models_are_its_own_and_as_many_as_it_may_keep() {
+    let key = |name: &str| format!("{name} {}", Key::random().unwrap().secret_text());
+    let ring = KeyRing::parse(&format!("{} models=1\n{}", key("board"), key("laptop"))).unwrap();
+    let options = ServeOptions { keys: Some(ring.clone()), ..on_loopback() };
+    with_server(&options, FakeServices::default(), |edge, _| {
+        let [board, laptop] = ring.grants() else { panic!("two keys") };
+        let (chain, residual) = (samples::chain(), samples::residual());
+        let send = |grant: &Grant, graph: &Graph| {
+            connect_with(edge, grant).offer_model(&graph.name, &graph.hash, graph.name.as_bytes()).unwrap();
+        };
+        // An empty file does not have the hash: it is accepted only where it is not asked for.
+        let is_kept = |grant: &Grant, graph: &Graph| {
+            connect_with(edge, grant).offer_model(&graph.name, &graph.hash, b"").is_ok()
+        };
+        send(laptop, &chain);
+        assert!(is_kept(laptop, &chain) && !is_kept(board, &chain));
+        send(board, &chain);
+        assert!(is_kept(board, &chain));
+        send(board, &residual);
+        assert!(is_kept(board, &residual) && !is_kept(board, &chain));
+        assert!(is_kept(laptop, &chain), "what others send costs it nothing");
+    });
+}
+
 #[test]
 fn other_machines_are_let_in_with_a_key() {
     let options = ServeOptions { listen: ([0, 0, 0, 0], 0).into(), keys: Some(ring()), ..on_loopback() };

@@ -74,7 +74,7 @@ fn one_session_too_many_is_told_that_the_edge_is_busy() {
         let error = Peer::connect(edge.address, &ConnectOptions::default()).err().unwrap();
         assert_eq!((error.kind(), error.remedy()), (Kind::Peer, Some(Remedy::WaitForSession)));
         let message = error.to_string();
-        assert!(message.contains("its 8 sessions are taken, 1 of them wait"), "{message}");
+        assert!(message.contains("its 8 sessions are taken; waiting for their turn: 1"), "{message}");
     });
 }
 
@@ -264,6 +264,41 @@ fn a_stopping_edge_tells_its_peers() {
         let mut peer = edge.connect();
         end();
         assert_eq!(peer.ping(8, 8).unwrap_err().kind(), Kind::Peer);
+    });
+}
+
+#[test]
+fn a_draining_edge_lets_sessions_finish_and_takes_no_others() {
+    let options = ServeOptions { drain: LONG, ..on_loopback() };
+    let server = Server::bind(&options, Arc::new(FakeServices::default())).unwrap();
+    let edge = Edge { address: server.addr(), key: None };
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let stop = &stop;
+        let serving = scope.spawn(move || server.run(stop, &mut |sessions| tell.send(sessions).unwrap()));
+        let mut peer = edge.connect();
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(told.recv_timeout(LONG), Ok(1));
+        let error = edge.try_connect(None).err().unwrap();
+        assert!(error.to_string().contains("cannot reach"), "{error}");
+        let graph = samples::chain();
+        peer.offer_model(&graph.name, &graph.hash, graph.name.as_bytes()).unwrap();
+        run_over(Some(&mut peer), &graph, &resuming_plan(&graph), &frames_for(&graph)).unwrap();
+        assert!(!serving.is_finished());
+        drop(peer);
+        serving.join().unwrap();
+    });
+}
+
+#[test]
+fn an_edge_drains_no_longer_than_it_may() {
+    let options = ServeOptions { drain: Duration::from_millis(1), ..on_loopback() };
+    with_server(&options, FakeServices::default(), |edge, end| {
+        let mut peer = edge.connect();
+        end();
+        let error = peer.ping(8, 8).unwrap_err();
+        assert!(error.to_string().contains("stopping"), "{error}");
     });
 }
 

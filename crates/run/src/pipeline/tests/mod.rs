@@ -163,6 +163,7 @@ fn on_loopback() -> ServeOptions {
         keys: None,
         insecure: false,
         deadlines: Deadlines::default(),
+        drain: Duration::ZERO,
         on_event: Arc::new(|_| {}),
     }
 }
@@ -174,7 +175,7 @@ fn with_server(options: &ServeOptions, services: FakeServices, test: impl FnOnce
     let edge = Edge { address: server.addr(), key };
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let mut serving = Some(scope.spawn(|| server.run(&stop)));
+        let mut serving = Some(scope.spawn(|| server.run(&stop, &mut |_| ())));
         // Stops the server also when an assertion fails, else the scope would wait for it for ever.
         let _stop = StopOnDrop(&stop);
         test(&edge, &mut || {
