@@ -111,6 +111,9 @@ impl Drop for LocalEdge {
 /// How often one asks whether a session has become free.
 const ASK_EVERY: Duration = Duration::from_millis(300);
 
+/// For so long an edge may have no session left only because our own last connection is about to end there.
+const OWN_END: Duration = Duration::from_secs(1);
+
 /// Which edge, and how it is reached.
 #[derive(Clone, Debug, Default)]
 pub struct EdgeOptions {
@@ -177,8 +180,11 @@ impl Endpoint {
         let (start, mut said) = (Instant::now(), false);
         loop {
             match Peer::connect(self.address, &options) {
-                Err(busy) if busy.remedy() == Some(Remedy::WaitForSession) && start.elapsed() < self.wait => {
-                    if !std::mem::replace(&mut said, true) {
+                Err(busy)
+                    if busy.remedy() == Some(Remedy::WaitForSession)
+                        && start.elapsed() < self.wait.max(OWN_END) =>
+                {
+                    if start.elapsed() >= OWN_END && !std::mem::replace(&mut said, true) {
                         self.context.say(format!("{busy}: waiting until one ends"));
                     }
                     std::thread::sleep(ASK_EVERY);

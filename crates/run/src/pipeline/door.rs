@@ -122,7 +122,9 @@ impl Stranger {
         let is_late = here > patience;
         let heard = self.rejected.take().map_or_else(|| self.read(keys), Err);
         match heard {
-            Ok(None) if is_late => Err(self.unheard(keys.is_some())),
+            // A plain greeting is shorter than a handshake.
+            Ok(None) if is_late && keys.is_some() && self.said.len() > HEADER_BYTES => Err(self.keyless()),
+            Ok(None) if is_late => Err(Error::peer("said no greeting in time")),
             // When we hang up tells nothing of the reason.
             Err(error) if keys.is_some() && !is_late => {
                 self.rejected = Some(error);
@@ -132,11 +134,11 @@ impl Stranger {
         }
     }
 
-    /// What is told of one that did not get through.
-    fn unheard(&self, has_keys: bool) -> Error {
-        // Behind the length and kind of a greeting that is shorter than a handshake.
+    /// Why nothing can come of what it says where keys are asked for.
+    fn keyless(&self) -> Error {
+        // Behind a plain greeting's length and kind.
         let is_plain = self.said.get(HEADER_BYTES..).is_some_and(|said| said.starts_with(&MAGIC));
-        Error::peer(if has_keys && is_plain { "greets without a key" } else { "said no greeting in time" })
+        Error::peer(if is_plain { "greets without a key" } else { "has none of our keys" })
     }
 
     fn read(&mut self, keys: Option<&KeyRing>) -> Result<Option<Hello>> {
@@ -165,8 +167,7 @@ impl Stranger {
             }
         }
         let Some(first) = self.said.first_chunk() else { return Ok(false) };
-        let (place, second, cipher) =
-            respond(keys.grants(), first)?.ok_or_else(|| Error::peer("has none of our keys"))?;
+        let (place, second, cipher) = respond(keys.grants(), first)?.ok_or_else(|| self.keyless())?;
         (&self.transport).write_all(&second).map_err(broken)?;
         self.transport.seal(cipher);
         self.said.clear();
@@ -205,6 +206,8 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::pipeline::key::Key;
+    use crate::pipeline::noise::Initiator;
     use crate::pipeline::wire::write_frame;
 
     const PATIENCE: Duration = Duration::from_secs(2);
@@ -273,6 +276,44 @@ mod tests {
             let Outcome::Gone(who, error) = decide(client, &mut door, bytes) else { panic!("{reason}") };
             assert!(who == address && error.to_string().contains(reason), "{error}");
         }
+    }
+
+    #[test]
+    fn keyed_doors_hang_up_at_the_same_time_whatever_the_reason() {
+        let key = || Key::random().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ring = KeyRing::parse(&key().secret_text()).unwrap();
+        let (_, ours) = Initiator::begin(&ring.grants()[0].key).unwrap();
+        let (_, foreign) = Initiator::begin(&key()).unwrap();
+        let unanswered = [&ours[..], &[20, 0], &[7; 20]].concat();
+        let start = Instant::now();
+        let mut ends = Vec::new();
+        for (said, reason) in [
+            (&b""[..], "in time"),
+            (&hello(), "without a key"),
+            (&foreign, "none of our keys"),
+            (&foreign[..20], "none of our keys"),
+            (&[0xff; 64], "none of our keys"),
+            // A recorded first message, with nothing or with something wrong behind it.
+            (&ours, "in time"),
+            (&unanswered, "not what was sent"),
+        ] {
+            let (mut client, stream, address) = pair(&listener);
+            let mut door = Door::new(PATIENCE, Some(ring.clone()));
+            door.take_in(stream, address, start, 0);
+            client.write_all(said).unwrap();
+            let mut now = start;
+            let end = loop {
+                now += LOOK_EVERY;
+                if let Some(outcome) = door.hear(now).pop() {
+                    break outcome;
+                }
+            };
+            let Outcome::Gone(_, error) = end else { panic!("{reason}") };
+            assert!(error.to_string().contains(reason), "{error}");
+            ends.push(now - start);
+        }
+        assert!(ends.iter().all(|end| *end == ends[0] && *end > PATIENCE), "{ends:?}");
     }
 
     #[test]

@@ -276,3 +276,149 @@ fn send(mut stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::pipeline::key::{Key, KeyRing};
+    use crate::pipeline::noise::{Initiator, respond};
+
+    fn streams() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
+    /// Both ends of an encrypted connection, over streams that may lead elsewhere.
+    fn sealed(near: TcpStream, far: TcpStream) -> (Transport, Transport) {
+        let ring = KeyRing::parse(&Key::random().unwrap().secret_text()).unwrap();
+        let (client, first) = Initiator::begin(&ring.grants()[0].key).unwrap();
+        let (_, second, edge) = respond(ring.grants(), &first).unwrap().unwrap();
+        let (mut near, mut far) = (Transport::new(near), Transport::new(far));
+        near.seal(client.end(&second).unwrap());
+        far.seal(edge);
+        (near, far)
+    }
+
+    /// Bytes of which no two parts are alike.
+    fn bytes(len: usize) -> Vec<u8> {
+        (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+    }
+
+    /// What one write puts on the wire.
+    fn records(parts: &[&[u8]]) -> (Vec<u8>, usize, Transport, TcpStream) {
+        let ((near, mut wire), (other_wire, far)) = (streams(), streams());
+        let (near, far) = sealed(near, far);
+        let parts: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let taken = (&near).write_vectored(&parts).unwrap();
+        drop(near);
+        let mut sealed = Vec::new();
+        wire.read_to_end(&mut sealed).unwrap();
+        (sealed, taken, far, other_wire)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn bytes_survive_however_they_are_written_and_read(
+            parts in prop::collection::vec(prop_oneof![0usize..2000, 0usize..150_000], 1..6),
+            reads in prop::collection::vec(prop_oneof![1usize..2000, 1usize..150_000], 1..6),
+        ) {
+            let (near, far) = streams();
+            let (near, far) = sealed(near, far);
+            let all = bytes(parts.iter().sum());
+            let mut found = vec![0; all.len()];
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let mut rest = &all[..];
+                    let parts: Vec<IoSlice<'_>> = parts
+                        .iter()
+                        .map(|&len| IoSlice::new(rest.split_off(..len).unwrap()))
+                        .collect();
+                    let mut parts = parts;
+                    let mut parts = &mut parts[..];
+                    IoSlice::advance_slices(&mut parts, 0);
+                    while !parts.is_empty() {
+                        let taken = (&near).write_vectored(parts).unwrap();
+                        IoSlice::advance_slices(&mut parts, taken);
+                    }
+                });
+                let mut got = 0;
+                for most in reads.iter().cycle() {
+                    if got == found.len() {
+                        break;
+                    }
+                    let end = found.len().min(got + most);
+                    match (&far).read(&mut found[got..end]) {
+                        Ok(n) => got += n,
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::Interrupted),
+                    }
+                }
+            });
+            prop_assert!(found == all);
+            prop_assert!(!far.is_ahead());
+        }
+    }
+
+    #[test]
+    fn a_record_costs_eighteen_bytes_and_small_parts_share_one() {
+        for (parts, records_there) in [
+            (&[&[1u8; 5][..], &[2; 6], &[3; 900]][..], 1),
+            (&[&[1; 5], &[2; 6], &[3; 2000]], 2),
+            (&[&[1; 5], &[], &[3; 2 * RECORD_BYTES]], 3),
+        ] {
+            let (sealed, taken, ..) = records(parts);
+            let plain: usize = parts.iter().map(|part| part.len()).sum();
+            assert_eq!((taken, sealed.len()), (plain, plain + 18 * records_there));
+        }
+        let (sealed, taken, ..) = records(&[&[0; 5], &bytes(10 * RECORD_BYTES)]);
+        assert!(taken < 10 * RECORD_BYTES && sealed.len() <= OUT_BYTES, "{taken}");
+    }
+
+    #[test]
+    fn a_part_of_a_record_is_told_and_then_read_as_a_whole() {
+        let (sealed, _, far, mut wire) = records(&[b"frame"]);
+        far.stream().set_nonblocking(true).unwrap();
+        let mut into = [0; 64];
+        let (last, first) = sealed.split_last().unwrap();
+        for byte in first {
+            wire.write_all(&[*byte]).unwrap();
+            assert_eq!((&far).read(&mut into).unwrap_err().kind(), ErrorKind::Interrupted);
+            assert_eq!((&far).read(&mut into).unwrap_err().kind(), ErrorKind::WouldBlock);
+        }
+        assert!(far.is_ahead());
+        wire.write_all(&[*last]).unwrap();
+        assert_eq!((&far).read(&mut into).unwrap(), 5);
+        assert_eq!(&into[..5], b"frame");
+    }
+
+    #[test]
+    fn an_end_is_one_between_records_and_a_fault_within() {
+        let (sealed, _, far, mut wire) = records(&[b"frame"]);
+        wire.write_all(&sealed).unwrap();
+        drop(wire);
+        let mut into = [0; 3];
+        assert_eq!(((&far).read(&mut into).unwrap(), (&far).read(&mut into).unwrap()), (3, 2));
+        assert_eq!((&far).read(&mut into).unwrap(), 0);
+
+        let (sealed, _, far, mut wire) = records(&[b"frame"]);
+        wire.write_all(&sealed[..7]).unwrap();
+        drop(wire);
+        assert_eq!((&far).read(&mut into).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_record_of_a_length_that_none_has_is_refused_at_once() {
+        for length in [0, TAG_BYTES - 1, RECORD_BYTES + TAG_BYTES + 1, 0xffff] {
+            let (_, _, far, mut wire) = records(&[]);
+            wire.write_all(&(length as u16).to_le_bytes()).unwrap();
+            assert_eq!((&far).read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::InvalidData, "{length}");
+            assert!(lock(&far.seal.as_ref().unwrap().incoming).record.len() <= LENGTH_BYTES);
+        }
+    }
+}
