@@ -138,7 +138,7 @@ fn an_edge_without_a_free_session_says_so_or_is_waited_for() {
     let address = edge.address.parse().unwrap();
     let taken: Vec<Peer> =
         (0..MAX_SESSIONS).map(|_| Peer::connect(address, &ConnectOptions::default()).unwrap()).collect();
-    let link = ["link", "--time", "1s", "--peer", &edge.address];
+    let link = ["link", "--time", "1s", "--link-rate", "50mbit", "--peer", &edge.address];
     workplace.fail(&link, 3, &["its 8 sessions are taken", "--wait"]);
     workplace.fail(&[&link[..], &["--wait", "2s"]].concat(), 3, &["waiting until one ends", "--wait"]);
     let mut waits = workplace.start(&[&link[..], &["--wait", "10m"]].concat());
