@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use coprof_core::error::{Error, Result};
 
@@ -76,6 +77,8 @@ pub struct Grant {
     pub sessions: Option<usize>,
     /// How many models that it has sent are kept for its next sessions.
     pub models: usize,
+    /// How long one of its sessions may measure while others wait; `None`: until it ends.
+    pub turn: Option<Duration>,
 }
 
 /// The keys of a file, with different names.
@@ -83,8 +86,8 @@ pub struct Grant {
 pub struct KeyRing(Vec<Grant>);
 
 impl KeyRing {
-    /// Reads a key file: a line `[NAME] KEY [sessions=N] [models=N]` for each; empty lines and those that begin with `#` are passed
-    /// over. Errors name the line, and never tell what stands there.
+    /// Reads a key file: a line `[NAME] KEY [sessions=N] [models=N] [turn=SPAN]` for each; empty lines and those that begin with `#`
+    /// are passed over. Errors name the line, and never tell what stands there.
     pub fn parse(text: &str) -> Result<Self> {
         let mut grants = Vec::new();
         let (mut names, mut keys) = (BTreeSet::new(), BTreeSet::new());
@@ -122,20 +125,41 @@ fn grant(line: &str, number: usize) -> Result<Grant> {
     let is_key = |word: &&str| word.starts_with(PREFIX);
     let name = words.next_if(|word| !is_key(word)).map_or_else(|| format!("key-{number}"), str::to_owned);
     let key = words.next().ok_or_else(|| Error::failed(EXPECTED))?.parse()?;
-    let mut grant = Grant { name, key, sessions: None, models: MAX_MODELS };
+    let mut grant = Grant { name, key, sessions: None, models: MAX_MODELS, turn: None };
     for word in words {
-        let limit = word.split_once('=').and_then(|(what, count)| Some((what, count.parse().ok()?)));
-        match limit {
-            Some(("sessions", sessions @ 1..)) => grant.sessions = Some(sessions),
-            Some(("models", models @ 0..=MAX_MODELS)) => grant.models = models,
-            _ => {
-                return Err(Error::failed(format!(
-                    "behind a key, sessions=N (1 or more) and models=N (0 to {MAX_MODELS}) were expected"
-                )));
-            }
-        }
+        limit(word, &mut grant).ok_or_else(|| {
+            Error::failed(format!(
+                "behind a key, sessions=N (1 or more), models=N (0 to {MAX_MODELS}) and turn=SPAN (such as 90s, 10m or 2h) were \
+                 expected"
+            ))
+        })?;
     }
     Ok(grant)
+}
+
+/// Takes in a limit that stands behind a key; `None`: it is none.
+fn limit(word: &str, grant: &mut Grant) -> Option<()> {
+    let (what, limit) = word.split_once('=')?;
+    match what {
+        "sessions" => grant.sessions = Some(limit.parse().ok().filter(|&sessions| sessions > 0)?),
+        "models" => grant.models = limit.parse().ok().filter(|&models| models <= MAX_MODELS)?,
+        "turn" => grant.turn = Some(span(limit).filter(|turn| !turn.is_zero())?),
+        _ => return None,
+    }
+    Some(())
+}
+
+/// Whole seconds, minutes or hours, up to some years.
+fn span(text: &str) -> Option<Duration> {
+    let unit = text.chars().next_back()?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 60 * 60,
+        _ => return None,
+    };
+    let count: u16 = text.strip_suffix(unit)?.parse().ok()?;
+    Some(Duration::from_secs(seconds * u64::from(count)))
 }
 
 #[cfg(test)]
@@ -158,13 +182,14 @@ mod tests {
 
     #[test]
     fn keys_have_names_of_their_own() {
-        let file = format!("# ours\n\nboard {} models=0 sessions=2\n  {}\n", text('a'), text('b'));
+        let file = format!("# ours\n\nboard {} models=0 sessions=2 turn=10m\n  {}\n", text('a'), text('b'));
         let ring = KeyRing::parse(&file).unwrap();
         let names: Vec<&str> = ring.grants().iter().map(|grant| &*grant.name).collect();
         assert_eq!(names, ["board", "key-4"]);
         assert_eq!(ring.grants()[0].key, text('a').parse().unwrap());
-        let limits: Vec<_> = ring.grants().iter().map(|grant| (grant.sessions, grant.models)).collect();
-        assert_eq!(limits, [(Some(2), 0), (None, MAX_MODELS)]);
+        let limits: Vec<_> =
+            ring.grants().iter().map(|grant| (grant.sessions, grant.models, grant.turn)).collect();
+        assert_eq!(limits, [(Some(2), 0, Some(Duration::from_secs(600))), (None, MAX_MODELS, None)]);
     }
 
     #[test]
@@ -180,6 +205,10 @@ mod tests {
             (format!("board {} and more", text('c')), "behind a key"),
             (format!("board {} sessions=0", text('c')), "behind a key"),
             (format!("board {} models=5", text('c')), "models=N (0 to 4)"),
+            (format!("board {} turn=0s", text('c')), "turn=SPAN"),
+            (format!("board {} turn=10", text('c')), "turn=SPAN"),
+            (format!("board {} turn=é", text('c')), "turn=SPAN"),
+            (format!("board {} turn=99999h", text('c')), "turn=SPAN"),
             (format!("board {}\nboard {}", text('c'), text('d')), "line 2: its name or its key"),
             (format!("board {}\nother {}", text('c'), text('c')), "line 2: its name or its key"),
             ((0..65).map(|i| format!("{PREFIX}{i:064x}\n")).collect(), "65 keys"),

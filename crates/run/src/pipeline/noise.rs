@@ -94,7 +94,13 @@ mod tests {
     use super::*;
 
     fn ring(keys: &[&Key]) -> Vec<Grant> {
-        let grant = |&key: &&Key| Grant { name: String::new(), key: key.clone(), sessions: None, models: 0 };
+        let grant = |&key: &&Key| Grant {
+            name: String::new(),
+            key: key.clone(),
+            sessions: None,
+            models: 0,
+            turn: None,
+        };
         keys.iter().map(grant).collect()
     }
 

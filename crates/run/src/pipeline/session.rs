@@ -13,7 +13,7 @@ use super::messages::{
     StreamRequest, StreamUp, Waiting, Welcome, printable,
 };
 use super::services::{MAX_MODEL_BYTES, Shared};
-use super::turns::Place;
+use super::turns::{Limit, Place};
 use super::wire::{FrameKind, MAX_FILLER_BYTES, PROTOCOL, frame_bytes, set_filler};
 use crate::backend::Backend;
 use crate::measure::Watch;
@@ -40,9 +40,9 @@ pub(super) fn serve(
     shared: &Shared,
     stop: &AtomicBool,
 ) -> Result<()> {
-    let clock = SystemClock::default();
+    let (clock, limit) = (SystemClock::default(), Limit { stop, turn_ends: None });
     let mut session =
-        Session { connection, grant, clock, shared, stop, model: None, turn: None, payload: Vec::new() };
+        Session { connection, grant, clock, shared, limit, model: None, turn: None, payload: Vec::new() };
     let served = session.welcome().and_then(|()| session.serve_requests());
     // In this order: others may measure only when nothing is left to tear down. They need not wait while this peer is told why it
     // ends, though, which takes long if it does not listen.
@@ -62,7 +62,7 @@ struct Session<'a> {
     /// Counts from the start of the connection.
     clock: SystemClock,
     shared: &'a Shared,
-    stop: &'a AtomicBool,
+    limit: Limit<'a>,
     model: Option<(ModelHash, Box<dyn Backend>)>,
     /// Present once it is this connection's turn.
     turn: Option<Place<'a>>,
@@ -72,7 +72,7 @@ struct Session<'a> {
 
 impl Session<'_> {
     fn receive(&mut self) -> Result<Option<FrameKind>> {
-        self.connection.receive(0, &|| self.stop.load(Ordering::Relaxed), &mut self.payload)
+        self.connection.receive(0, &|| self.limit.is_reached(), &mut self.payload)
     }
 
     /// The next frame of a request under way.
@@ -95,7 +95,8 @@ impl Session<'_> {
     /// Tells the peer, which may be gone, why its connection ends.
     fn report(&self, error: Error) -> Error {
         let error = match error.kind() {
-            Kind::Interrupted => Error::peer("the edge is stopping"),
+            Kind::Interrupted if self.limit.is_stopped() => Error::peer("the edge is stopping"),
+            Kind::Interrupted => Error::peer("the turn of this key is over; connect again for another"),
             _ => error,
         };
         // If it is gone, nobody is left to tell.
@@ -132,7 +133,7 @@ impl Session<'_> {
         loop {
             let before = place.before();
             // In this order: a stop ends the turns of others, too.
-            if self.stop.load(Ordering::Relaxed) {
+            if self.limit.is_reached() {
                 return Err(Error::interrupted());
             }
             if before == 0 {
@@ -145,6 +146,8 @@ impl Session<'_> {
             self.connection.pause()?;
         }
         self.turn = Some(place);
+        let longest = self.grant.as_ref().and_then(|grant| grant.turn);
+        self.limit.turn_ends = self.limit.turn_ends.or(longest.map(|longest| Instant::now() + longest));
         self.connection.send(FrameKind::Turn, &[], &[])
     }
 
@@ -192,7 +195,12 @@ impl Session<'_> {
     fn give_stream(&mut self, request: StreamRequest) -> Result<()> {
         Self::check_stream(request)?;
         set_filler(&mut self.payload, request.payload_bytes);
-        (0..request.frames).try_for_each(|_| self.connection.send(FrameKind::Filler, &[], &self.payload))
+        (0..request.frames).try_for_each(|_| {
+            if self.limit.is_reached() {
+                return Err(Error::interrupted());
+            }
+            self.connection.send(FrameKind::Filler, &[], &self.payload)
+        })
     }
 
     fn take_model(&mut self, offer: ModelOffer) -> Result<()> {
@@ -246,7 +254,7 @@ impl Session<'_> {
         let services = &self.shared.services;
         let (tell, told) = mpsc::channel();
         let gone = AtomicBool::new(false);
-        let over = || gone.load(Ordering::Relaxed) || self.stop.load(Ordering::Relaxed);
+        let over = || gone.load(Ordering::Relaxed) || self.limit.is_reached();
         let result = std::thread::scope(|scope| {
             let over = &over;
             let worker = scope.spawn(move || {
@@ -267,7 +275,7 @@ impl Session<'_> {
     fn run(&mut self, request: &RunRequest) -> Result<()> {
         let (_, backend) = self.model.as_mut().ok_or_else(no_model)?;
         let services = &*self.shared.services;
-        let part = edge::Part::new(&self.connection, &self.clock, services, self.stop);
+        let part = edge::Part::new(&self.connection, &self.clock, services, self.limit);
         part.run(&mut **backend, request)
     }
 }

@@ -1,7 +1,9 @@
 //! Turns: two who measure on an edge at once would measure each other, so one does, and the others wait in a queue.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Who measures, and who comes next, in the order in which they asked.
 #[derive(Default)]
@@ -53,6 +55,25 @@ impl Place<'_> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.turns.lock().tickets.retain(|&ticket| ticket != self.ticket);
+    }
+}
+
+/// What ends a session that would go on.
+#[derive(Clone, Copy)]
+pub(super) struct Limit<'a> {
+    /// The edge stops.
+    pub stop: &'a AtomicBool,
+    /// Its turn ends then.
+    pub turn_ends: Option<Instant>,
+}
+
+impl Limit<'_> {
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    pub fn is_reached(&self) -> bool {
+        self.is_stopped() || self.turn_ends.is_some_and(|end| Instant::now() >= end)
     }
 }
 

@@ -262,6 +262,35 @@ fn a_keys_models_are_its_own_and_as_many_as_it_may_keep() {
 }
 
 #[test]
+fn a_turn_ends_when_it_is_to_whatever_its_holder_does() {
+    let key = |name: &str| format!("{name} {}", Key::random().unwrap().secret_text());
+    let ring = KeyRing::parse(&format!("{} turn=1s\n{}", key("board"), key("laptop"))).unwrap();
+    let services = FakeServices { bundled: true, measuring: Measuring::Endless, ..FakeServices::default() };
+    let options = ServeOptions { keys: Some(ring.clone()), ..on_loopback() };
+    with_server(&options, services, |edge, _| {
+        let [board, laptop] = ring.grants() else { panic!("two keys") };
+        let graph = samples::chain();
+        let (mut holder, mut next) = (connect_with(edge, board), connect_with(edge, laptop));
+        holder.offer_model(&graph.name, &graph.hash, b"").unwrap();
+        std::thread::scope(|scope| {
+            let ended = scope.spawn(|| holder.profile(&ProfileRequest::default(), &mut |_| ()).unwrap_err());
+            next.take_turn(&mut |_| ()).unwrap();
+            let error = ended.join().unwrap();
+            assert!(error.to_string().contains("the turn of this key is over"), "{error}");
+        });
+        // One that talks all the time ends as well; its turn begins with its first request.
+        drop(next);
+        let mut holder = connect_with(edge, board);
+        let error = loop {
+            if let Err(error) = holder.stream_up(1000, 20) {
+                break error;
+            }
+        };
+        assert!(error.to_string().contains("the turn of this key is over"), "{error}");
+    });
+}
+
+#[test]
 fn other_machines_are_let_in_with_a_key() {
     let options = ServeOptions { listen: ([0, 0, 0, 0], 0).into(), keys: Some(ring()), ..on_loopback() };
     with_server(&options, FakeServices::default(), |edge, _| {
