@@ -1,13 +1,14 @@
-//! Strangers: connections that have not greeted yet, and not shown that they have a key where one is asked for. They have a room of their own at the door, no threads, and
-//! little time, so that nothing that they do or leave undone keeps anyone else out.
+//! Strangers: connections that have not greeted yet, and not shown that they have a key where one is asked for. They have a room of
+//! their own at the door, no threads, and little time, so that nothing that they do or leave undone keeps anyone else out.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::key::{Grant, KeyRing};
 use super::messages::{Hello, Message};
-use super::noise::{HANDSHAKE_BYTES, respond};
+use super::noise::{Cipher, HANDSHAKE_BYTES, HandshakeMessage, respond};
 use super::transport::Transport;
 use super::wire::{HEADER_BYTES, MAGIC, announced, broken};
 use coprof_core::error::{Error, Result};
@@ -18,13 +19,37 @@ pub(super) const MAX_STRANGERS: usize = 256;
 /// A stranger is looked at at most so often.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
+/// First messages of handshakes that are remembered.
+const REMEMBERED: usize = 1024;
+
+/// Tells who has a key.
+struct Lock {
+    keys: KeyRing,
+    /// The latest first messages with one of the keys: whoever says one of these again has recorded it, and is not worth an answer,
+    /// which takes far more time than this look.
+    heard: VecDeque<HandshakeMessage>,
+}
+
+impl Lock {
+    /// The answer to a first message that was made with one of the keys, and whose that is.
+    fn respond(&mut self, first: &HandshakeMessage) -> Result<Option<(Grant, HandshakeMessage, Cipher)>> {
+        if self.heard.contains(first) {
+            return Err(Error::peer("repeats the handshake of another connection"));
+        }
+        let Some((place, second, cipher)) = respond(self.keys.grants(), first)? else { return Ok(None) };
+        self.heard.truncate(REMEMBERED - 1);
+        self.heard.push_front(*first);
+        Ok(self.keys.grants().get(place).map(|grant| (grant.clone(), second, cipher)))
+    }
+}
+
 /// Connections that have not proved themselves.
 pub(super) struct Door {
     strangers: Vec<Stranger>,
     /// How long a stranger may stay.
     patience: Duration,
-    /// Whom to let in; `None`: whoever greets.
-    keys: Option<KeyRing>,
+    /// `None`: whoever greets is let in.
+    lock: Option<Lock>,
 }
 
 /// A connection that was greeted in the right way, encrypted where there are keys.
@@ -45,7 +70,8 @@ pub(super) enum Outcome {
 
 impl Door {
     pub fn new(patience: Duration, keys: Option<KeyRing>) -> Self {
-        Self { strangers: Vec::new(), patience, keys }
+        let lock = keys.map(|keys| Lock { keys, heard: VecDeque::new() });
+        Self { strangers: Vec::new(), patience, lock }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -82,7 +108,7 @@ impl Door {
         let mut outcomes = Vec::new();
         let mut at = 0;
         while at < self.strangers.len() {
-            let heard = self.strangers[at].hear(now, self.patience, self.keys.as_ref());
+            let heard = self.strangers[at].hear(now, self.patience, self.lock.as_mut());
             let Some(decided) = heard.transpose() else {
                 at += 1;
                 continue;
@@ -112,7 +138,7 @@ struct Stranger {
 
 impl Stranger {
     /// Its greeting, once that is whole; an error where none will come.
-    fn hear(&mut self, now: Instant, patience: Duration, keys: Option<&KeyRing>) -> Result<Option<Hello>> {
+    fn hear(&mut self, now: Instant, patience: Duration, lock: Option<&mut Lock>) -> Result<Option<Hello>> {
         if now < self.look_at {
             return Ok(None);
         }
@@ -120,13 +146,15 @@ impl Stranger {
         // The longer it has kept us waiting, the more rarely: else a crowd of the silent would cost a core.
         self.look_at = now + (here / 4).max(LOOK_EVERY);
         let is_late = here > patience;
-        let heard = self.rejected.take().map_or_else(|| self.read(keys), Err);
+        let is_locked = lock.is_some();
+        let heard = self.rejected.take().map_or_else(|| self.read(lock), Err);
+        let is_keyless = is_locked && self.grant.is_none() && self.said.len() > HEADER_BYTES;
         match heard {
             // A plain greeting is shorter than a handshake.
-            Ok(None) if is_late && keys.is_some() && self.said.len() > HEADER_BYTES => Err(self.keyless()),
+            Ok(None) if is_late && is_keyless => Err(self.keyless()),
             Ok(None) if is_late => Err(Error::peer("said no greeting in time")),
             // When we hang up tells nothing of the reason.
-            Err(error) if keys.is_some() && !is_late => {
+            Err(error) if is_locked && !is_late => {
                 self.rejected = Some(error);
                 Ok(None)
             }
@@ -141,10 +169,10 @@ impl Stranger {
         Error::peer(if is_plain { "greets without a key" } else { "has none of our keys" })
     }
 
-    fn read(&mut self, keys: Option<&KeyRing>) -> Result<Option<Hello>> {
-        if let Some(keys) = keys
+    fn read(&mut self, lock: Option<&mut Lock>) -> Result<Option<Hello>> {
+        if let Some(lock) = lock
             && self.grant.is_none()
-            && !self.shake_hands(keys)?
+            && !self.shake_hands(lock)?
         {
             return Ok(None);
         }
@@ -160,18 +188,18 @@ impl Stranger {
     }
 
     /// Finds out whose key it has; false while its part of the handshake is on its way.
-    fn shake_hands(&mut self, keys: &KeyRing) -> Result<bool> {
+    fn shake_hands(&mut self, lock: &mut Lock) -> Result<bool> {
         while self.said.len() < HANDSHAKE_BYTES {
             if !self.read_up_to(HANDSHAKE_BYTES)? {
                 return Ok(false);
             }
         }
         let Some(first) = self.said.first_chunk() else { return Ok(false) };
-        let (place, second, cipher) = respond(keys.grants(), first)?.ok_or_else(|| self.keyless())?;
+        let (grant, second, cipher) = lock.respond(first)?.ok_or_else(|| self.keyless())?;
         (&self.transport).write_all(&second).map_err(broken)?;
         self.transport.seal(cipher);
         self.said.clear();
-        self.grant = keys.grants().get(place).cloned();
+        self.grant = Some(grant);
         Ok(true)
     }
 
