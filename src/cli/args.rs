@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::report::Emulation;
 use crate::runtime::TorchDevice;
-use crate::study::{Context, InputShape, LocalNode, Model, ModelOptions, NodeOptions};
+use crate::study::{Context, EdgeOptions, InputShape, LocalNode, Model, ModelOptions, NodeOptions};
 use coprof_core::error::Result;
 use coprof_core::plan::Policy;
 use coprof_core::units::{BitRate, Micros};
@@ -126,12 +126,43 @@ impl EmulationArgs {
     }
 }
 
+/// What both sides must have.
+#[derive(Args, Clone, Debug)]
+pub struct KeyArgs {
+    /// The file of the key that this machine and the edge share, on an edge of one or more; `coprof key` makes it
+    #[arg(long = "key", value_name = "FILE", env = "COPROF_KEY_FILE", hide_env_values = true)]
+    pub file: Option<PathBuf>,
+}
+
+/// Which edge, and how it is reached.
+#[derive(Args, Clone, Debug)]
+pub struct EdgeArgs {
+    /// A host that runs `coprof serve` [default: an edge in this process, on loopback; port 7411]
+    #[arg(long, value_name = "HOST[:PORT]")]
+    peer: Option<String>,
+    #[command(flatten)]
+    key: KeyArgs,
+    /// Wait so long for a session where others have all of the peer's, as 10m [default: end with exit code 3]
+    #[arg(long, value_name = "SPAN", value_parser = span, requires = "peer")]
+    wait: Option<Duration>,
+}
+
+impl EdgeArgs {
+    /// As studies take them.
+    pub fn options(&self) -> EdgeOptions {
+        EdgeOptions {
+            peer: self.peer.clone(),
+            key: self.key.file.clone(),
+            wait: self.wait.unwrap_or_default(),
+        }
+    }
+}
+
 /// Both nodes and the link between them.
 #[derive(Args, Clone, Debug)]
 pub struct NodesArgs {
-    /// A host that runs `coprof serve` [default: an edge in this process, on loopback; port 7411]
-    #[arg(long, value_name = "HOST[:PORT]")]
-    pub peer: Option<String>,
+    #[command(flatten)]
+    pub edge: EdgeArgs,
     #[command(flatten)]
     pub emulation: EmulationArgs,
     #[command(flatten)]

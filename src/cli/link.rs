@@ -12,7 +12,7 @@ use crate::study::{Endpoint, LocalNode, link};
 use coprof_core::error::{Error, Result};
 
 pub const EXAMPLE: &str = "Examples:
-  coprof link --peer 192.168.1.20            # `coprof serve --listen 0.0.0.0 --insecure` runs there
+  coprof link --peer 192.168.1.20 --key coprof.key   # `coprof serve` runs there with the same key
   coprof link --link-rate 20mbit --link-delay 5ms    # an emulated link on this machine
   coprof link --json | jq .uplink.bits_per_second";
 
@@ -39,7 +39,7 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
         output.say("--slowdown does not touch the link; its figures are the same without");
     }
     let edge =
-        Endpoint::open(args.nodes.peer.as_deref(), &args.nodes.runtime.options(), &emulation, context)?;
+        Endpoint::open(&args.nodes.edge.options(), &args.nodes.runtime.options(), &emulation, context)?;
     let (document, path) = link::measure(&edge, &device, emulation, args.time, context)?;
     if let Some(csv) = &args.csv {
         output.csv(csv, &link_csv(&document.profile))?;

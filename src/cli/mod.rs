@@ -6,6 +6,7 @@ mod demo;
 mod encodings;
 mod exits;
 mod fetch;
+mod key;
 mod layers;
 mod link;
 mod models;
@@ -69,6 +70,9 @@ enum Command {
     /// The edge that the other commands connect to
     #[command(after_help = serve::EXAMPLE)]
     Serve(serve::Args),
+    /// A new key for an edge and those who may use it
+    #[command(after_help = key::EXAMPLE)]
+    Key(key::Args),
     /// Download data
     #[command(after_help = fetch::EXAMPLE)]
     Fetch(fetch::Args),
@@ -100,6 +104,7 @@ fn run_command(command: Command, output: Output) -> Result<()> {
         Command::Optimize(args) => optimize::run(&args, output),
         Command::Replay(args) => replay::run(&args, output),
         Command::Serve(args) => serve::run(&args, output),
+        Command::Key(args) => key::run(&args, output),
         Command::Fetch(args) => fetch::run(&args, output),
     }
 }

@@ -132,7 +132,7 @@ impl Args {
     fn options(&self) -> Options {
         let measured = || Survey {
             model: self.model.options(),
-            peer: self.nodes.peer.clone(),
+            edge: self.nodes.edge.options(),
             emulation: self.nodes.emulation.emulation(),
             data: self.data.clone(),
             refined_plans: self.refine.into(),

@@ -54,7 +54,16 @@ fn words(remedy: Remedy) -> (&'static str, &'static str) {
         }
         Remedy::NameEdge => ("", "; name the edge with --peer"),
         Remedy::NameRealEdge => ("no --peer: ", ""),
-        Remedy::AllowOthers { .. } => ("", "; on a network that you trust add --insecure, else listen"),
+        Remedy::AllowOthers { .. } => {
+            ("", "; give it one with --key FILE, or on a network that you trust add --insecure, else listen")
+        }
+        Remedy::GiveKey => {
+            ("", "; if it has one, give it with --key FILE; `coprof serve -v` there tells more")
+        }
+        Remedy::CheckKey => {
+            ("", "; both need the same one (--key FILE there and here), `coprof serve -v` there tells more")
+        }
+        Remedy::WaitForSession => ("", "; try again later, or wait for one with --wait 10m"),
         Remedy::ListenElsewhere => ("", "; choose another address with --listen"),
     }
 }
@@ -69,6 +78,7 @@ fn flag(given: Given) -> &'static str {
         Given::Core => "--core ",
         Given::Threads => "--threads ",
         Given::Peer => "--peer ",
+        Given::Key => "--key ",
         Given::InputShape => "--input-shape ",
     }
 }
@@ -85,7 +95,8 @@ mod tests {
         assert_eq!(error(Remedy::RunMoreTasks), "a message; ask for more with --tasks");
         assert_eq!(
             error(Remedy::AllowOthers { port: 7 }),
-            "a message; on a network that you trust add --insecure, else listen on 127.0.0.1:7"
+            "a message; give it one with --key FILE, or on a network that you trust add --insecure, else listen on \
+             127.0.0.1:7"
         );
     }
 }

@@ -46,7 +46,7 @@ impl Args {
     fn options(&self) -> Options {
         Options {
             model: self.model.options(),
-            peer: self.nodes.peer.clone(),
+            edge: self.nodes.edge.options(),
             emulation: self.nodes.emulation.emulation(),
             node: self.nodes.runtime.options(),
             data: self.data.data.clone(),

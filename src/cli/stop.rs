@@ -1,6 +1,6 @@
 //! SIGINT and SIGTERM: a flag that long loops look at, and an end for work that does not look in time.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::Duration;
@@ -12,6 +12,8 @@ use coprof_run::data::abandon_unfinished;
 /// How long work may go on after the first signal. What is left of a second then is for the system: it takes 0.14 s for each GB of
 /// memory that it takes back.
 const PATIENCE: Duration = Duration::from_millis(400);
+/// How much longer, in milliseconds, where something is to be brought to its end first.
+static MORE_PATIENCE: AtomicU64 = AtomicU64::new(0);
 /// How long the end waits for a file that is being put in place …
 const WAIT: Duration = Duration::from_millis(100);
 /// … after a second signal …
@@ -29,7 +31,7 @@ pub fn listen() -> Result<()> {
             end(SHORT_WAIT);
         }
         let watch = || {
-            thread::sleep(PATIENCE);
+            thread::sleep(PATIENCE + Duration::from_millis(MORE_PATIENCE.load(Ordering::Relaxed)));
             end(WAIT);
         };
         if thread::Builder::new().spawn(watch).is_err() {
@@ -37,6 +39,11 @@ pub fn listen() -> Result<()> {
         }
     };
     ctrlc::set_handler(on_signal).map_err(|error| Error::failed(format!("cannot listen for SIGINT: {error}")))
+}
+
+/// From now on, work may go on for so much longer after the first signal. A second one still ends it at once.
+pub fn allow(span: Duration) {
+    MORE_PATIENCE.store(span.as_millis().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
 }
 
 /// Whether a signal has come.

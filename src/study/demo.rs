@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Context;
 use super::case::{Case, Criteria};
-use super::edge::Endpoint;
+use super::edge::{EdgeOptions, Endpoint};
 use super::evidence::Evidence;
 use super::local_node::{LocalNode, NodeOptions};
 use super::model::{Model, ModelOptions};
@@ -69,7 +69,7 @@ pub fn run(
 
     let (layers, _) = layers::measure(&model, &device, context)?;
     show(Step::Layers(&layers))?;
-    let edge = Endpoint::open(None, &options.node, &emulation, context)?;
+    let edge = Endpoint::open(&EdgeOptions::default(), &options.node, &emulation, context)?;
     let link_only = Emulation { slowdown: 1.0, ..emulation };
     let (link, _) = link::measure(&edge, &device, link_only, LINK_TIME, context)?;
     show(Step::Link(&link))?;

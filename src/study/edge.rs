@@ -1,12 +1,15 @@
 //! The edge: what a server needs from the other rooms, and how commands reach one.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::Context;
 use super::emulation::link_shape;
+use super::keys::read_key;
 use super::local_node::{LocalNode, NodeOptions};
 use super::model::{self, Model};
 use super::profile::profile_node;
@@ -17,7 +20,7 @@ use coprof_core::model::{Graph, ModelHash};
 use coprof_run::backend::Backend;
 use coprof_run::measure::{HostFacts, Watch};
 use coprof_run::pipeline::{
-    ConnectOptions, Deadlines, NodeProfile, Peer, ProfileRequest, Relay, ServeOptions, Server, Services,
+    ConnectOptions, Deadlines, Key, NodeProfile, Peer, ProfileRequest, Relay, ServeOptions, Server, Services,
 };
 
 /// Where an edge listens unless told otherwise.
@@ -80,15 +83,17 @@ impl LocalEdge {
         let edge = NodeOptions { core: None, ..runtime.clone() };
         let options = ServeOptions {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            keys: None,
             insecure: false,
             deadlines: Deadlines::default(),
+            drain: Duration::ZERO,
             on_event: Arc::new(move |event| context.detail(format!("edge: {event}"))),
         };
         let server = Server::bind(&options, Arc::new(EdgeServices::new(LocalNode::as_edge(&edge)?)))?;
         let address = server.addr();
         let stop = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || server.run(&flag));
+        let thread = std::thread::spawn(move || server.run(&flag, &mut |_| ()));
         Ok(Self { address, stop, thread: Some(thread) })
     }
 }
@@ -103,6 +108,23 @@ impl Drop for LocalEdge {
     }
 }
 
+/// How often one asks whether a session has become free.
+const ASK_EVERY: Duration = Duration::from_millis(300);
+
+/// For so long an edge may have no session left only because our own last connection is about to end there.
+const OWN_END: Duration = Duration::from_secs(1);
+
+/// Which edge, and how it is reached.
+#[derive(Clone, Debug, Default)]
+pub struct EdgeOptions {
+    /// The edge, as `HOST[:PORT]`; `None` for one in this process.
+    pub peer: Option<String>,
+    /// The file of the key that it asks for. One in this process asks for none.
+    pub key: Option<PathBuf>,
+    /// How long to wait for a session where others have all that there are.
+    pub wait: Duration,
+}
+
 /// Where an edge is reached: the address to dial, and what stands behind it.
 pub struct Endpoint {
     // Kept for their threads, and dropped in this order: the link before the edge behind it.
@@ -110,19 +132,21 @@ pub struct Endpoint {
     _local: Option<LocalEdge>,
     address: SocketAddr,
     peer_name: String,
+    key: Option<Key>,
+    wait: Duration,
     context: Context,
 }
 
 impl Endpoint {
-    /// That of the peer that is named, as `HOST[:PORT]`, or of an edge that is started in this process; over an emulated link if
-    /// one is asked for.
+    /// That of the peer that is named, or of an edge that is started in this process; over an emulated link if one is asked for.
     pub fn open(
-        named: Option<&str>,
+        options: &EdgeOptions,
         runtime: &NodeOptions,
         emulation: &Emulation,
         context: &Context,
     ) -> Result<Self> {
-        let named = named.map(resolve).transpose()?;
+        let key = options.key.as_deref().filter(|_| options.peer.is_some()).map(read_key).transpose()?;
+        let named = options.peer.as_deref().map(resolve).transpose()?;
         let local = if named.is_none() { Some(LocalEdge::start(runtime, context)?) } else { None };
         let Some(edge) = named.or(local.as_ref().map(|edge| edge.address)) else {
             return Err(Error::failed("neither a peer nor an edge in this process"));
@@ -133,7 +157,15 @@ impl Endpoint {
         let relay = link_shape(emulation).map(|shape| Relay::start(edge, shape)).transpose()?;
         let address = relay.as_ref().map_or(edge, Relay::addr);
         let peer_name = named.map_or_else(|| "loopback".into(), |address| address.to_string());
-        Ok(Self { _relay: relay, _local: local, address, peer_name, context: context.clone() })
+        Ok(Self {
+            _relay: relay,
+            _local: local,
+            address,
+            peer_name,
+            key,
+            wait: options.wait,
+            context: context.clone(),
+        })
     }
 
     /// The peer as documents name it: its address, or `loopback` for an edge in this process.
@@ -141,10 +173,26 @@ impl Endpoint {
         &self.peer_name
     }
 
-    /// Opens a connection.
+    /// Opens a connection: waits, and says so, for as long as one may while the edge has no session left.
     pub fn connect(&self) -> Result<Peer> {
-        let options = ConnectOptions { stop: self.context.flag(), ..ConnectOptions::default() };
-        Peer::connect(self.address, &options)
+        let (stop, key) = (self.context.flag(), self.key.clone());
+        let options = ConnectOptions { stop, key, ..ConnectOptions::default() };
+        let (start, mut said) = (Instant::now(), false);
+        loop {
+            match Peer::connect(self.address, &options) {
+                Err(busy)
+                    if busy.remedy() == Some(Remedy::WaitForSession)
+                        && start.elapsed() < self.wait.max(OWN_END) =>
+                {
+                    if start.elapsed() >= OWN_END && !std::mem::replace(&mut said, true) {
+                        self.context.say(format!("{busy}: waiting until one ends"));
+                    }
+                    std::thread::sleep(ASK_EVERY);
+                    self.context.check()?;
+                }
+                done => return done,
+            }
+        }
     }
 
     /// Opens a connection for measuring: waits, and says so, while another measures on the edge.
@@ -207,7 +255,6 @@ mod tests {
 #[cfg(feature = "torch")]
 mod thread_tests {
     use std::sync::Mutex;
-    use std::time::Duration;
 
     use super::*;
     use coprof_core::codec::{Element, Encoding};
@@ -326,16 +373,18 @@ mod thread_tests {
         let services = Observed { inner: EdgeServices::new(device.clone()), seen: Arc::clone(&seen) };
         let options = ServeOptions {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            keys: None,
             insecure: false,
             deadlines: Deadlines::default(),
+            drain: Duration::ZERO,
             on_event: Arc::new(|_| ()),
         };
         let server = Server::bind(&options, Arc::new(services)).unwrap();
-        let stop = AtomicBool::new(false);
+        let (address, stop) = (server.addr(), AtomicBool::new(false));
         std::thread::scope(|scope| {
-            scope.spawn(|| server.run(&stop));
+            scope.spawn(|| server.run(&stop, &mut |_| ()));
             let _stop = StopOnDrop(&stop);
-            let mut peer = Peer::connect(server.addr(), &ConnectOptions::default()).unwrap();
+            let mut peer = Peer::connect(address, &ConnectOptions::default()).unwrap();
             peer.take_turn(&mut |_| ()).unwrap();
             peer.offer_model(&model.graph.name, &model.graph.hash, &model.file).unwrap();
             let request = ProfileRequest { layers: true, ..ProfileRequest::default() };

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Context;
 use super::case::{Case, Criteria, read_scenario};
-use super::edge::Endpoint;
+use super::edge::{EdgeOptions, Endpoint};
 use super::evidence::Evidence;
 use super::local_node::{LocalNode, NodeOptions};
 use super::model::{Model, ModelOptions};
@@ -67,8 +67,8 @@ pub enum Basis {
 pub struct Survey {
     /// The model.
     pub model: ModelOptions,
-    /// The edge, as `HOST[:PORT]`; `None` for one in this process.
-    pub peer: Option<String>,
+    /// Which edge.
+    pub edge: EdgeOptions,
     /// What is emulated.
     pub emulation: Emulation,
     /// Inputs without labels, on which agreement with the uncut model counts instead of the accuracy in its records.
@@ -91,7 +91,7 @@ fn measure(survey: &Survey, options: &Options, device: &LocalNode, context: &Con
     options.criteria.checked_over(Constraints::default())?;
     runtime::check()?;
     let model = &Model::open(&survey.model, context)?;
-    let edge = &Endpoint::open(survey.peer.as_deref(), &options.node, &survey.emulation, context)?;
+    let edge = &Endpoint::open(&survey.edge, &options.node, &survey.emulation, context)?;
     let evidence = Evidence::gather(model, device, survey.data.as_deref(), context)?;
     let records_of_other_images = match &evidence {
         Evidence::Records { .. } => provenance::records_of_other_images(model, None, context),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Context;
-use super::edge::Endpoint;
+use super::edge::{EdgeOptions, Endpoint};
 use super::local_node::{LocalNode, NodeOptions};
 use super::model::{Model, ModelOptions};
 use super::provenance;
@@ -18,8 +18,8 @@ use coprof_core::plan::{AccuracyBasis, Policy};
 pub struct Options {
     /// A bundled model or an ONNX file.
     pub model: ModelOptions,
-    /// The edge, as `HOST[:PORT]`; `None` for one in this process.
-    pub peer: Option<String>,
+    /// Which edge.
+    pub edge: EdgeOptions,
     /// What is emulated.
     pub emulation: Emulation,
     /// How layers run on this machine.
@@ -44,7 +44,7 @@ pub fn run(options: &Options, context: &Context) -> Result<(ReplayDocument, Path
         None => newest_plan(&model, &device, options.emulation, options.policy, context)?,
     };
     let crosses = plan.plan.links.iter().any(Option::is_some);
-    let open = || Endpoint::open(options.peer.as_deref(), &options.node, &options.emulation, context);
+    let open = || Endpoint::open(&options.edge, &options.node, &options.emulation, context);
     let edge = crosses.then(open).transpose()?;
     let data = options.data.as_deref();
     // Predictions that come from elsewhere than from records are no matter of theirs.

@@ -38,7 +38,7 @@ fn a_wrong_command_line_is_a_usage_error() {
         workplace.fail(args, 2, &[]);
         workplace.fail(&[args, &["--json"]].concat(), 2, &[]);
     }
-    workplace.fail(&["serve", "--listen", "0.0.0.0:0"], 2, &["--insecure", "127.0.0.1"]);
+    workplace.fail(&["serve", "--listen", "0.0.0.0:0"], 2, &["--key", "--insecure", "127.0.0.1"]);
 }
 
 #[test]

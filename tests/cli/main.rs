@@ -12,6 +12,7 @@ mod errors;
 mod help;
 #[cfg(feature = "torch")]
 mod images;
+mod keys;
 #[cfg(feature = "torch")]
 mod peers;
 mod program;

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Stdio;
 use std::thread;
 
-use coprof_run::pipeline::{ConnectOptions, Peer};
+use coprof_run::pipeline::{ConnectOptions, MAX_SESSIONS, Peer};
 use serde_json::{Value, json};
 
 use crate::program::{Serving, Workplace, signal};
@@ -128,6 +128,23 @@ fn whoever_measures_does_so_alone() {
     let ran = second.end();
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(ran.stderr.matches("waiting").count(), 1, "{ran:?}");
+    edge.interrupt();
+}
+
+#[test]
+fn an_edge_without_a_free_session_says_so_or_is_waited_for() {
+    let workplace = Workplace::new();
+    let edge = Serving::start(&workplace);
+    let address = edge.address.parse().unwrap();
+    let taken: Vec<Peer> =
+        (0..MAX_SESSIONS).map(|_| Peer::connect(address, &ConnectOptions::default()).unwrap()).collect();
+    let link = ["link", "--time", "1s", "--link-rate", "50mbit", "--peer", &edge.address];
+    workplace.fail(&link, 3, &["its 8 sessions are taken", "--wait"]);
+    workplace.fail(&[&link[..], &["--wait", "2s"]].concat(), 3, &["waiting until one ends", "--wait"]);
+    let mut waits = workplace.start(&[&link[..], &["--wait", "10m"]].concat());
+    waits.says("waiting until one ends");
+    drop(taken);
+    assert_eq!(waits.end().code, Some(0));
     edge.interrupt();
 }
 

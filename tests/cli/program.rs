@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -56,7 +56,8 @@ impl Workplace {
         command.args(args).current_dir(self.0.path()).stdin(Stdio::null()).stdout(Stdio::piped());
         command
             .env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"))
-            .env_remove("COPROF_DATA");
+            .env_remove("COPROF_DATA")
+            .env_remove("COPROF_KEY_FILE");
         command
     }
 
@@ -229,8 +230,13 @@ pub struct Serving {
 
 impl Serving {
     pub fn start(workplace: &Workplace) -> Self {
+        Self::start_with(workplace, &[])
+    }
+
+    pub fn start_with(workplace: &Workplace, flags: &[&str]) -> Self {
         let log = workplace.file("serve.log");
-        let mut command = workplace.command(&["serve", "--verbose", "--listen", "127.0.0.1:0"]);
+        let base = ["serve", "--verbose", "--listen", "127.0.0.1:0"];
+        let mut command = workplace.command(&[&base, flags].concat());
         let mut child = command.stderr(File::create(&log).unwrap()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let (tell, told) = channel();
@@ -249,11 +255,25 @@ impl Serving {
     }
 
     /// Ends it as Ctrl-C does.
-    pub fn interrupt(mut self) {
+    pub fn interrupt(self) {
         signal("INT", self.id());
-        assert_eq!(self.child.wait().unwrap().code(), Some(130));
-        let log = fs::read_to_string(&self.log).unwrap();
+        let log = self.end();
         assert!(!log.contains("panicked"), "{log}");
+    }
+
+    /// Waits until it has told so in its log.
+    pub fn tells(&self, words: &str) {
+        let start = Instant::now();
+        while !fs::read_to_string(&self.log).unwrap().contains(words) {
+            assert!(start.elapsed() < DEADLINE, "nobody told '{words}'");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What it has told by its end, which a signal has brought about.
+    pub fn end(mut self) -> String {
+        assert_eq!(self.child.wait().unwrap().code(), Some(130));
+        fs::read_to_string(&self.log).unwrap()
     }
 }
 

@@ -69,11 +69,17 @@ pub enum Remedy {
     NameEdge,
     /// Name an edge, where one in this process stands in for it.
     NameRealEdge,
-    /// Listen for other machines all the same, or else on loopback, on this port.
+    /// Listen for those who have a key or for all machines, or else on loopback, on this port.
     AllowOthers {
         /// The port that was asked for.
         port: u16,
     },
+    /// Give the key that an edge may ask for.
+    GiveKey,
+    /// See that both sides have the same key.
+    CheckKey,
+    /// Wait until one of the edge's sessions ends.
+    WaitForSession,
     /// Listen elsewhere.
     ListenElsewhere,
 }
@@ -97,6 +103,8 @@ pub enum Given {
     Peer,
     /// The shape of a model's input.
     InputShape,
+    /// A key's file.
+    Key,
 }
 
 /// A failure: its kind, a message that says what was expected and what was found, and what to do.

@@ -6,24 +6,40 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Deadlines, dial};
+use super::key::Key;
 use super::messages::{
-    Failed, Fields, Hello, Message, ModelOffer, NodeProfile, ProfileRequest, Progress, Refused, RunRequest,
-    StreamDown, StreamRequest, StreamUp, Waiting, Welcome, printable,
+    Busy, Failed, Fields, Hello, Message, ModelOffer, NodeProfile, ProfileRequest, Progress, Refused,
+    RunRequest, StreamDown, StreamRequest, StreamUp, Waiting, Welcome, printable,
 };
+use super::transport::Transport;
 use super::wire::{FrameKind, MAX_FILLER_BYTES, MODEL_CHUNK_BYTES, frame_bytes, set_filler};
 use crate::measure::HostFacts;
 use coprof_core::clock::Clock;
-use coprof_core::error::{Error, Kind, Result};
+use coprof_core::error::{Error, Kind, Remedy, Result};
 use coprof_core::model::ModelHash;
 use coprof_core::units::Micros;
 
 pub use super::messages::StreamReport;
+
+/// At the door of an edge there may be a crowd, of which it drops one at random for each newcomer: so often we come again …
+const ATTEMPTS: u32 = 12;
+
+/// … after a pause that doubles each time …
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+
+/// … up to this …
+const LONGEST_PAUSE: Duration = Duration::from_millis(40);
+
+/// … unless it has let us wait for so long before: then it has nothing to say to us.
+const EARLY: Duration = Duration::from_millis(500);
 
 /// How to connect.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectOptions {
     /// How long the edge may take.
     pub deadlines: Deadlines,
+    /// The key that the edge asks for; `None`: it asks for none.
+    pub key: Option<Key>,
     /// Set by SIGINT: whatever waits for the edge ends.
     pub stop: Arc<AtomicBool>,
 }
@@ -52,13 +68,38 @@ pub struct Peer {
 impl Peer {
     /// Connects and greets. Everything that stands in the way is a peer error that says what to do.
     pub fn connect(address: SocketAddr, options: &ConnectOptions) -> Result<Self> {
+        let mut pause = FIRST_PAUSE;
+        for _ in 1..ATTEMPTS {
+            let start = Instant::now();
+            if let Some(peer) = Self::try_connect(address, options)? {
+                return Ok(peer);
+            }
+            if start.elapsed() > EARLY {
+                return Err(hung_up(options).within(address));
+            }
+            std::thread::sleep(pause);
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+        Self::try_connect(address, options)?.ok_or_else(|| hung_up(options).within(address))
+    }
+
+    /// `None` where the edge hangs up without a word.
+    fn try_connect(address: SocketAddr, options: &ConnectOptions) -> Result<Option<Self>> {
         let stream = dial(address, options.deadlines.handshake)?;
-        let connection = Connection::new(stream, options.deadlines)?;
-        connection.send_message(&Hello::ours())?;
+        let mut connection = Connection::new(Transport::new(stream), options.deadlines)?;
         let stop = Arc::clone(&options.stop);
+        if let Some(key) = &options.key {
+            let secured = connection.secure(key, &|| stop.load(Ordering::Relaxed));
+            if !secured.map_err(|error| advised(error, options).within(address))? {
+                return Ok(None);
+            }
+        }
+        // If it has hung up already, that shows when we listen.
+        let _ = connection.send_message(&Hello::ours());
         let mut payload = Vec::new();
         let host = welcome(&connection, &stop, &mut payload).map_err(|error| error.within(address))?;
-        Ok(Self { connection, address, host, payload, filler: Vec::new(), has_turn: false, stop })
+        let (filler, has_turn) = (Vec::new(), false);
+        Ok(host.map(|host| Self { connection, address, host, payload, filler, has_turn, stop }))
     }
 
     /// What the edge's host is, as it reports it.
@@ -235,16 +276,30 @@ impl Peer {
     }
 }
 
-/// Takes the edge's greeting: what its host is.
-fn welcome(connection: &Connection, stop: &AtomicBool, payload: &mut Vec<u8>) -> Result<HostFacts> {
+/// Takes the edge's greeting: what its host is. `None`: it has hung up.
+fn welcome(connection: &Connection, stop: &AtomicBool, payload: &mut Vec<u8>) -> Result<Option<HostFacts>> {
     match connection.receive_greeting(&|| stop.load(Ordering::Relaxed), payload)? {
         Some(Welcome::KIND) => {}
+        None => return Ok(None),
         other => return Err(unexpected(other, payload)),
     }
     // What another version says of its host may be anything, so this comes first.
     let version = Hello::parse(payload)?;
     Hello::check(version.protocol, &version.coprof)?;
-    Ok(Welcome::parse(payload)?.host)
+    Ok(Some(Welcome::parse(payload)?.host))
+}
+
+fn hung_up(options: &ConnectOptions) -> Error {
+    let error = Error::peer("the edge closed the connection without a word, as it does where keys differ");
+    advised(error, options)
+}
+
+/// What to do where an edge does not understand us.
+fn advised(error: Error, options: &ConnectOptions) -> Error {
+    match error.kind() {
+        Kind::Peer => error.with(if options.key.is_some() { Remedy::CheckKey } else { Remedy::GiveKey }),
+        _ => error,
+    }
 }
 
 fn edge_says(message: Result<String>) -> Error {
@@ -256,6 +311,7 @@ fn edge_says(message: Result<String>) -> Error {
 pub(super) fn unexpected(found: Option<FrameKind>, payload: &[u8]) -> Error {
     match found {
         Some(Refused::KIND) => edge_says(Refused::parse(payload).map(|refused| refused.message)),
+        Some(Busy::KIND) => Busy::parse(payload).map_or_else(|error| error, |busy| busy.error()),
         Some(Failed::KIND) => edge_says(Failed::parse(payload).map(|failed| failed.message)),
         Some(kind) => Error::peer(format!("the edge sent an unexpected {kind:?} frame; update both sides")),
         None => Error::peer("the edge closed the connection; look at what `coprof serve -v` says there"),

@@ -1,11 +1,14 @@
 //! One TCP connection with its deadlines: frames in, frames out.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use super::key::Key;
 use super::messages::Message;
-use super::wire::{FrameKind, Wait, broken, is_pause, read_frame, write_frame};
+use super::noise::{HANDSHAKE_BYTES, Initiator};
+use super::transport::Transport;
+use super::wire::{FrameKind, Wait, broken, fill, is_pause, read_frame, write_frame};
 use coprof_core::error::{Error, Result};
 
 /// How often a blocked read looks up, to see whether it should go on.
@@ -16,6 +19,8 @@ const POLL: Duration = Duration::from_millis(100);
 pub struct Deadlines {
     /// Connecting, and the greetings, in all.
     pub handshake: Duration,
+    /// On an edge, until a stranger has said its greeting. Shorter, so that it hears the end from us.
+    pub greeting: Duration,
     /// Without a byte from the peer while one is expected.
     pub idle: Duration,
     /// Without the peer taking a byte.
@@ -25,18 +30,24 @@ pub struct Deadlines {
 impl Default for Deadlines {
     fn default() -> Self {
         let half_a_minute = Duration::from_secs(30);
-        Self { handshake: Duration::from_secs(5), idle: half_a_minute, write: half_a_minute }
+        Self {
+            handshake: Duration::from_secs(5),
+            greeting: Duration::from_secs(2),
+            idle: half_a_minute,
+            write: half_a_minute,
+        }
     }
 }
 
 /// Usable from one reading and one writing thread at once.
 pub(super) struct Connection {
-    stream: TcpStream,
+    transport: Transport,
     deadlines: Deadlines,
 }
 
 impl Connection {
-    pub fn new(stream: TcpStream, deadlines: Deadlines) -> Result<Self> {
+    pub fn new(transport: Transport, deadlines: Deadlines) -> Result<Self> {
+        let stream = transport.stream();
         let set_up = || {
             stream.set_nonblocking(false)?;
             stream.set_nodelay(true)?;
@@ -44,11 +55,26 @@ impl Connection {
             stream.set_write_timeout(Some(deadlines.write.max(POLL)))
         };
         set_up().map_err(|error: std::io::Error| broken(error))?;
-        Ok(Self { stream, deadlines })
+        Ok(Self { transport, deadlines })
+    }
+
+    /// Encrypts all that follows, if the edge at the other end has the key. False: it has hung up instead of answering.
+    pub fn secure(&mut self, key: &Key, stop: &dyn Fn() -> bool) -> Result<bool> {
+        let (handshake, first) = Initiator::begin(key)?;
+        // If it has hung up already, that shows when we listen.
+        let _ = (&self.transport).write_all(&first);
+        let limit = self.deadlines.handshake;
+        let wait = Wait { idle: limit, until: Some(Instant::now() + limit), stop };
+        let mut second = [0; HANDSHAKE_BYTES];
+        if fill(&mut &self.transport, &wait, &mut second)? < HANDSHAKE_BYTES {
+            return Ok(false);
+        }
+        self.transport.seal(handshake.end(&second)?);
+        Ok(true)
     }
 
     pub fn send(&self, kind: FrameKind, head: &[u8], body: &[u8]) -> Result<()> {
-        write_frame(&mut &self.stream, kind, head, body)
+        write_frame(&mut &self.transport, kind, head, body)
     }
 
     pub fn send_message<M: Message>(&self, message: &M) -> Result<()> {
@@ -65,7 +91,7 @@ impl Connection {
         payload: &mut Vec<u8>,
     ) -> Result<Option<FrameKind>> {
         let wait = Wait { idle: self.deadlines.idle, until: None, stop };
-        read_frame(&mut &self.stream, &wait, task_cap, payload)
+        read_frame(&mut &self.transport, &wait, task_cap, payload)
     }
 
     /// The peer's first frame, within the handshake's deadline.
@@ -76,16 +102,19 @@ impl Connection {
     ) -> Result<Option<FrameKind>> {
         let limit = self.deadlines.handshake;
         let wait = Wait { idle: limit, until: Some(Instant::now() + limit), stop };
-        read_frame(&mut &self.stream, &wait, 0, payload)
+        read_frame(&mut &self.transport, &wait, 0, payload)
     }
 
     /// Lets a moment pass in which the peer has nothing to say, and finds out when it has gone.
     pub fn pause(&self) -> Result<()> {
-        match self.stream.peek(&mut [0]) {
+        let spoke =
+            || Error::peer("the peer was to wait for its turn, but sent something; update both sides");
+        if self.transport.is_ahead() {
+            return Err(spoke());
+        }
+        match self.transport.stream().peek(&mut [0]) {
             Ok(0) => Err(Error::peer("the peer closed the connection while it waited for its turn")),
-            Ok(_) => {
-                Err(Error::peer("the peer was to wait for its turn, but sent something; update both sides"))
-            }
+            Ok(_) => Err(spoke()),
             Err(error) if is_pause(error.kind()) => Ok(()),
             Err(error) => Err(broken(error)),
         }
@@ -94,7 +123,7 @@ impl Connection {
     /// Ends both directions; whoever reads or writes returns.
     pub fn close(&self) {
         // An error means that it is closed already.
-        let _ = self.stream.shutdown(Shutdown::Both);
+        let _ = self.transport.stream().shutdown(Shutdown::Both);
     }
 
     /// Ends our direction and lets the peer read what we sent last: closing with unread bytes in the buffer would make
@@ -102,8 +131,9 @@ impl Connection {
     pub fn linger(&self) {
         let until = Instant::now() + Duration::from_secs(1);
         let mut waste = [0; 4096];
-        if self.stream.shutdown(Shutdown::Write).is_ok() {
-            while Instant::now() < until && !matches!((&self.stream).read(&mut waste), Ok(0)) {}
+        let mut stream = self.transport.stream();
+        if stream.shutdown(Shutdown::Write).is_ok() {
+            while Instant::now() < until && !matches!(stream.read(&mut waste), Ok(0)) {}
         }
     }
 }

@@ -8,6 +8,7 @@ use super::connection::Connection;
 use super::messages::{AnswerFrame, RunRequest, TaskHead};
 use super::services::Services;
 use super::stage_runner::{Outcome, StageInput, StageRunner};
+use super::turns::Limit;
 use super::wire::{FrameKind, TASK_HEAD_BYTES};
 use crate::backend::Backend;
 use coprof_core::clock::{Clock, Lap, SystemClock};
@@ -40,7 +41,7 @@ pub(super) struct Part<'a> {
     connection: &'a Connection,
     clock: &'a SystemClock,
     services: &'a dyn Services,
-    stop: &'a AtomicBool,
+    limit: Limit<'a>,
     /// The worker failed: the reader need not go on.
     failed: AtomicBool,
 }
@@ -50,9 +51,9 @@ impl<'a> Part<'a> {
         connection: &'a Connection,
         clock: &'a SystemClock,
         services: &'a dyn Services,
-        stop: &'a AtomicBool,
+        limit: Limit<'a>,
     ) -> Self {
-        Self { connection, clock, services, stop, failed: AtomicBool::new(false) }
+        Self { connection, clock, services, limit, failed: AtomicBool::new(false) }
     }
 
     /// Answers tasks until the client is done.
@@ -81,7 +82,7 @@ impl<'a> Part<'a> {
 
     /// Reads tasks until the client is done or the worker has failed.
     fn read(&self, frame_cap: usize, to_worker: SyncSender<Work>, free: &Receiver<Vec<u8>>) -> Result<()> {
-        let stop = || self.stop.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed);
+        let stop = || self.limit.is_reached() || self.failed.load(Ordering::Relaxed);
         loop {
             let mut frame = free.try_recv().unwrap_or_default();
             let work = match self.connection.receive(frame_cap, &stop, &mut frame)? {

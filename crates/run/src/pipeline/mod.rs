@@ -4,8 +4,11 @@
 mod client;
 mod connection;
 mod device;
+mod door;
 mod edge;
+mod key;
 mod messages;
+mod noise;
 mod pace;
 mod relay;
 mod replay;
@@ -19,17 +22,19 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod transport;
 mod turns;
 mod wire;
 
 pub use client::{ClockMap, ConnectOptions, Peer, StreamReport};
 pub use connection::Deadlines;
+pub use key::{Grant, Key, KeyRing};
 pub use messages::{ANSWER_BYTES, CodecTimes, NodeProfile, ProfileRequest};
 pub use pace::Pace;
 pub use relay::Relay;
 pub use replay::replay;
 pub use run::ReplayOptions;
-pub use serve::{MAX_CONNECTIONS, OnEvent, ServeOptions, Server};
+pub use serve::{MAX_SESSIONS, OnEvent, ServeOptions, Server};
 pub use services::{MAX_MODEL_BYTES, Services};
 pub use shape::{LinkShape, Shaper};
 pub use stage_runner::{Outcome, StageInput, StageRunner, run_in_process};

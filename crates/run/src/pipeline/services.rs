@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::connection::Deadlines;
+use super::key::{Grant, MAX_MODELS};
 use super::messages::{NodeProfile, ProfileRequest};
 use super::turns::Turns;
 use crate::backend::Backend;
@@ -11,9 +12,6 @@ use crate::measure::{HostFacts, Watch};
 use coprof_core::clock::Clock;
 use coprof_core::error::Result;
 use coprof_core::model::ModelHash;
-
-/// Models of earlier connections that are kept.
-const MAX_MODELS: usize = 4;
 
 /// The largest model file that is taken, here and on the command line: VGG-16 for 224×224 has 528 MiB.
 pub const MAX_MODEL_BYTES: usize = 1 << 30;
@@ -51,6 +49,8 @@ pub(super) struct Shared {
 }
 
 struct KeptModel {
+    /// Whose key sent it; `None` where there are no keys.
+    owner: Option<String>,
     hash: ModelHash,
     name: String,
     file: Arc<[u8]>,
@@ -61,10 +61,13 @@ impl Shared {
         Self { services, deadlines, turns: Turns::default(), models: Mutex::default() }
     }
 
-    /// A model that is here: bundled, or sent earlier.
-    pub fn find_model(&self, hash: &ModelHash) -> Option<(String, Arc<[u8]>)> {
+    /// A model that is here: bundled, or sent earlier with the same key. Others' models are theirs: whoever knows a hash need not
+    /// have the file.
+    pub fn find_model(&self, grant: Option<&Grant>, hash: &ModelHash) -> Option<(String, Arc<[u8]>)> {
+        let owner = grant.map(|grant| &grant.name);
         let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = models.iter().position(|model| model.hash == *hash) {
+        let is_it = |model: &KeptModel| model.hash == *hash && model.owner.as_ref() == owner;
+        if let Some(at) = models.iter().position(is_it) {
             // To the back, as the one used last.
             let model = models.remove(at)?;
             let found = (model.name.clone(), Arc::clone(&model.file));
@@ -75,15 +78,29 @@ impl Shared {
         self.services.bundled(hash)
     }
 
-    /// Keeps a model for later connections, at the cost of those that were not used for longest.
-    pub fn keep_model(&self, hash: ModelHash, name: String, file: Arc<[u8]>) {
+    /// Keeps a model for later connections with the same key, at the cost of those of this key that were not used for longest; where
+    /// all together take too much memory, of whoever has most.
+    pub fn keep_model(&self, grant: Option<&Grant>, hash: ModelHash, name: String, file: Arc<[u8]>) {
+        let (owner, most) =
+            grant.map_or((None, MAX_MODELS), |grant| (Some(grant.name.clone()), grant.models));
         let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
-        models.retain(|model| model.hash != hash);
-        models.push_back(KeptModel { hash, name, file });
-        while models.len() > MAX_MODELS
-            || models.iter().map(|model| model.file.len()).sum::<usize>() > MAX_KEPT_BYTES
-        {
-            models.pop_front();
+        models.retain(|model| model.hash != hash || model.owner != owner);
+        models.push_back(KeptModel { owner: owner.clone(), hash, name, file });
+        while models.iter().filter(|model| model.owner == owner).count() > most {
+            remove_oldest(&mut models, &owner);
+        }
+        let bytes = |models: &VecDeque<KeptModel>, owner: &Option<String>| -> usize {
+            models.iter().filter(|model| model.owner == *owner).map(|model| model.file.len()).sum()
+        };
+        while models.iter().map(|model| model.file.len()).sum::<usize>() > MAX_KEPT_BYTES {
+            let heaviest = models.iter().map(|model| &model.owner).max_by_key(|owner| bytes(&models, owner));
+            let Some(heaviest) = heaviest.cloned() else { return };
+            remove_oldest(&mut models, &heaviest);
         }
     }
+}
+
+fn remove_oldest(models: &mut VecDeque<KeptModel>, owner: &Option<String>) {
+    let oldest = models.iter().position(|model| model.owner == *owner);
+    oldest.and_then(|at| models.remove(at));
 }

@@ -1,6 +1,5 @@
-//! The edge's side of one connection: greeting, then one request after another.
+//! The edge's side of one connection: one request after another.
 
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -8,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::edge;
+use super::key::Grant;
 use super::messages::{
-    Failed, Fields, Hello, Message, ModelOffer, ProfileRequest, Progress, Refused, RunRequest, StreamDown,
-    StreamReport, StreamRequest, StreamUp, Waiting, Welcome, printable,
+    Failed, Fields, Message, ModelOffer, ProfileRequest, Progress, RunRequest, StreamDown, StreamReport,
+    StreamRequest, StreamUp, Waiting, Welcome, printable,
 };
 use super::services::{MAX_MODEL_BYTES, Shared};
-use super::turns::Place;
+use super::turns::{Limit, Place};
 use super::wire::{FrameKind, MAX_FILLER_BYTES, PROTOCOL, frame_bytes, set_filler};
 use crate::backend::Backend;
 use crate::measure::Watch;
@@ -33,37 +33,22 @@ const WAITING_EVERY: Duration = Duration::from_millis(500);
 /// Progress is not told more often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
-/// Whether a connection is served.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Admission {
-    Open,
-    /// There are too many: it is told so.
-    Busy,
-}
-
-/// Serves one connection to its end.
+/// Serves a connection that was greeted to its end.
 pub(super) fn serve(
-    stream: TcpStream,
-    admission: Admission,
+    connection: Connection,
+    grant: Option<Grant>,
     shared: &Shared,
     stop: &AtomicBool,
 ) -> Result<()> {
-    let connection = Connection::new(stream, shared.deadlines)?;
-    let clock = SystemClock::default();
+    let (clock, limit) = (SystemClock::default(), Limit { stop, turn_ends: None });
     let mut session =
-        Session { connection, clock, shared, stop, model: None, turn: None, payload: Vec::new() };
-    let served = match session.greet(admission) {
-        Ok(()) => {
-            let served = session.serve_requests();
-            // In this order: others may measure only when nothing is left to tear down. They need not wait while this peer is
-            // told why it ends, though, which takes long if it does not listen.
-            session.model = None;
-            session.turn = None;
-            served.map_err(|error| session.report(error))
-        }
-        // The other side may be anything: nothing is said to it but what `greet` says.
-        Err(error) => Err(error),
-    };
+        Session { connection, grant, clock, shared, limit, model: None, turn: None, payload: Vec::new() };
+    let served = session.welcome().and_then(|()| session.serve_requests());
+    // In this order: others may measure only when nothing is left to tear down. They need not wait while this peer is told why it
+    // ends, though, which takes long if it does not listen.
+    session.model = None;
+    session.turn = None;
+    let served = served.map_err(|error| session.report(error));
     if served.is_err() {
         session.connection.linger();
     }
@@ -72,10 +57,12 @@ pub(super) fn serve(
 
 struct Session<'a> {
     connection: Connection,
+    /// Whose key the client has.
+    grant: Option<Grant>,
     /// Counts from the start of the connection.
     clock: SystemClock,
     shared: &'a Shared,
-    stop: &'a AtomicBool,
+    limit: Limit<'a>,
     model: Option<(ModelHash, Box<dyn Backend>)>,
     /// Present once it is this connection's turn.
     turn: Option<Place<'a>>,
@@ -85,7 +72,7 @@ struct Session<'a> {
 
 impl Session<'_> {
     fn receive(&mut self) -> Result<Option<FrameKind>> {
-        self.connection.receive(0, &|| self.stop.load(Ordering::Relaxed), &mut self.payload)
+        self.connection.receive(0, &|| self.limit.is_reached(), &mut self.payload)
     }
 
     /// The next frame of a request under way.
@@ -99,24 +86,7 @@ impl Session<'_> {
         }
     }
 
-    fn greet(&mut self, admission: Admission) -> Result<()> {
-        let stop = || self.stop.load(Ordering::Relaxed);
-        match self.connection.receive_greeting(&stop, &mut self.payload)? {
-            Some(Hello::KIND) => {}
-            Some(kind) => return Err(Error::peer(format!("expected a greeting, found a {kind:?} frame"))),
-            None => return Err(Error::peer("closed before the greeting")),
-        }
-        let hello = Hello::parse(&self.payload)?;
-        let admitted = Hello::check(hello.protocol, &hello.coprof).and(match admission {
-            Admission::Open => Ok(()),
-            Admission::Busy => {
-                Err(Error::peer("the edge is busy: it has all the connections it takes; try again later"))
-            }
-        });
-        if let Err(error) = admitted {
-            self.connection.send_message(&Refused { message: error.to_string() })?;
-            return Err(error);
-        }
+    fn welcome(&self) -> Result<()> {
         let coprof = env!("CARGO_PKG_VERSION").into();
         let welcome = Welcome { protocol: PROTOCOL, coprof, host: self.shared.services.host() };
         self.connection.send_message(&welcome)
@@ -125,7 +95,8 @@ impl Session<'_> {
     /// Tells the peer, which may be gone, why its connection ends.
     fn report(&self, error: Error) -> Error {
         let error = match error.kind() {
-            Kind::Interrupted => Error::peer("the edge is stopping"),
+            Kind::Interrupted if self.limit.is_stopped() => Error::peer("the edge is stopping"),
+            Kind::Interrupted => Error::peer("the turn of this key is over; connect again for another"),
             _ => error,
         };
         // If it is gone, nobody is left to tell.
@@ -162,7 +133,7 @@ impl Session<'_> {
         loop {
             let before = place.before();
             // In this order: a stop ends the turns of others, too.
-            if self.stop.load(Ordering::Relaxed) {
+            if self.limit.is_reached() {
                 return Err(Error::interrupted());
             }
             if before == 0 {
@@ -175,6 +146,8 @@ impl Session<'_> {
             self.connection.pause()?;
         }
         self.turn = Some(place);
+        let longest = self.grant.as_ref().and_then(|grant| grant.turn);
+        self.limit.turn_ends = self.limit.turn_ends.or(longest.map(|longest| Instant::now() + longest));
         self.connection.send(FrameKind::Turn, &[], &[])
     }
 
@@ -222,20 +195,25 @@ impl Session<'_> {
     fn give_stream(&mut self, request: StreamRequest) -> Result<()> {
         Self::check_stream(request)?;
         set_filler(&mut self.payload, request.payload_bytes);
-        (0..request.frames).try_for_each(|_| self.connection.send(FrameKind::Filler, &[], &self.payload))
+        (0..request.frames).try_for_each(|_| {
+            if self.limit.is_reached() {
+                return Err(Error::interrupted());
+            }
+            self.connection.send(FrameKind::Filler, &[], &self.payload)
+        })
     }
 
     fn take_model(&mut self, offer: ModelOffer) -> Result<()> {
         if self.model.as_ref().is_some_and(|(hash, _)| *hash == offer.hash) {
             return self.connection.send(FrameKind::ModelReady, &[], &[]);
         }
-        let (name, file, is_new) = match self.shared.find_model(&offer.hash) {
+        let (name, file, is_new) = match self.shared.find_model(self.grant.as_ref(), &offer.hash) {
             Some((name, file)) => (name, file, false),
             None => (printable(&offer.name), self.take_model_file(&offer)?, true),
         };
         let backend = self.shared.services.backend(&name, &file)?;
         if is_new {
-            self.shared.keep_model(offer.hash.clone(), name, file);
+            self.shared.keep_model(self.grant.as_ref(), offer.hash.clone(), name, file);
         }
         self.model = Some((offer.hash, backend));
         self.connection.send(FrameKind::ModelReady, &[], &[])
@@ -276,7 +254,7 @@ impl Session<'_> {
         let services = &self.shared.services;
         let (tell, told) = mpsc::channel();
         let gone = AtomicBool::new(false);
-        let over = || gone.load(Ordering::Relaxed) || self.stop.load(Ordering::Relaxed);
+        let over = || gone.load(Ordering::Relaxed) || self.limit.is_reached();
         let result = std::thread::scope(|scope| {
             let over = &over;
             let worker = scope.spawn(move || {
@@ -297,7 +275,7 @@ impl Session<'_> {
     fn run(&mut self, request: &RunRequest) -> Result<()> {
         let (_, backend) = self.model.as_mut().ok_or_else(no_model)?;
         let services = &*self.shared.services;
-        let part = edge::Part::new(&self.connection, &self.clock, services, self.stop);
+        let part = edge::Part::new(&self.connection, &self.clock, services, self.limit);
         part.run(&mut **backend, request)
     }
 }

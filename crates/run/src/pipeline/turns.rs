@@ -1,7 +1,9 @@
 //! Turns: two who measure on an edge at once would measure each other, so one does, and the others wait in a queue.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Who measures, and who comes next, in the order in which they asked.
 #[derive(Default)]
@@ -24,6 +26,11 @@ impl Turns {
         queue.next_ticket += 1;
         queue.tickets.push_back(ticket);
         Place { turns: self, ticket }
+    }
+
+    /// How many wait for their turn.
+    pub fn waiting(&self) -> usize {
+        self.lock().tickets.len().saturating_sub(1)
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -51,6 +58,25 @@ impl Drop for Place<'_> {
     }
 }
 
+/// What ends a session that would go on.
+#[derive(Clone, Copy)]
+pub(super) struct Limit<'a> {
+    /// The edge stops.
+    pub stop: &'a AtomicBool,
+    /// Its turn ends then.
+    pub turn_ends: Option<Instant>,
+}
+
+impl Limit<'_> {
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    pub fn is_reached(&self) -> bool {
+        self.is_stopped() || self.turn_ends.is_some_and(|end| Instant::now() >= end)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -62,13 +88,14 @@ mod tests {
         let turns = Turns::default();
         let (first, second, third) = (turns.queue(), turns.queue(), turns.queue());
         assert_eq!([&first, &second, &third].map(Place::before), [0, 1, 2]);
+        assert_eq!(turns.waiting(), 2);
         drop(second);
         let fourth = turns.queue();
         assert_eq!([&first, &third, &fourth].map(Place::before), [0, 1, 2]);
         drop(first);
         assert_eq!([&third, &fourth].map(Place::before), [0, 1]);
         drop((third, fourth));
-        assert_eq!(turns.queue().before(), 0);
+        assert_eq!((turns.waiting(), turns.queue().before()), (0, 0));
     }
 
     #[test]

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use coprof_core::error::{Error, Result};
 
 /// The version of everything in this room that two sides must agree on.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// Opens the first frame of either side. The line end catches tools that translate line ends.
 pub(super) const MAGIC: [u8; 8] = *b"coprof\r\n";
 
 /// Length and kind.
-const HEADER_BYTES: usize = 5;
+pub(super) const HEADER_BYTES: usize = 5;
 
 /// Sequence number and forced exit in front of a task's payload.
 pub(super) const TASK_HEAD_BYTES: usize = 6;
@@ -127,6 +127,8 @@ frame_kinds! {
     Waiting = 24, KIB;
     /// Server: nobody else measures here until this connection ends.
     Turn = 25, 0;
+    /// Server: no connection, since others have all that there are. [`super::messages::Busy`].
+    Busy = 26, KIB;
 }
 
 impl FrameKind {
@@ -167,7 +169,7 @@ impl Wait<'_> {
 }
 
 /// Reads one frame, its payload into `payload`. `None`: the peer closed the connection between frames. A source whose
-/// reads time out (`WouldBlock`, `TimedOut`) is asked again until `wait` is over.
+/// reads time out (`WouldBlock`, `TimedOut`) is asked again until `wait` is over; `Interrupted` tells of bytes to come.
 pub(super) fn read_frame(
     source: &mut impl Read,
     wait: &Wait<'_>,
@@ -180,17 +182,7 @@ pub(super) fn read_frame(
         HEADER_BYTES => {}
         _ => return Err(cut_off()),
     }
-    let [a, b, c, d, kind] = header;
-    let len = u32::from_le_bytes([a, b, c, d]) as usize;
-    let kind = FrameKind::from_byte(kind).ok_or_else(|| {
-        Error::peer(format!("expected a coprof frame, found kind {kind}; is the peer coprof?"))
-    })?;
-    let cap = kind.cap(task_cap);
-    if len > cap {
-        return Err(Error::peer(format!(
-            "a {kind:?} frame holds at most {cap} bytes, the peer announced {len}"
-        )));
-    }
+    let (kind, len) = announced(header, task_cap)?;
     let mut got = 0;
     while got < len {
         let end = len.min(got + GROWTH_BYTES);
@@ -206,12 +198,28 @@ pub(super) fn read_frame(
     Ok(Some(kind))
 }
 
+/// What a frame's header says: its kind, and the bytes of payload that follow, of which there are not too many.
+pub(super) fn announced(header: [u8; HEADER_BYTES], task_cap: usize) -> Result<(FrameKind, usize)> {
+    let [a, b, c, d, kind] = header;
+    let len = u32::from_le_bytes([a, b, c, d]) as usize;
+    let kind = FrameKind::from_byte(kind).ok_or_else(|| {
+        Error::peer(format!("expected a coprof frame, found kind {kind}; is the peer coprof?"))
+    })?;
+    let cap = kind.cap(task_cap);
+    if len > cap {
+        return Err(Error::peer(format!(
+            "a {kind:?} frame holds at most {cap} bytes, the peer announced {len}"
+        )));
+    }
+    Ok((kind, len))
+}
+
 fn cut_off() -> Error {
     Error::peer("the peer closed the connection in the middle of a frame")
 }
 
 /// Fills `bytes`; fewer only when the source ends.
-fn fill(source: &mut impl Read, wait: &Wait<'_>, bytes: &mut [u8]) -> Result<usize> {
+pub(super) fn fill(source: &mut impl Read, wait: &Wait<'_>, bytes: &mut [u8]) -> Result<usize> {
     let mut got = 0;
     let mut last_byte = Instant::now();
     while got < bytes.len() {
@@ -222,7 +230,11 @@ fn fill(source: &mut impl Read, wait: &Wait<'_>, bytes: &mut [u8]) -> Result<usi
                 got += n;
                 last_byte = Instant::now();
             }
+            // Something has come that is not readable yet: the peer is not silent.
+            Err(error) if error.kind() == ErrorKind::Interrupted => last_byte = Instant::now(),
             Err(error) if is_pause(error.kind()) => {}
+            // It closed with something of ours unread, which is an end all the same.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
             Err(error) => return Err(broken(error)),
         }
     }

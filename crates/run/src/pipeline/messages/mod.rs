@@ -22,7 +22,7 @@ pub(super) use greeting::{Hello, Welcome};
 pub(super) use model::ModelOffer;
 pub(super) use profile::Progress;
 pub use profile::{CodecTimes, NodeProfile, ProfileRequest};
-pub(super) use refusal::{Failed, Refused};
+pub(super) use refusal::{Busy, Failed, Refused};
 pub(super) use run::RunRequest;
 pub use stream::StreamReport;
 pub(super) use stream::{StreamDown, StreamRequest, StreamUp};
@@ -61,6 +61,7 @@ messages! {
     Hello => Hello behind &MAGIC,
     Welcome => Welcome behind &MAGIC,
     Refused => Refused,
+    Busy => Busy,
     Failed => Failed,
     Waiting => Waiting,
     StreamUp => StreamUp,

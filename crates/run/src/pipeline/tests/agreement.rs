@@ -116,7 +116,7 @@ fn a_replay_through_an_emulated_link_agrees_too() {
     with_edge(FakeServices::default(), |edge| {
         let shape = LinkShape { rate: Some(BitRate(1e9)), delay: Duration::from_micros(50) };
         let relay = Relay::start(edge.address, shape).unwrap();
-        let behind = Edge { address: relay.addr() };
+        let behind = Edge { address: relay.addr(), key: None };
         let graph = samples::chain();
         agree(&behind, &graph, &resuming_plan(&graph), &frames_for(&graph));
         let mut peer = behind.connect();

@@ -63,18 +63,69 @@ fn another_protocol_version_is_refused_with_advice() {
 }
 
 #[test]
-fn one_connection_too_many_is_told_that_the_edge_is_busy() {
+fn one_session_too_many_is_told_that_the_edge_is_busy() {
     with_edge(FakeServices::default(), |edge| {
-        let peers: Vec<Peer> = (0..MAX_CONNECTIONS).map(|_| edge.connect()).collect();
+        let mut peers: Vec<Peer> = (0..MAX_SESSIONS).map(|_| edge.connect()).collect();
+        peers[0].take_turn(&mut |_| ()).unwrap();
+        peers[1].connection.send(FrameKind::TakeTurn, &[], &[]).unwrap();
+        // A word of its wait: it is in the queue.
+        let waiting = peers[1].connection.receive(0, &|| false, &mut Vec::new()).unwrap();
+        assert_eq!(waiting, Some(FrameKind::Waiting));
         let error = Peer::connect(edge.address, &ConnectOptions::default()).err().unwrap();
-        assert_eq!(error.kind(), Kind::Peer);
-        assert!(error.to_string().contains("busy"), "{error}");
-        drop(peers);
+        assert_eq!((error.kind(), error.remedy()), (Kind::Peer, Some(Remedy::WaitForSession)));
+        let message = error.to_string();
+        assert!(message.contains("its 8 sessions are taken; waiting for their turn: 1"), "{message}");
     });
 }
 
-/// A deadline that no test reaches.
-const LONG: Duration = Duration::from_secs(60);
+/// Deadlines of strangers that no test reaches: whoever gets in does so past them.
+fn patient() -> Deadlines {
+    Deadlines { handshake: LONG, greeting: LONG, ..Deadlines::default() }
+}
+
+#[test]
+fn strangers_of_whatever_kind_keep_nobody_out() {
+    let hello = [&MAGIC[..], &serde_json::to_vec(&Hello::ours()).unwrap()].concat();
+    let mut greeting = Vec::new();
+    write_frame(&mut greeting, FrameKind::Hello, &[], &hello).unwrap();
+    let key = format!("board {}", Key::random().unwrap().secret_text());
+    for keys in [None, Some(KeyRing::parse(&key).unwrap())] {
+        let options = ServeOptions { deadlines: patient(), keys, ..on_loopback() };
+        with_server(&options, FakeServices::default(), |edge, _| crowded(edge, &greeting));
+    }
+}
+
+/// Serves in the middle of a crowd that says `greeting` in part, nothing or noise.
+fn crowded(edge: &Edge, greeting: &[u8]) {
+    // More than there is room for: some silent, some with half a greeting.
+    let crowd: Vec<TcpStream> = (0..MAX_STRANGERS + 50)
+        .map(|index| {
+            let mut stream = TcpStream::connect(edge.address).unwrap();
+            // It may have been dropped meanwhile.
+            let _ = stream.write_all(&greeting[..index % 2 * 20]);
+            stream
+        })
+        .collect();
+    edge.check_serving();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // And some that come again and again, and talk.
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    // What becomes of them is no matter.
+                    let _ = TcpStream::connect(edge.address)
+                        .and_then(|mut stream| stream.write_all(&[0xff; 4096]));
+                }
+            });
+        }
+        let _over = StopOnDrop(&over);
+        for _ in 0..5 {
+            edge.check_serving();
+        }
+    });
+    drop(crowd);
+}
 
 /// Answers one connection's greeting, then does as told.
 fn false_edge(
@@ -213,6 +264,41 @@ fn a_stopping_edge_tells_its_peers() {
         let mut peer = edge.connect();
         end();
         assert_eq!(peer.ping(8, 8).unwrap_err().kind(), Kind::Peer);
+    });
+}
+
+#[test]
+fn a_draining_edge_lets_sessions_finish_and_takes_no_others() {
+    let options = ServeOptions { drain: LONG, ..on_loopback() };
+    let server = Server::bind(&options, Arc::new(FakeServices::default())).unwrap();
+    let edge = Edge { address: server.addr(), key: None };
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let stop = &stop;
+        let serving = scope.spawn(move || server.run(stop, &mut |sessions| tell.send(sessions).unwrap()));
+        let mut peer = edge.connect();
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(told.recv_timeout(LONG), Ok(1));
+        let error = edge.try_connect(None).err().unwrap();
+        assert!(error.to_string().contains("cannot reach"), "{error}");
+        let graph = samples::chain();
+        peer.offer_model(&graph.name, &graph.hash, graph.name.as_bytes()).unwrap();
+        run_over(Some(&mut peer), &graph, &resuming_plan(&graph), &frames_for(&graph)).unwrap();
+        assert!(!serving.is_finished());
+        drop(peer);
+        serving.join().unwrap();
+    });
+}
+
+#[test]
+fn an_edge_drains_no_longer_than_it_may() {
+    let options = ServeOptions { drain: Duration::from_millis(1), ..on_loopback() };
+    with_server(&options, FakeServices::default(), |edge, end| {
+        let mut peer = edge.connect();
+        end();
+        let error = peer.ping(8, 8).unwrap_err();
+        assert!(error.to_string().contains("stopping"), "{error}");
     });
 }
 

@@ -1,6 +1,7 @@
 //! Device and edge over loopback, with fake backends: nothing waits for a layer, nothing looks at the time.
 
 mod agreement;
+mod encrypted;
 mod faults;
 mod requests;
 mod turns;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
+use super::door::MAX_STRANGERS;
 use super::*;
 use crate::backend::{Backend, FakeBackend};
 use crate::measure::{HostFacts, Watch};
@@ -18,6 +20,9 @@ use coprof_core::error::{Error, Kind, Remedy, Result};
 use coprof_core::model::{ExitId, Graph, Layer, ModelHash, samples};
 use coprof_core::plan::{ExitPlan, LinkPlan, NodePlan, Plan, Route, Threshold};
 use coprof_core::units::{BitRate, Micros, Share};
+
+/// A deadline that no test reaches.
+const LONG: Duration = Duration::from_secs(60);
 
 fn fake(graph: Arc<Graph>) -> Box<dyn Backend> {
     let times = vec![Duration::ZERO; graph.layers.len()];
@@ -114,11 +119,17 @@ impl Services for FakeServices {
 
 struct Edge {
     address: SocketAddr,
+    /// The first of its keys.
+    key: Option<Key>,
 }
 
 impl Edge {
     fn connect(&self) -> Peer {
-        Peer::connect(self.address, &ConnectOptions::default()).unwrap()
+        self.try_connect(self.key.clone()).unwrap()
+    }
+
+    fn try_connect(&self, key: Option<Key>) -> Result<Peer> {
+        Peer::connect(self.address, &ConnectOptions { key, ..ConnectOptions::default() })
     }
 
     /// That it still greets, takes models and answers.
@@ -149,8 +160,10 @@ fn with_edge_within(deadlines: Deadlines, services: FakeServices, test: impl FnO
 fn on_loopback() -> ServeOptions {
     ServeOptions {
         listen: ([127, 0, 0, 1], 0).into(),
+        keys: None,
         insecure: false,
         deadlines: Deadlines::default(),
+        drain: Duration::ZERO,
         on_event: Arc::new(|_| {}),
     }
 }
@@ -158,10 +171,11 @@ fn on_loopback() -> ServeOptions {
 /// An edge for as long as `test` takes, or until it calls what ends it.
 fn with_server(options: &ServeOptions, services: FakeServices, test: impl FnOnce(&Edge, &mut dyn FnMut())) {
     let server = Server::bind(options, Arc::new(services)).unwrap();
-    let edge = Edge { address: server.addr() };
+    let key = options.keys.as_ref().map(|ring| ring.grants()[0].key.clone());
+    let edge = Edge { address: server.addr(), key };
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let mut serving = Some(scope.spawn(|| server.run(&stop)));
+        let mut serving = Some(scope.spawn(|| server.run(&stop, &mut |_| ())));
         // Stops the server also when an assertion fails, else the scope would wait for it for ever.
         let _stop = StopOnDrop(&stop);
         test(&edge, &mut || {
