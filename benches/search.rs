@@ -22,6 +22,16 @@ impl Stream {
         (0..count).map(|_| Micros(scale * (0.2 + self.share()))).collect()
     }
 
+    /// What an exit answers behind an encoding: nearly what it answers uncut.
+    fn nearly(&mut self, uncut: &Outcomes) -> Outcomes {
+        let (mut right, mut entropy) = (Vec::new(), Vec::new());
+        for (sample, sure) in uncut.entropies().iter().enumerate() {
+            right.push(uncut.right().contains(sample) != (self.share() < 0.02));
+            entropy.push((sure + 0.02 * (self.share() as f32 - 0.5)).clamp(0.0, 1.0));
+        }
+        Outcomes::new(&right, entropy).expect("as many of both")
+    }
+
     /// An exit that is right on `skill` of the samples, more often where it is sure.
     fn outcomes(&mut self, samples: usize, skill: f64) -> Outcomes {
         let entropy: Vec<f32> = (0..samples).map(|_| self.share() as f32).collect();
@@ -160,11 +170,11 @@ impl Shape {
             constraints: Constraints { min_accuracy: Some(Share(0.65)), ..Constraints::default() },
         };
         let problem = Problem::of(bare).expect("it makes sense");
-        let encoded = |file: &mut ScenarioFile| self.encode(file, stream, &skill);
+        let encoded = |file: &mut ScenarioFile| self.encode(file, stream);
         if self.encodings { problem.with(encoded).expect("it makes sense") } else { problem }
     }
 
-    fn encode(&self, scenario: &mut ScenarioFile, stream: &mut Stream, skill: &dyn Fn(usize) -> f64) {
+    fn encode(&self, scenario: &mut ScenarioFile, stream: &mut Stream) {
         for plain in std::mem::take(&mut scenario.encodings) {
             for encoding in
                 if plain.cut.is_empty() { Encoding::for_input() } else { Encoding::for_features() }
@@ -178,7 +188,7 @@ impl Shape {
                     ..plain.clone()
                 });
                 if !encoding.is_lossless() && encoding == encoding.without_coder() {
-                    let behind = |exit| Some(stream.outcomes(self.samples, skill(exit) - 0.01));
+                    let behind = |exit: usize| Some(stream.nearly(&scenario.outcomes[exit]));
                     scenario.lossy_outcomes.push(LossyOutcomes {
                         cut: plain.cut.clone(),
                         element: encoding,
