@@ -66,13 +66,19 @@ class Net:
 
     def model(self, *vectors):
         """The model that answers with these vectors, one behind the other."""
-        self.op("Concat", *vectors, axis=1)
-        self.nodes[-1].output[0] = "final"
+        return self.results(final=(self.op("Concat", *vectors, axis=1), ["classes"]))
+
+    def results(self, **tensors):
+        """The model that answers with these tensors, each with the sides of one sample, by name."""
+        names = {tensor: name for name, (tensor, _) in tensors.items()}
+        for node in self.nodes:
+            node.input[:] = [names.get(name, name) for name in node.input]
+            node.output[:] = [names.get(name, name) for name in node.output]
         graph = helper.make_graph(
             self.nodes,
             "small",
             [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 3, 8, 8])],
-            [helper.make_tensor_value_info("final", TensorProto.FLOAT, ["n", "classes"])],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *sides]) for name, (_, sides) in tensors.items()],
             self.constants,
         )
         ir_version = 8 if self.opset < 20 else 9
@@ -368,6 +374,16 @@ def optimised(net):
 def measure(net):
     """One output that is no probability."""
     return net.model(net.op("Gemm", net.pooled(net.conv(net.x, 3, 4)), net.weights(4, 1)))
+
+
+@network(17)
+def results(net):
+    """Outputs that are no exits: a map, what hangs on it, and two heads of as many classes at the same depth."""
+    x = net.op("Relu", net.conv(net.x, 3, 6, pads=[1] * 4))
+    plane = net.conv(x, 6, 2, pads=[1] * 4)
+    vector = net.pooled(x)
+    head = lambda outputs: (net.op("Gemm", vector, net.weights(6, outputs), net.weights(outputs)), [outputs])  # noqa: E731
+    return net.results(plane=(plane, [2, 8, 8]), kind=head(5), colour=head(5), vector=(vector, [6]), years=head(1))
 
 
 class Steps:

@@ -42,7 +42,7 @@ def reference(file):
     names = [output.name for output in session.get_outputs()]
     # One image at a time, as coprof runs them. Nine digits tell all 32-bit floats apart.
     logits = [[session.run([name], {source.name: image[None]})[0][0] for image in pixels] for name in names]
-    rows = [[[float(f"{value:.9g}") for value in image] for image in exit] for exit in logits]
+    rows = [[[float(f"{value:.9g}") for value in np.ravel(image)] for image in exit] for exit in logits]
     return {
         "model_sha256": hashlib.sha256(file).hexdigest(),
         "made_by": f"ONNX Runtime {onnxruntime.__version__}, models/train/reference.py",

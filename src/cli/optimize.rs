@@ -126,7 +126,7 @@ impl Args {
             refined_plans: self.refine.into(),
         };
         Options {
-            basis: self.scenario.clone().map_or_else(|| Basis::Measured(measured()), Basis::File),
+            basis: self.scenario.clone().map_or_else(|| Basis::Measured(Box::new(measured())), Basis::File),
             node: self.nodes.runtime.options(),
             criteria: self.criteria.criteria(),
             policy: self.policy,

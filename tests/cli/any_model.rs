@@ -12,13 +12,18 @@ fn model() -> String {
 
 /// An `.npy` file of `count` inputs of three square channels of numbers.
 pub fn inputs(count: usize, side: usize) -> Vec<u8> {
+    inputs_of(count, side, |i| ((i * i) % 1009) as f32 / 100.0 - 5.0)
+}
+
+/// The same of these numbers.
+fn inputs_of(count: usize, side: usize, number: impl Fn(usize) -> f32) -> Vec<u8> {
     let header =
         format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, 3, {side}, {side}), }}");
     let header = format!("{header:<117}\n");
     let mut file = b"\x93NUMPY\x01\x00".to_vec();
     file.extend((header.len() as u16).to_le_bytes());
     file.extend(header.as_bytes());
-    let numbers = (0..count * 3 * side * side).map(|i| ((i * i) % 1009) as f32 / 100.0 - 5.0);
+    let numbers = (0..count * 3 * side * side).map(number);
     file.extend(numbers.flat_map(f32::to_le_bytes));
     file
 }
@@ -81,13 +86,55 @@ fn no_agreement_is_promised_where_none_could_fail() {
     let workplace = Workplace::new();
     let model = repository("tests/data/onnx/measure_17.onnx").to_str().unwrap().to_owned();
     let data = workplace.write("inputs.npy", inputs(30, 8));
+    let optimize = ["optimize", "--model", &model, "--data", &data];
     workplace.fail(
-        &["optimize", "--model", &model, "--data", &data],
-        1,
-        &["no probability", "without --data"],
+        &[&optimize[..], &["--agree", "class"]].concat(),
+        2,
+        &["--agree", "one number", "rel:0.05"],
     );
-    let (optimized, _) = workplace.document(&["optimize", "--model", &model]);
-    assert_eq!(optimized["accuracy_basis"], "relative");
+    let (optimized, _) = workplace.document(&optimize);
+    check("optimize", &optimized);
+    assert_eq!(optimized["accuracy_basis"], "agreement");
+    assert_eq!(optimized["model"]["agreement"], "relative error of at most 0.05");
+    // The same pictures over and over: whatever is done to them, their answers stay alike.
+    let same = workplace.write("same.npy", inputs_of(30, 8, |_| 1.0));
+    let (_, said) = workplace.document(&["optimize", "--model", &model, "--data", &same]);
+    assert!(said.contains("all 30 inputs are the same one") && said.contains("--agree"), "{said}");
+}
+
+#[test]
+fn results_are_planned_and_replayed_as_one_answer() {
+    let workplace = Workplace::new();
+    let model = repository("tests/data/onnx/results_17.onnx").to_str().unwrap().to_owned();
+    let data = workplace.write("inputs.npy", inputs(30, 8));
+    let flags = ["--model", &model, "--slowdown", "50", "--link-rate", "20mbit", "--data", &data];
+    let (optimized, said) = workplace.document(&[&["optimize"], &flags[..]].concat());
+    check("optimize", &optimized);
+    assert!(
+        said.contains("plane, kind, colour, vector, years are results") && said.contains("--exits"),
+        "{said}"
+    );
+    let means = "plane: relative error of at most 0.05, kind: same class, colour: same class, vector: cosine of at \
+                 least 0.99, years: relative error of at most 0.05";
+    assert_eq!(optimized["model"]["agreement"], means);
+    assert_eq!(optimized["uncut_accuracy"], 1.0);
+    let (_, scenario) = workplace.report("scenario");
+    assert_eq!(scenario["exits"].as_array().unwrap().len(), 1);
+    // Two bits change what a map is.
+    let rows = scenario["lossy_outcomes"].as_array().unwrap();
+    let spoilt =
+        |row: &Value| row["element"] == "q2" && row["exits"][0]["right"].as_str().unwrap().contains('0');
+    assert!(rows.iter().any(spoilt), "{rows:?}");
+    let replay = [&["replay", "--tasks", "30"], &flags[..]].concat();
+    let (replayed, _) = workplace.document(&replay);
+    check("replay", &replayed);
+    assert!(replayed["plan"]["links"][0].is_object(), "something crosses");
+    assert!(replayed["full"]["tasks"][0]["answer"]["right"].is_boolean());
+    assert!(replayed["measured"]["accuracy"].as_f64().is_some_and(|share| share > 0.5));
+    assert_eq!(replayed["agreement"], json!({ "same": 30, "tasks": 30 }));
+    assert!(
+        workplace.succeed(&replay).stdout.contains("agreement with the uncut model (plane: relative error")
+    );
 }
 
 #[test]

@@ -65,10 +65,11 @@ macro_rules! frame_kinds {
                 match byte { $($byte => Some(Self::$name),)* _ => None }
             }
 
-            /// The longest payload that is read; `task_cap` bounds tasks, whose size follows from the plan.
-            fn cap(self, task_cap: usize) -> usize {
-                if self == Self::Task {
-                    return task_cap;
+            /// The longest payload that is read; `run_cap` bounds tasks, whose size follows from the plan, and answers, whose
+            /// size follows from the model.
+            fn cap(self, run_cap: usize) -> usize {
+                if matches!(self, Self::Task | Self::Answer) {
+                    return run_cap;
                 }
                 match self { $(Self::$name => $cap,)* }
             }
@@ -118,7 +119,7 @@ frame_kinds! {
     /// Client: one task.
     Task = 20, 0;
     /// Server: its answer.
-    Answer = 21, 64;
+    Answer = 21, 0;
     /// Either: no more tasks, no more answers.
     Done = 22, 0;
     /// Client: wants to measure, alone.
@@ -171,7 +172,7 @@ impl Wait<'_> {
 pub(super) fn read_frame(
     source: &mut impl Read,
     wait: &Wait<'_>,
-    task_cap: usize,
+    run_cap: usize,
     payload: &mut Vec<u8>,
 ) -> Result<Option<FrameKind>> {
     let mut header = [0; HEADER_BYTES];
@@ -185,7 +186,7 @@ pub(super) fn read_frame(
     let kind = FrameKind::from_byte(kind).ok_or_else(|| {
         Error::peer(format!("expected a coprof frame, found kind {kind}; is the peer coprof?"))
     })?;
-    let cap = kind.cap(task_cap);
+    let cap = kind.cap(run_cap);
     if len > cap {
         return Err(Error::peer(format!(
             "a {kind:?} frame holds at most {cap} bytes, the peer announced {len}"

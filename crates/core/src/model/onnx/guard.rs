@@ -29,7 +29,7 @@ impl Level {
             (Self::Graph, 1) => Some(Self::Node),
             (Self::Graph, 5) | (Self::Attribute, 5) => Some(Self::Tensor),
             (Self::Node, 5) => Some(Self::Attribute),
-            (Self::Model, 8) | (Self::Graph, 11 | 12) | (Self::Node, 9) | (Self::Tensor, 13) => {
+            (Self::Model, 8 | 14) | (Self::Graph, 11 | 12) | (Self::Node, 9) | (Self::Tensor, 13) => {
                 Some(Self::Leaf)
             }
             _ => None,

@@ -183,6 +183,13 @@ impl<'a> Lowering<'a> {
         Ok(source)
     }
 
+    /// These vectors one behind the other.
+    pub fn joined(&mut self, vectors: Vec<Source>) -> Result<Source, String> {
+        let numbers = vectors.iter().map(|&vector| self.stored_shape(vector).elements()).sum();
+        let op = Op::Concat { axis: 0, constants: Vec::new() };
+        self.append(Draft { op, inputs: vectors, output: Shape(vec![numbers]), nodes: vec![] })
+    }
+
     /// Where a tensor lies in the shape that the file gives it, without the batch.
     pub fn settled(&mut self, node: &Node<'_>, view: &View) -> Result<Source> {
         self.stored_as(view, per_sample(&view.shape)).map_err(|what| node.error(what))

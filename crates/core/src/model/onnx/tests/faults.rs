@@ -71,11 +71,7 @@ fn inputs_that_are_no_images() {
 }
 
 #[test]
-fn outputs_that_are_no_classes() {
-    let plane = fault(|file| file.graph().output[1].name = "/Relu".into());
-    assert!(plane.contains("[batch, classes], found [1, 5, 2, 2]"), "{plane}");
-    let uneven = fault(|file| file.graph().output[1].name = "/Reshape".into());
-    assert!(uneven.contains("tell 4 classes apart, found 5"), "{uneven}");
+fn outputs_that_no_node_computes() {
     for name in ["pixels", "mean", "nowhere"] {
         let message = fault(|file| file.graph().output[1].name = name.into());
         assert!(message.contains("computed by a node"), "{message}");

@@ -84,6 +84,7 @@ fn nothing_is_fused_into_a_tensor_that_others_read() {
             "fc: linear(add1) -> 4",
             "last.relu: relu(fc) -> 4",
             "last.fc: linear(last.relu) -> 4",
+            "concat1: concat(fc, last.fc) -> 8",
         ]
     );
 }

@@ -58,7 +58,8 @@ fn check(file: &[u8]) {
         assert!(!layer.inputs.is_empty());
         assert_eq!(graph.find_layer(&layer.name).map(|id| id.0), Some(id), "{} is not unique", layer.name);
     }
-    assert!(graph.exits.iter().all(|exit| graph.layer(exit.logits).output.0 == [graph.classes()]));
+    let numbers: usize = graph.outputs.iter().map(|output| output.shape.elements()).sum();
+    assert!(graph.exits.iter().all(|exit| graph.layer(exit.logits).output.0 == [numbers]));
 }
 
 fn change_attributes(graph: &mut GraphProto, changes: Vec<(Index, usize, i64)>) {

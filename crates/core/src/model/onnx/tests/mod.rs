@@ -5,6 +5,7 @@ mod fusing;
 mod hostile;
 mod older;
 mod optimised;
+mod outputs;
 mod quantised;
 mod reading;
 mod shapes;
@@ -32,7 +33,7 @@ impl File {
             output: outputs.iter().map(named).collect(),
         };
         let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 17 }];
-        Self { model: ModelProto { ir_version: 8, graph: Some(graph), opset_import } }
+        Self { model: ModelProto { ir_version: 8, graph: Some(graph), opset_import, metadata_props: vec![] } }
     }
 
     pub fn graph(&mut self) -> &mut GraphProto {
