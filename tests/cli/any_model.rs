@@ -120,11 +120,12 @@ fn results_are_planned_and_replayed_as_one_answer() {
     assert_eq!(optimized["uncut_accuracy"], 1.0);
     let (_, scenario) = workplace.report("scenario");
     assert_eq!(scenario["exits"].as_array().unwrap().len(), 1);
-    // Two bits change what a map is.
+    // Some encodings change what the answer is, and some do not.
     let rows = scenario["lossy_outcomes"].as_array().unwrap();
-    let spoilt =
-        |row: &Value| row["element"] == "q2" && row["exits"][0]["right"].as_str().unwrap().contains('0');
-    assert!(rows.iter().any(spoilt), "{rows:?}");
+    let right = |row: &Value| row["exits"][0]["right"].as_str().unwrap().to_owned();
+    let [spoilt, kept] =
+        ['0', '1'].map(|digit| rows.iter().any(|row| right(row).chars().all(|c| c == digit)));
+    assert!(spoilt && kept, "{rows:?}");
     let replay = [&["replay", "--tasks", "30"], &flags[..]].concat();
     let (replayed, _) = workplace.document(&replay);
     check("replay", &replayed);

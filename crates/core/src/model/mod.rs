@@ -20,4 +20,4 @@ pub use graph::{Exit, ExitId, Graph, Layer, LayerId, ModelHash, Output, Shape, S
 pub use onnx::{
     Agreements, ExternalPart, InputShape, OutputChoice, self_contained, with_input_shape, with_outputs,
 };
-pub use op::{Arithmetic, Op, Reduction, Weights, Window};
+pub use op::{Arithmetic, Op, Reduction, Tap, Weights, Window};

@@ -142,6 +142,10 @@ fn macs(op: &Op, input: &Shape, output: &Shape) -> u64 {
             let per_output = weight.data.len() / weight.shape.first().copied().unwrap_or(1).max(1);
             outputs.saturating_mul(per_output as u64)
         }
+        Op::ConvTranspose { weight, .. } => {
+            let per_input = weight.data.len() / weight.shape.first().copied().unwrap_or(1).max(1);
+            (input.elements() as u64).saturating_mul(per_input as u64)
+        }
         Op::MatMul => outputs.saturating_mul(input.0.last().copied().unwrap_or(1) as u64),
         Op::Affine { .. } => outputs,
         // Squares are added up, then all is scaled and shifted.

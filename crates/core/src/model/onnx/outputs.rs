@@ -14,7 +14,7 @@ use super::node::shown;
 use super::proto::{ModelProto, StringStringEntryProto, ValueInfoProto};
 use super::value::{Value, View, per_sample};
 use crate::error::{Error, Given, Remedy, Result};
-use crate::model::{Activation, Agreement, Arithmetic, LayerId, Op, Output, Shape, Source};
+use crate::model::{Activation, Agreement, Arithmetic, LayerId, Op, Output, Reduction, Shape, Source};
 
 /// Where a file says whether its outputs are `exits` or `results`.
 const KIND_KEY: &str = "coprof.outputs";
@@ -129,6 +129,8 @@ struct Found<'a> {
     view: View,
     /// How many numbers.
     numbers: usize,
+    /// Whether the file gives but the place of the largest of these, or the largest few: the class, all the same.
+    are_scores: bool,
 }
 
 impl Found<'_> {
@@ -148,6 +150,7 @@ impl Found<'_> {
 pub fn answers<'a>(model: &'a ModelProto, lowering: &mut Lowering<'_>) -> Result<Answers<'a>> {
     let outputs = model.graph.as_ref().map_or(&[][..], |graph| &graph.output);
     let found = outputs.iter().map(|output| found(output, lowering)).collect::<Result<Vec<_>>>()?;
+    let found = without_repeats(&lowering.drafts, found);
     let said =
         |key: &str| model.metadata_props.iter().find(|entry| entry.key == key).map(|entry| &*entry.value);
     let vectors = found.iter().all(Found::is_vector);
@@ -187,11 +190,39 @@ pub fn answers<'a>(model: &'a ModelProto, lowering: &mut Lowering<'_>) -> Result
 fn found<'a>(output: &'a ValueInfoProto, lowering: &Lowering<'_>) -> Result<Found<'a>> {
     match lowering.value(&output.name) {
         Some(Value::Tensor(view @ View { source: Source::Layer(_), .. })) => {
+            let scores = scores(lowering, view.source);
+            let (view, are_scores) = (scores.clone().unwrap_or_else(|| view.clone()), scores.is_some());
             let numbers = elements(&view.shape).unwrap_or(0);
-            Ok(Found { name: &output.name, view: view.clone(), numbers })
+            Ok(Found { name: &output.name, view, numbers, are_scores })
         }
         _ => Err(computed_by_none(&output.name)),
     }
+}
+
+/// The vector behind an ArgMax or a TopK over all of it: an answer is its class, and how sure that is follows from the others.
+fn scores(lowering: &Lowering<'_>, source: Source) -> Option<View> {
+    let draft = behind(&lowering.drafts, source)?;
+    let &[input @ Source::Layer(_)] = draft.inputs.as_slice() else { return None };
+    let axis = match &draft.op {
+        Op::Reduce { how: Reduction::PlaceOfLargest, axes } => *axes.first()?,
+        Op::TopK { axis, largest: true, .. } => *axis,
+        _ => return None,
+    };
+    let sides = lowering.stored_shape(input);
+    let is_all = sides.0.get(axis) == Some(&sides.elements());
+    is_all.then(|| View { source: input, shape: vec![1, sides.elements()] })
+}
+
+/// Leaves out scores that are there already: the label beside the shares that it is the place of.
+fn without_repeats<'a>(drafts: &[Draft<'_>], all: Vec<Found<'a>>) -> Vec<Found<'a>> {
+    let places: Vec<Source> = all.iter().map(|found| before_softmax(drafts, found.view.source)).collect();
+    let is_new = |at: usize, are_scores: bool| {
+        let same = |other: &usize| *other != at && places[*other] == places[at];
+        let first_or_other = |other: usize| other < at || !all[other].are_scores;
+        !are_scores || !(0..all.len()).filter(same).any(first_or_other)
+    };
+    let new: Vec<bool> = all.iter().enumerate().map(|(at, found)| is_new(at, found.are_scores)).collect();
+    all.into_iter().zip(new).filter_map(|(found, new)| new.then_some(found)).collect()
 }
 
 fn computed_by_none(name: &str) -> Error {
@@ -216,7 +247,7 @@ fn check_exits(found: &[Found<'_>]) -> Result<()> {
 
 fn as_exits<'a>(found: Vec<Found<'a>>, lowering: &mut Lowering<'_>) -> Result<Answers<'a>> {
     let mut answers = Answers { names: Vec::new(), logits: Vec::new(), outputs: Vec::new() };
-    for Found { name, mut view, numbers } in found {
+    for Found { name, mut view, numbers, .. } in found {
         let agreement = of_exit(&lowering.drafts, view.source, numbers);
         view.source = before_softmax(&lowering.drafts, view.source);
         let source = lowering.stored_as(&view, &[numbers]).map_err(Error::failed)?;
@@ -235,9 +266,10 @@ fn as_exits<'a>(found: Vec<Found<'a>>, lowering: &mut Lowering<'_>) -> Result<An
 fn as_results<'a>(found: Vec<Found<'a>>, lowering: &mut Lowering<'_>) -> Result<Answers<'a>> {
     let mut parts = Vec::with_capacity(found.len());
     let mut outputs = Vec::with_capacity(found.len());
-    for Found { name, view, numbers } in &found {
+    for Found { name, view, numbers, are_scores } in &found {
         let shape = Shape(per_sample(&view.shape).to_vec());
-        let agreement = of_result(&lowering.drafts, view.source, &shape);
+        let kind = of_result(&lowering.drafts, view.source, &shape);
+        let agreement = if *are_scores { Agreement::Class } else { kind };
         outputs.push(Output { name: (*name).into(), shape, agreement });
         parts.push(lowering.stored_as(view, &[*numbers]).map_err(Error::failed)?);
     }

@@ -7,9 +7,13 @@ mod einsum;
 mod linear;
 mod microsoft;
 mod norm;
+mod places;
 mod pool;
 mod quantised;
+mod resize;
 mod shape;
+mod supported;
+mod transposed;
 mod window;
 
 use std::collections::HashMap;
@@ -20,18 +24,10 @@ use super::constant::{Budget, Constant, elements};
 use super::fold;
 use super::input::Input;
 use super::node::{Node, is_standard, shown};
-use super::proto::data_type::{BFLOAT16, DOUBLE, FLOAT, FLOAT16};
+use super::proto::data_type::{BFLOAT16, DOUBLE, FLOAT, FLOAT16, INT32, INT64};
 use super::value::{Quantisation, Value, View, per_sample};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::{LayerId, Op, Shape, Source};
-
-/// What the reader turns into layers or computes away, for its messages.
-const SUPPORTED: &str = "Abs, Add, AveragePool, BatchNormalization, Cast, CastLike, Clip, Concat, Constant, Conv, DequantizeLinear, \
-    Div, Dropout, Einsum (of two), Elu, Erf, Exp, Expand, Flatten, Gather (constant places), Gelu, Gemm, GlobalAveragePool, GlobalMaxPool, \
-    HardSigmoid, HardSwish, Identity, InstanceNormalization, LRN, LayerNormalization, LeakyRelu, Log, LogSoftmax, MatMul, Max, \
-    MaxPool, Min, Mish, Mul, Neg, PRelu, Pad (constant), Pow, QLinearConv, QLinearMatMul, QuantizeLinear, Reciprocal, ReduceL2, ReduceMax, ReduceMean, ReduceSum, Relu, Reshape, \
-    Selu, Shape, Sigmoid, Size, Slice, Softmax, Softplus, Split, Sqrt, Squeeze, Sub, Sum, Tanh, Transpose, Unsqueeze; \
-    of constants also ConstantOfShape, Equal, GatherND, Range, ScatterND, Where and the like";
 
 /// More layers than any network for images has; planning is quadratic in them.
 const MAX_LAYERS: usize = 4096;
@@ -60,6 +56,7 @@ pub struct Lowering<'a> {
     /// What is left for computing with constants.
     pub budget: Budget,
     input: Shape,
+    input_name: &'a str,
     /// How many samples the file runs at once, where it fixes more than one.
     fixed_batch: Option<usize>,
     values: HashMap<&'a str, Value>,
@@ -79,6 +76,7 @@ impl<'a> Lowering<'a> {
             drafts: Vec::new(),
             budget,
             input: input.shape.clone(),
+            input_name: input.name,
             fixed_batch: input.fixed_batch,
             values,
             quantised: bytes.into_iter().collect(),
@@ -89,9 +87,12 @@ impl<'a> Lowering<'a> {
 
     /// Reads all nodes, given in an order in which each comes behind those that it needs.
     pub fn run(&mut self, nodes: &[Node<'a>]) -> Result<()> {
+        supported::check(nodes, self.input_name)?;
         for node in nodes {
-            if node.op() == "Split" && is_standard(&node.proto.domain) {
-                for (name, part) in std::iter::zip(&node.proto.output, cut::split(self, node)?) {
+            if matches!(node.op(), "Split" | "TopK") && is_standard(&node.proto.domain) {
+                let parts =
+                    if node.op() == "Split" { cut::split(self, node) } else { places::top(self, node) };
+                for (name, part) in std::iter::zip(&node.proto.output, parts?) {
                     self.values.insert(name, part);
                 }
             } else {
@@ -266,13 +267,13 @@ impl<'a> Lowering<'a> {
     fn node(&mut self, node: &Node<'a>) -> Result<Value> {
         let standard = is_standard(&node.proto.domain);
         if !standard && node.proto.domain != microsoft::DOMAIN {
-            return Err(unsupported(node));
+            return Err(supported::refusal(node));
         }
         if let Some(constant) = self.folded(node)? {
             return Ok(Value::Constant(constant));
         }
         if !standard {
-            return microsoft::lower(self, node)?.ok_or_else(|| unsupported(node));
+            return microsoft::lower(self, node)?.ok_or_else(|| supported::refusal(node));
         }
         match node.op() {
             "Conv" => linear::conv(self, node),
@@ -292,7 +293,11 @@ impl<'a> Lowering<'a> {
             "Clip" => activation::clip(self, node),
             "MaxPool" | "AveragePool" => pool::pool(self, node),
             "GlobalAveragePool" | "GlobalMaxPool" => pool::global(self, node),
-            "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceL2" => pool::reduce(self, node),
+            "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceL1" | "ReduceL2"
+            | "ReduceSumSquare" => pool::reduce(self, node),
+            "ArgMax" | "ArgMin" => places::extreme(self, node),
+            "Resize" | "Upsample" => resize::resize(self, node),
+            "ConvTranspose" => transposed::conv_transpose(self, node),
             "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" => shape::reshape(self, node),
             "Transpose" => shape::transpose(self, node),
             "Expand" => shape::expand(self, node),
@@ -309,7 +314,7 @@ impl<'a> Lowering<'a> {
             "Dropout" => self.dropout(node),
             _ => match activation::of_node(node) {
                 Some(function) => activation::apply(self, node, function),
-                None => Err(unsupported(node)),
+                None => Err(supported::refusal(node)),
             },
         }
     }
@@ -343,6 +348,11 @@ impl<'a> Lowering<'a> {
     /// Everything is computed in single precision, so that casts between floating-point types do nothing.
     fn cast(&mut self, node: &Node<'a>) -> Result<Value> {
         let to_real = matches!(node.cast_target(), FLOAT | FLOAT16 | BFLOAT16 | DOUBLE);
+        if let (Value::Tensor(view), INT32 | INT64) = (self.operand(node, 0)?, node.cast_target())
+            && places::are_places(self, &view)
+        {
+            return Ok(Value::Tensor(view));
+        }
         if node.op() == "CastLike" || to_real {
             return quantised::as_numbers(self, node).map(Value::Tensor);
         }
@@ -357,14 +367,4 @@ impl<'a> Lowering<'a> {
             _ => Ok(Value::Tensor(self.tensor(node, 0)?)),
         }
     }
-}
-
-fn unsupported(node: &Node<'_>) -> Error {
-    let supported = if node.proto.domain == microsoft::DOMAIN { microsoft::SUPPORTED } else { SUPPORTED };
-    let domain = shown(&node.proto.domain);
-    let domain = if domain.is_empty() { domain } else { format!(" of '{domain}'") };
-    node.error(format_args!(
-        "this op{domain} is not supported (opset {}); supported: {supported}",
-        node.opset
-    ))
 }

@@ -41,6 +41,23 @@ fn an_op_that_is_not_supported() {
 }
 
 #[test]
+fn all_ops_that_are_not_supported_are_named_at_once() {
+    let message = fault(|file| {
+        find(file, "/conv1/relu/Relu").op_type = "Loop".into();
+        find(file, "/Relu").op_type = "NonMaxSuppression".into();
+        find(file, "/conv2/Conv").op_type = "Loop".into();
+        find(file, "/Softmax").domain = "com.example".into();
+    });
+    let all = "4 nodes whose ops are not supported (opset 17): Loop ×2, NonMaxSuppression, Softmax of 'com.example'; ";
+    assert!(message.contains("node '/conv1/relu/Relu' (Loop)") && message.contains(all), "{message}");
+    // What depends on a shape alone is computed while reading.
+    let mut file = chain();
+    file.graph().node.push(node("/Shape", "pixels"));
+    file.graph().node.push(node("/Range", "zero /Shape one"));
+    assert!(file.read().is_ok());
+}
+
+#[test]
 fn broken_graphs() {
     let cycle = fault(|file| find(file, "/conv1/conv/Conv").input[0] = "/Relu".into());
     assert!(cycle.contains("cycle"), "{cycle}");

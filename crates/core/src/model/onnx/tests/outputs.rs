@@ -111,6 +111,38 @@ fn answers_are_compared_by_what_they_are() {
 }
 
 #[test]
+fn what_stands_first_among_scores_is_their_class() {
+    let mut file = heads(&["label"]);
+    let nodes = [
+        node("/label/ArgMax", "late").with("axis", &[1]).with("keepdims", &[0]).writes("label"),
+        node("/shares/Softmax", "late").with("axis", &[1]).writes("shares"),
+        node("/top/TopK", "shares two"),
+        node("/map/ArgMax", "plane").with("axis", &[1]).writes("map"),
+    ];
+    file.graph().node.extend(nodes);
+    let top = file.graph().node.iter_mut().find(|node| node.op_type == "TopK").unwrap();
+    top.output = vec!["best".into(), "places".into()];
+    file.graph().initializer.push(ints("two", &[2]));
+    let late = heads(&["late"]).read().unwrap();
+    for names in [&["label"][..], &["best", "places"], &["label", "shares"], &["shares", "label"]] {
+        file.graph().output = names.iter().map(|name| tensor_info(name, &[])).collect();
+        let graph = file.read().unwrap();
+        assert_eq!(graph.layers.len(), late.layers.len(), "{:?}", outline(&graph));
+        let name = if names.contains(&"shares") { "shares" } else { names[0] };
+        assert_eq!((agreements(&graph), graph.tells_classes()), (vec![(name, Agreement::Class)], true));
+    }
+    file.graph().output = ["label", "years"].map(|name| tensor_info(name, &[])).to_vec();
+    assert_eq!(file.read().unwrap().answer_numbers(), 4 + 1);
+    // Over a map, places are an answer of their own.
+    file.graph().output = vec![tensor_info("map", &[])];
+    let map = file.read().unwrap();
+    assert_eq!(
+        (map.outputs[0].shape.0.as_slice(), map.layers.last().unwrap().op.kind()),
+        (&[1, 4, 4][..], "argmax")
+    );
+}
+
+#[test]
 fn a_user_names_exits_results_and_measures() {
     let file = heads(&["late", "early", "years"]);
     let exits_of = |names_of: &[&str]| OutputChoice { exits: names(names_of), ..OutputChoice::default() };
