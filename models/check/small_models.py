@@ -34,6 +34,7 @@ class Net:
 
     def __init__(self, opset):
         self.opset, self.nodes, self.constants = opset, [], []
+        self.inputs = {"pixels": [3, 8, 8]}
         self.random = np.random.default_rng(3)
         # Before opset 7 constants are not broadcast unasked.
         self.broadcast = {"broadcast": 1} if opset < 7 else {}
@@ -77,7 +78,7 @@ class Net:
         graph = helper.make_graph(
             self.nodes,
             "small",
-            [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 3, 8, 8])],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *sides]) for name, sides in self.inputs.items()],
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *sides]) for name, (_, sides) in tensors.items()],
             self.constants,
         )
@@ -444,6 +445,26 @@ def places(net):
     parts = [number("ReduceMean", part) for part in [most, last, there, net.op("Sign", x)]]
     parts += [number(name, x) for name in ["ReduceMin", "ReduceL1", "ReduceSumSquare"]]
     return net.model(*parts, net.op("ReduceMean", least, axes=[2], keepdims=0), top, at)
+
+
+@network(17)
+def inputs(net):
+    """Two inputs."""
+    net.inputs["facts"] = [5]
+    small = net.op("Mul", "facts", net.constant(np.float32(1 / 64)))
+    facts = net.op("Relu", net.op("Gemm", small, net.weights(5, 4)))
+    both = net.op("Concat", net.pooled(net.op("Relu", net.conv(net.x, 3, 6))), facts, axis=1)
+    return net.model(net.op("Gemm", both, net.weights(10, 4), net.weights(4)))
+
+
+@network(13)
+def channels_last(net):
+    """Pictures as TensorFlow has them."""
+    net.inputs, net.nodes = {"pixels": [8, 6, 3]}, []
+    x = net.op("Mul", "pixels", net.constant(np.float32(1 / 64)))
+    x = net.op("Sub", x, net.constant(np.float32([2, 1.9, 2.1])))
+    x = net.conv(net.op("Transpose", x, perm=[0, 3, 1, 2]), 3, 4, pads=[1] * 4)
+    return net.model(net.pooled(x))
 
 
 @network(17)

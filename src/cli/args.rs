@@ -35,9 +35,10 @@ impl ModelArgs {
 /// How a model's file is read.
 #[derive(Args, Clone, Debug)]
 pub struct ReadingArgs {
-    /// The shape of the model's input, batch of 1 included, where its file leaves sides open: 1x3x224x224
+    /// The shape of the model's input, batch of 1 included, where its file leaves sides open: 1x3x224x224; of several inputs once
+    /// for each, by name
     #[arg(long, value_name = "[NAME:]SHAPE")]
-    input_shape: Option<InputShape>,
+    input_shape: Vec<InputShape>,
     /// Which outputs of the file are its exits, the final one last [default: all, where each lies deeper than the one before it
     /// and tells the same classes apart; else none]
     #[arg(long, value_name = "NAME,…,FINAL", value_delimiter = ',', conflicts_with = "outputs")]
@@ -56,7 +57,7 @@ impl ReadingArgs {
     pub fn of(&self, model: &str) -> ModelOptions {
         ModelOptions {
             name: model.to_owned(),
-            input_shape: self.input_shape.clone(),
+            input_shapes: self.input_shape.clone(),
             outputs: OutputChoice {
                 exits: self.exits.clone(),
                 results: self.outputs.clone(),
@@ -107,7 +108,7 @@ impl LocalArgs {
 #[derive(Args, Clone, Debug)]
 pub struct FrameArgs {
     /// CIFAR-10 (its binary folder or archive), or inputs without labels: a folder of PNG or JPEG pictures, or an .npy array
-    /// as the model takes it [default: CIFAR-10 in $COPROF_DATA or datasets/, else made-up frames]
+    /// as the model takes it (.npz, by name, for several inputs) [default: CIFAR-10 in $COPROF_DATA or datasets/, else made-up frames]
     #[arg(long, value_name = "DIR|FILE")]
     pub data: Option<PathBuf>,
 }

@@ -75,7 +75,7 @@ pub fn record(place: &Path, model: &Model, device: &LocalNode, context: &Context
         ))
         .with(Remedy::RecordLabelled));
     }
-    let inputs = load_inputs(place, &model.graph.input.0)?;
+    let inputs = load_inputs(place, &model.graph.inputs)?;
     let data = fingerprint(&[&inputs]);
     let name = format!("agreement-{}-{}", model.graph.hash.short(), &data[..12]);
     let path = context.store().path(&format!("{name}.encodings.csv.gz"));

@@ -44,7 +44,7 @@ impl Frames {
     pub fn load(data: Option<&Path>, model: &Model, count: usize, context: &Context) -> Result<Self> {
         let shape = &model.graph.input.0;
         if let Some(place) = data.filter(|place| !is_cifar10(place)) {
-            let mut images = load_inputs(place, shape)?;
+            let mut images = load_inputs(place, &model.graph.inputs)?;
             images.truncate(count);
             return Ok(Self { images, kind: Kind::Inputs, forced: None });
         }

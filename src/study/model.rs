@@ -43,8 +43,8 @@ static NULL: &[u8] = include_bytes!("../../models/null.onnx");
 pub struct ModelOptions {
     /// A bundled model, or an ONNX file.
     pub name: String,
-    /// The shape of its input, where its file leaves sides open.
-    pub input_shape: Option<InputShape>,
+    /// The shapes of its inputs, where its file leaves sides open.
+    pub input_shapes: Vec<InputShape>,
     /// What its outputs are, where that is to be said.
     pub outputs: OutputChoice,
 }
@@ -52,7 +52,7 @@ pub struct ModelOptions {
 impl ModelOptions {
     /// A model of which no more is said.
     pub fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), input_shape: None, outputs: OutputChoice::default() }
+        Self { name: name.to_owned(), input_shapes: Vec::new(), outputs: OutputChoice::default() }
     }
 }
 
@@ -91,13 +91,13 @@ impl Model {
     /// Loads a bundled model by its name, or else a file. What is said of its input and its outputs the file's bytes then have
     /// inside, so that an edge needs nothing else.
     pub fn load(options: &ModelOptions) -> Result<Self> {
-        let ModelOptions { name, input_shape, outputs } = options;
+        let ModelOptions { name, input_shapes, outputs } = options;
         if let Some(bundled) = BUNDLED.iter().find(|bundled| bundled.name == name) {
             if *outputs != OutputChoice::default() {
                 let what = "its exits and what agreement means are known; only those of a file are named";
                 return Err(Error::usage(format!("{name}: {what}")));
             }
-            if let Some(wanted) = input_shape {
+            for wanted in input_shapes {
                 with_input_shape(bundled.onnx, wanted).map_err(|error| error.within(name))?;
             }
             let graph = Graph::from_onnx(bundled.name, bundled.onnx)?;
@@ -167,15 +167,17 @@ impl Model {
 
 /// The bytes of a file with all weights inside, and with what is said of its input and outputs.
 fn contents(path: &Path, options: &ModelOptions) -> Result<Vec<u8>> {
-    let ModelOptions { name, input_shape, outputs } = options;
+    let ModelOptions { name, input_shapes, outputs } = options;
     let file = read(path, name)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let within = |error: Error| error.within(name);
     let file = self_contained(&file, MAX_MODEL_BYTES, |part| read_part(folder, part)).map_err(within)?;
-    let file = match input_shape {
-        Some(wanted) => with_input_shape(&file, wanted).map_err(within)?,
-        None => file,
-    };
+    let mut file = file.into_owned();
+    for wanted in input_shapes {
+        if let Cow::Owned(shaped) = with_input_shape(&file, wanted).map_err(within)? {
+            file = shaped;
+        }
+    }
     with_outputs(&file, outputs).map(Cow::into_owned).map_err(within)
 }
 

@@ -139,6 +139,26 @@ fn results_are_planned_and_replayed_as_one_answer() {
 }
 
 #[test]
+fn several_inputs_cross_or_stay_as_the_cut_says() {
+    let workplace = Workplace::new();
+    let model = repository("tests/data/onnx/inputs_17.onnx").to_str().unwrap().to_owned();
+    let data = workplace.write("inputs.npy", inputs(30, 8));
+    let flags = ["--model", &model, "--slowdown", "50", "--link-rate", "20mbit"];
+    let optimize = |data: &[&str]| [&["optimize"], &flags[..], data].concat();
+    let asked = ["an .npz file", "pixels 3×8×8, facts 5"];
+    workplace.fail(&optimize(&["--data", &data]), 1, &asked);
+    let (optimized, _) = workplace.document(&optimize(&[]));
+    check("optimize", &optimized);
+    // One input alone: cut behind it, it crosses apart from the other.
+    let (_, scenario) = workplace.report("scenario");
+    let rows = scenario["encodings"].as_array().unwrap();
+    assert!(rows.iter().any(|row| row["cut"] == json!(["slice1", "slice2"])), "{rows:?}");
+    let (replayed, _) = workplace.document(&[&["replay", "--tasks", "20"], &flags[..]].concat());
+    check("replay", &replayed);
+    assert_eq!(replayed["agreement"], json!({ "same": 20, "tasks": 20 }));
+}
+
+#[test]
 fn inputs_that_are_none_are_named() {
     let (workplace, model) = (Workplace::new(), model());
     workplace.write("test_batch.bin", "");

@@ -111,6 +111,27 @@ pub struct Exit {
     pub logits: LayerId,
 }
 
+/// One of the file's inputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// What it is called.
+    pub name: String,
+    /// Of one sample, channels first.
+    pub shape: Shape,
+    /// Whether the file has it as `[height, width, channels]` where `shape` is `[channels, height, width]`.
+    pub channels_last: bool,
+}
+
+impl Input {
+    /// The sides of one sample as the file has them.
+    pub fn sides_in_file(&self) -> Vec<usize> {
+        match self.shape.0.as_slice() {
+            &[channels, height, width] if self.channels_last => vec![height, width, channels],
+            sides => sides.to_vec(),
+        }
+    }
+}
+
 /// One of the file's outputs as a part of the answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output {
@@ -152,8 +173,10 @@ pub struct Graph {
     pub name: String,
     /// The hash of the file that it was read from.
     pub hash: ModelHash,
-    /// The input of one sample.
+    /// The input of one sample; of several inputs all values, one behind the other.
     pub input: Shape,
+    /// What it is made of.
+    pub inputs: Vec<Input>,
     /// How many samples its file runs at once, where it fixes more than one: it is run with one all the same.
     pub fixed_batch: Option<usize>,
     /// Every layer; a layer's inputs come before it.
@@ -179,10 +202,12 @@ impl Graph {
             Some(last) => dag.with_trunk_to(last.logits.0),
             None => dag,
         };
+        let inputs = vec![Input { name: "input".into(), shape: input.clone(), channels_last: false }];
         let mut graph = Self {
             name: name.to_owned(),
             hash,
             input,
+            inputs,
             fixed_batch: None,
             layers,
             exits,

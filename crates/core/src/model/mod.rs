@@ -16,7 +16,7 @@ pub use agreement::Agreement;
 pub use confidence::{Confidence, confidence};
 pub use cut::Cut;
 pub(crate) use dag::{Dag, LayerSet, Tensor};
-pub use graph::{Exit, ExitId, Graph, Layer, LayerId, ModelHash, Output, Shape, Source};
+pub use graph::{Exit, ExitId, Graph, Input, Layer, LayerId, ModelHash, Output, Shape, Source};
 pub use onnx::{
     Agreements, ExternalPart, InputShape, OutputChoice, self_contained, with_input_shape, with_outputs,
 };

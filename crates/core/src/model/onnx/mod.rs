@@ -1,15 +1,18 @@
 //! Reads ONNX files into a graph of layers, the way the runtime executes them.
 //!
-//! A file passes through these steps: `guard` and `proto` (bytes to nodes), `order` (what the exits need, in an order that
+//! A file passes through these steps: `guard` and `proto` (bytes to nodes), `functions` (calls to what
+//! they do), `order` (what the exits need, in an order that
 //! can be read), `lower` (nodes to layers, one by one; `fold` computes what is constant), `outputs` (exits or results), `recognize` (functions that the
 //! exporter wrote in many nodes), `fuse` (what belongs together becomes one layer) and `names`. Real exporters differ in how they write the same network; after `fuse` the difference
 //! is gone.
 
+mod channels_last;
 mod constant;
 mod depth;
 mod external;
 mod fold;
 mod foreign;
+mod functions;
 mod fuse;
 mod guard;
 mod input;
@@ -30,7 +33,7 @@ pub use external::{ExternalPart, self_contained};
 pub use input::{InputShape, with_input_shape};
 pub use outputs::{Agreements, OutputChoice, with_outputs};
 
-use super::graph::{Exit, Graph, Layer, LayerId, ModelHash, Shape, Source};
+use super::graph::{self, Exit, Graph, Layer, LayerId, ModelHash, Shape, Source};
 use super::op::Op;
 use crate::error::{Error, Result};
 use constant::{Budget, Constant};
@@ -41,7 +44,7 @@ use lower::{Draft, Lowering};
 use node::{Node, shown};
 use outputs::Answers;
 use proto::GraphProto;
-use value::{Value, View};
+use value::Value;
 
 /// More nodes than any network for images has.
 const MAX_NODES: usize = 1 << 14;
@@ -58,7 +61,8 @@ impl Graph {
 }
 
 fn read(name: &str, file: &[u8]) -> Result<Graph> {
-    let model = decoded(file)?;
+    let mut model = decoded(file)?;
+    functions::inline(&mut model)?;
     let graph = model
         .graph
         .as_ref()
@@ -72,34 +76,50 @@ fn read(name: &str, file: &[u8]) -> Result<Graph> {
         )));
     }
     let nodes = order::needed_in_order(graph, node::opset(&model)?)?;
-    let input = input::input(graph)?;
-    let values = starting_values(graph, &nodes, &input)?;
-    let mut lowering = Lowering::new(&input, values, Budget::for_file(file.len()));
+    let inputs = input::inputs(graph)?;
+    let values = stored_values(graph, &nodes)?;
+    let mut lowering = Lowering::new(&inputs, values, Budget::for_file(file.len()))?;
     let answers = lowering.run(&nodes).and_then(|()| outputs::answers(&model, &mut lowering));
-    let answers = answers.map_err(|error| match input.fixed_batch {
+    let fixed_batch = inputs[0].fixed_batch;
+    let answers = answers.map_err(|error| match fixed_batch {
         Some(batch) => error.within(format_args!("run with a batch of 1 in place of its fixed {batch}")),
         None => error,
     })?;
     // Ends the sharing of weights with the table of names, so that fusing can change them in place.
     let mut drafts = lowering.into_drafts();
+    let inputs = named_inputs(&inputs, &mut drafts, &answers.logits);
+    let input = match inputs.as_slice() {
+        [only] => only.shape.clone(),
+        several => Shape(vec![several.iter().map(|input| input.shape.elements()).sum()]),
+    };
     recognize::recognize(&mut drafts);
     let (drafts, logits) = fuse::fuse(drafts, answers.logits.clone());
-    let layers = layers(&input.shape, drafts);
-    let mut graph = Graph::new(name, ModelHash::of(file), input.shape, layers, exits(&answers, &logits));
-    graph.fixed_batch = input.fixed_batch;
+    let layers = layers(&input, drafts);
+    let mut graph = Graph::new(name, ModelHash::of(file), input, layers, exits(&answers, &logits));
+    (graph.inputs, graph.fixed_batch) = (inputs, fixed_batch);
     graph.outputs = answers.outputs;
     Ok(graph)
 }
 
-/// What is known before the first node: the input, and the stored constants that any node reads.
-fn starting_values<'a>(
-    graph: &'a GraphProto,
-    nodes: &[Node<'a>],
-    input: &Input<'a>,
-) -> Result<HashMap<&'a str, Value>> {
+/// The inputs as the network takes them: one that lies channels-last and is turned first is taken channels first.
+fn named_inputs(inputs: &[Input<'_>], drafts: &mut [Draft<'_>], answers: &[Source]) -> Vec<graph::Input> {
+    let turned = match inputs {
+        [only] => channels_last::taken_channels_first(&only.shape, drafts, answers),
+        _ => None,
+    };
+    let channels_last = turned.is_some();
+    let input = |input: &Input<'_>| graph::Input {
+        name: input.name.to_owned(),
+        shape: turned.clone().unwrap_or_else(|| input.shape.clone()),
+        channels_last,
+    };
+    inputs.iter().map(input).collect()
+}
+
+/// The stored constants that any node reads.
+fn stored_values<'a>(graph: &'a GraphProto, nodes: &[Node<'a>]) -> Result<HashMap<&'a str, Value>> {
     let read: HashSet<&str> = nodes.iter().flat_map(Node::inputs).collect();
-    let view = View { source: Source::Input, shape: [&[1], input.shape.0.as_slice()].concat() };
-    let mut values = HashMap::from([(input.name, Value::Tensor(view))]);
+    let mut values: HashMap<&str, Value> = HashMap::new();
     for tensor in graph.initializer.iter().filter(|tensor| read.contains(tensor.name.as_str())) {
         let constant = Constant::decode(tensor)
             .map_err(|what| Error::failed(format!("constant '{}': {what}", shown(&tensor.name))))?;

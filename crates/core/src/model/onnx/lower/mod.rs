@@ -17,6 +17,7 @@ mod transposed;
 mod window;
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 pub use window::MAX_ELEMENTS;
 
@@ -26,7 +27,7 @@ use super::input::Input;
 use super::node::{Node, is_standard, shown};
 use super::proto::data_type::{BFLOAT16, DOUBLE, FLOAT, FLOAT16, INT32, INT64};
 use super::value::{Quantisation, Value, View, per_sample};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{LayerId, Op, Shape, Source};
 
 /// More layers than any network for images has; planning is quadratic in them.
@@ -56,7 +57,7 @@ pub struct Lowering<'a> {
     /// What is left for computing with constants.
     pub budget: Budget,
     input: Shape,
-    input_name: &'a str,
+    input_names: Vec<&'a str>,
     /// How many samples the file runs at once, where it fixes more than one.
     fixed_batch: Option<usize>,
     values: HashMap<&'a str, Value>,
@@ -69,25 +70,51 @@ pub struct Lowering<'a> {
 }
 
 impl<'a> Lowering<'a> {
-    /// Before the first node. `values` holds the graph's input and the stored constants.
-    pub fn new(input: &Input<'a>, values: HashMap<&'a str, Value>, budget: Budget) -> Self {
-        let bytes = input.bytes.then_some((input.name, Quantisation::BYTES));
-        Self {
+    /// Before the first node. `values` holds the stored constants. Of several inputs, never none, each is a part of all values,
+    /// which come one behind the other.
+    pub fn new(inputs: &[Input<'a>], values: HashMap<&'a str, Value>, budget: Budget) -> Result<Self> {
+        let bytes = inputs.iter().filter(|input| input.bytes).map(|input| (input.name, Quantisation::BYTES));
+        let input = match inputs {
+            [only] => only.shape.clone(),
+            several => Shape(vec![several.iter().map(|input| input.shape.elements()).sum()]),
+        };
+        let mut lowering = Self {
             drafts: Vec::new(),
             budget,
-            input: input.shape.clone(),
-            input_name: input.name,
-            fixed_batch: input.fixed_batch,
+            input,
+            input_names: inputs.iter().map(|input| input.name).collect(),
+            fixed_batch: inputs.first().and_then(|input| input.fixed_batch),
             values,
-            quantised: bytes.into_iter().collect(),
+            quantised: bytes.collect(),
             reshaped: HashMap::new(),
             elements: 0,
+        };
+        let mut start = 0;
+        for input in inputs {
+            let end = start + input.shape.elements();
+            let source = match inputs.len() {
+                1 => Source::Input,
+                _ => lowering.part_of_input(start..end, &input.shape).map_err(Error::failed)?,
+            };
+            let view = View { source, shape: [&[1], input.shape.0.as_slice()].concat() };
+            if lowering.values.insert(input.name, Value::Tensor(view)).is_some() {
+                return Err(Error::failed(format!("input '{}' is there twice", shown(input.name))));
+            }
+            start = end;
         }
+        Ok(lowering)
+    }
+
+    /// One of several inputs, which lie one behind the other.
+    fn part_of_input(&mut self, values: Range<usize>, shape: &Shape) -> Result<Source, String> {
+        let Range { start, end } = values;
+        let op = Op::Slice { axis: 0, start, end, step: 1 };
+        self.append(Draft { op, inputs: vec![Source::Input], output: shape.clone(), nodes: vec![] })
     }
 
     /// Reads all nodes, given in an order in which each comes behind those that it needs.
     pub fn run(&mut self, nodes: &[Node<'a>]) -> Result<()> {
-        supported::check(nodes, self.input_name)?;
+        supported::check(nodes, &self.input_names)?;
         for node in nodes {
             if matches!(node.op(), "Split" | "TopK") && is_standard(&node.proto.domain) {
                 let parts =

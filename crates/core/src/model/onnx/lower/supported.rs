@@ -17,9 +17,9 @@ const OPS: &str = "Abs Add ArgMax ArgMin AveragePool BatchNormalization Cast Cas
 /// What depends on a tensor's shape alone.
 const OF_SHAPES: [&str; 2] = ["Shape", "Size"];
 
-/// Errors where nodes compute of the input what is not read, with all such operators.
-pub fn check(nodes: &[Node<'_>], input: &str) -> Result<()> {
-    let mut computed: HashSet<&str> = HashSet::from([input]);
+/// Errors where nodes compute of the inputs what is not read, with all such operators.
+pub fn check<'a>(nodes: &[Node<'a>], inputs: &[&'a str]) -> Result<()> {
+    let mut computed: HashSet<&str> = inputs.iter().copied().collect();
     let mut missing: BTreeMap<String, usize> = BTreeMap::new();
     let mut first = None;
     for node in nodes {

@@ -75,8 +75,10 @@ fn broken_graphs() {
 
 #[test]
 fn inputs_that_are_no_images() {
-    let two = fault(|file| file.graph().input.push(tensor_info("more", &[1, 3])));
-    assert!(two.contains("one input, found 2"), "{two}");
+    let none = fault(|file| file.graph().input.clear());
+    assert!(none.contains("1 to 64 inputs, found 0"), "{none}");
+    let batches = fault(|file| file.graph().input.push(tensor_info("more", &[4, 3])));
+    assert!(batches.contains("1 at 'pixels' and 4 at 'more'"), "{batches}");
     for dims in
         [&[0, 3, 0, 0][..], &[0, 3, -1, 8], &[], &[0], &[0, -3, 8, 8], &[0, 1 << 40, 1 << 40, 8], &[1; 9]]
     {
