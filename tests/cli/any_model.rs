@@ -144,10 +144,10 @@ fn several_inputs_cross_or_stay_as_the_cut_says() {
     let model = repository("tests/data/onnx/inputs_17.onnx").to_str().unwrap().to_owned();
     let data = workplace.write("inputs.npy", inputs(30, 8));
     let flags = ["--model", &model, "--slowdown", "50", "--link-rate", "20mbit"];
-    let optimize = |data: &[&str]| [&["optimize"], &flags[..], data].concat();
+    let optimize = [&["optimize"], &flags[..]].concat();
     let asked = ["an .npz file", "pixels 3×8×8, facts 5"];
-    workplace.fail(&optimize(&["--data", &data]), 1, &asked);
-    let (optimized, _) = workplace.document(&optimize(&[]));
+    workplace.fail(&[&optimize[..], &["--data", &data]].concat(), 1, &asked);
+    let (optimized, _) = workplace.document(&optimize);
     check("optimize", &optimized);
     // One input alone: cut behind it, it crosses apart from the other.
     let (_, scenario) = workplace.report("scenario");
