@@ -34,6 +34,7 @@ class Net:
 
     def __init__(self, opset):
         self.opset, self.nodes, self.constants = opset, [], []
+        self.inputs = {"pixels": [3, 8, 8]}
         self.random = np.random.default_rng(3)
         # Before opset 7 constants are not broadcast unasked.
         self.broadcast = {"broadcast": 1} if opset < 7 else {}
@@ -66,13 +67,19 @@ class Net:
 
     def model(self, *vectors):
         """The model that answers with these vectors, one behind the other."""
-        self.op("Concat", *vectors, axis=1)
-        self.nodes[-1].output[0] = "final"
+        return self.results(final=(self.op("Concat", *vectors, axis=1), ["classes"]))
+
+    def results(self, **tensors):
+        """The model that answers with these tensors, each with the sides of one sample, by name."""
+        names = {tensor: name for name, (tensor, _) in tensors.items()}
+        for node in self.nodes:
+            node.input[:] = [names.get(name, name) for name in node.input]
+            node.output[:] = [names.get(name, name) for name in node.output]
         graph = helper.make_graph(
             self.nodes,
             "small",
-            [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 3, 8, 8])],
-            [helper.make_tensor_value_info("final", TensorProto.FLOAT, ["n", "classes"])],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *sides]) for name, sides in self.inputs.items()],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *sides]) for name, (_, sides) in tensors.items()],
             self.constants,
         )
         ir_version = 8 if self.opset < 20 else 9
@@ -368,6 +375,106 @@ def optimised(net):
 def measure(net):
     """One output that is no probability."""
     return net.model(net.op("Gemm", net.pooled(net.conv(net.x, 3, 4)), net.weights(4, 1)))
+
+
+@network(11, 18)
+def resized(net):
+    """Every mode of a Resize, larger and smaller, by scales and by sides."""
+    x = net.conv(net.x, 3, 2)
+    number = lambda *values: net.constant(np.float32(values))  # noqa: E731
+    resize = lambda scales, **attributes: net.pooled(  # noqa: E731
+        net.conv(net.op("Resize", x, number(), number(1, 1, *scales), **attributes), 2, 2)
+    )
+    parts = [resize((2, 2), mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")]
+    for nearest in ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]:
+        parts.append(resize((1.7, 0.6), mode="nearest", nearest_mode=nearest))
+    for mode in ["linear", "cubic"]:
+        for coordinates in ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"]:
+            parts.append(resize((1.5, 2), mode=mode, coordinate_transformation_mode=coordinates))
+        parts.append(resize((0.6, 0.6), mode=mode))
+    parts.append(resize((1.5, 2), mode="cubic", exclude_outside=1, cubic_coeff_a=-0.5))
+    sides = net.op("Resize", x, number(), number(), net.ints(1, 2, 11, 5), mode="linear")
+    parts.append(net.pooled(net.conv(sides, 2, 2)))
+    return net.model(*parts)
+
+
+@network(9, 10)
+def upsampled(net):
+    """What resized before opset 11."""
+    x = net.conv(net.x, 3, 2)
+    op = "Upsample" if net.opset < 10 else "Resize"
+    scales = lambda *values: net.constant(np.float32([1, 1, *values]))  # noqa: E731
+    grown = [net.op(op, x, scales(2, 3), mode=mode) for mode in ["nearest", "linear"]]
+    return net.model(*[net.pooled(net.conv(grown, 2, 2)) for grown in grown])
+
+
+@network(11, 17)
+def transposed(net):
+    """Transposed convolutions."""
+    spread = lambda x, inputs, outputs, *rest, group=1, **attributes: net.op(  # noqa: E731
+        "ConvTranspose", x, net.weights(inputs, outputs // group, 3, 3), *rest, group=group, **attributes
+    )
+    x = net.conv(net.x, 3, 4)
+    parts = [
+        spread(x, 4, 3, net.weights(3), strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1]),
+        spread(x, 4, 6, group=2, strides=[2, 1], dilations=[1, 2]),
+        spread(x, 4, 2, strides=[2, 2], pads=[0, 1, 1, 0]),
+        spread(x, 4, 2, strides=[2, 2], auto_pad="SAME_UPPER"),
+        spread(x, 4, 2, strides=[2, 2], auto_pad="SAME_LOWER"),
+        spread(x, 4, 2, strides=[2, 2], output_shape=[12, 13]),
+    ]
+    line = net.op("ReduceMean", x, axes=[2], keepdims=0)
+    line = net.op("ConvTranspose", line, net.weights(4, 2, 3), strides=[2])
+    normal = [net.weights(3), net.weights(3), net.weights(3), net.constant(np.float32([1, 2, 0.5]))]
+    parts[0] = net.op("BatchNormalization", parts[0], *normal)
+    return net.model(*map(net.pooled, parts), net.op("ReduceMean", line, axes=[2], keepdims=0))
+
+
+@network(11, 17)
+def places(net):
+    """Where numbers are the largest, and reductions of other kinds."""
+    x = net.conv(net.x, 3, 4)
+    v = net.pooled(x)
+    number = lambda name, x, **attributes: net.op(name, x, axes=[2, 3], keepdims=0, **attributes)  # noqa: E731
+    most = net.op("Cast", net.op("ArgMax", x, axis=1, keepdims=1), to=TensorProto.FLOAT)
+    least = net.op("Cast", net.op("ArgMin", x, axis=3, keepdims=0), to=TensorProto.FLOAT)
+    top, at = net.op("TopK", v, net.ints(3), outputs=2)
+    last, there = net.op("TopK", x, net.ints(2), outputs=2, axis=1, largest=0)
+    at = net.op("Cast", net.op("Cast", at, to=TensorProto.INT32), to=TensorProto.FLOAT)
+    there = net.op("Cast", there, to=TensorProto.FLOAT)
+    parts = [number("ReduceMean", part) for part in [most, last, there, net.op("Sign", x)]]
+    parts += [number(name, x) for name in ["ReduceMin", "ReduceL1", "ReduceSumSquare"]]
+    return net.model(*parts, net.op("ReduceMean", least, axes=[2], keepdims=0), top, at)
+
+
+@network(17)
+def inputs(net):
+    """Two inputs."""
+    net.inputs["facts"] = [5]
+    small = net.op("Mul", "facts", net.constant(np.float32(1 / 64)))
+    facts = net.op("Relu", net.op("Gemm", small, net.weights(5, 4)))
+    both = net.op("Concat", net.pooled(net.op("Relu", net.conv(net.x, 3, 6))), facts, axis=1)
+    return net.model(net.op("Gemm", both, net.weights(10, 4), net.weights(4)))
+
+
+@network(13)
+def channels_last(net):
+    """Pictures as TensorFlow has them."""
+    net.inputs, net.nodes = {"pixels": [8, 6, 3]}, []
+    x = net.op("Mul", "pixels", net.constant(np.float32(1 / 64)))
+    x = net.op("Sub", x, net.constant(np.float32([2, 1.9, 2.1])))
+    x = net.conv(net.op("Transpose", x, perm=[0, 3, 1, 2]), 3, 4, pads=[1] * 4)
+    return net.model(net.pooled(x))
+
+
+@network(17)
+def results(net):
+    """Outputs that are no exits: a map, what hangs on it, and two heads of as many classes at the same depth."""
+    x = net.op("Relu", net.conv(net.x, 3, 6, pads=[1] * 4))
+    plane = net.conv(x, 6, 2, pads=[1] * 4)
+    vector = net.pooled(x)
+    head = lambda outputs: (net.op("Gemm", vector, net.weights(6, outputs), net.weights(outputs)), [outputs])  # noqa: E731
+    return net.results(plane=(plane, [2, 8, 8]), kind=head(5), colour=head(5), vector=(vector, [6]), years=head(1))
 
 
 class Steps:

@@ -3,7 +3,7 @@
     python models/train/reference.py models/alexnet.onnx --out models/alexnet.reference.json
 
 The inputs are made up, so that they need not be stored. One 64-bit state runs through all of them, image after image, each
-row-major in the order channel, row, column, starting at the seed that the file names. For every value
+row-major in the order channel, row, column (or as the file has it; of several inputs one behind the other), starting at the seed that the file names. For every value
 
     state = (state * 6364136223846793005 + 1442695040888963407) mod 2^64
     value = state >> 56                                                      (an integer from 0 to 255)
@@ -37,17 +37,23 @@ def made_up_pixels(shape, seed):
 
 def reference(file):
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    source = session.get_inputs()[0]
-    pixels = made_up_pixels((IMAGES, *source.shape[1:]), SEED)
+    inputs = {source.name: source.shape[1:] for source in session.get_inputs()}
+    sizes = [math.prod(sides) for sides in inputs.values()]
+    pixels = made_up_pixels((IMAGES, sum(sizes)), SEED)
     names = [output.name for output in session.get_outputs()]
     # One image at a time, as coprof runs them. Nine digits tell all 32-bit floats apart.
-    logits = [[session.run([name], {source.name: image[None]})[0][0] for image in pixels] for name in names]
-    rows = [[[float(f"{value:.9g}") for value in image] for image in exit] for exit in logits]
+    parts = [np.split(image, np.cumsum(sizes)[:-1]) for image in pixels]
+    feeds = [
+        {name: part.reshape(1, *sides) for (name, sides), part in zip(inputs.items(), image, strict=True)}
+        for image in parts
+    ]
+    logits = [[session.run([name], feed)[0][0] for feed in feeds] for name in names]
+    rows = [[[float(f"{value:.9g}") for value in np.ravel(image)] for image in exit] for exit in logits]
     return {
         "model_sha256": hashlib.sha256(file).hexdigest(),
         "made_by": f"ONNX Runtime {onnxruntime.__version__}, models/train/reference.py",
         "seed": SEED,
-        "input_shape": list(pixels.shape[1:]),
+        "input_shape": list(*inputs.values()) if len(inputs) == 1 else [sum(sizes)],
         "exits": [{"name": name, "logits": images} for name, images in zip(names, rows, strict=True)],
     }
 

@@ -8,7 +8,9 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::report::Emulation;
 use crate::runtime::TorchDevice;
-use crate::study::{Context, EdgeOptions, InputShape, LocalNode, Model, ModelOptions, NodeOptions};
+use crate::study::{
+    Agreements, Context, EdgeOptions, InputShape, LocalNode, Model, ModelOptions, NodeOptions, OutputChoice,
+};
 use coprof_core::error::Result;
 use coprof_core::plan::Policy;
 use coprof_core::units::{BitRate, Micros};
@@ -20,28 +22,48 @@ pub struct ModelArgs {
     #[arg(long, value_name = "NAME|FILE.onnx", default_value = "alexnet")]
     model: String,
     #[command(flatten)]
-    input: InputArgs,
+    reading: ReadingArgs,
 }
 
 impl ModelArgs {
     /// As studies take it.
     pub fn options(&self) -> ModelOptions {
-        self.input.of(&self.model)
+        self.reading.of(&self.model)
     }
 }
 
-/// What a model's file leaves open.
+/// How a model's file is read.
 #[derive(Args, Clone, Debug)]
-pub struct InputArgs {
-    /// The shape of the model's input, batch of 1 included, where its file leaves sides open: 1x3x224x224
+pub struct ReadingArgs {
+    /// The shape of the model's input, batch of 1 included, where its file leaves sides open: 1x3x224x224; of several inputs once
+    /// for each, by name
     #[arg(long, value_name = "[NAME:]SHAPE")]
-    input_shape: Option<InputShape>,
+    input_shape: Vec<InputShape>,
+    /// Which outputs of the file are its exits, the final one last [default: all, where each lies deeper than the one before it
+    /// and tells the same classes apart; else none]
+    #[arg(long, value_name = "NAME,…,FINAL", value_delimiter = ',', conflicts_with = "outputs")]
+    exits: Vec<String>,
+    /// Which outputs of the file are its results, which come together at the end [default: all, unless they are exits]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    outputs: Vec<String>,
+    /// When two answers count as the same: class, decision (each number on the same side of 0.5), cosine:LEAST or rel:MOST
+    /// (‖difference‖ / ‖expected‖), for all outputs or some by name, as age=rel:0.1 [default: by the kind of each output]
+    #[arg(long, value_name = "[NAME=]HOW,…")]
+    agree: Option<Agreements>,
 }
 
-impl InputArgs {
+impl ReadingArgs {
     /// Of this model, as studies take it.
     pub fn of(&self, model: &str) -> ModelOptions {
-        ModelOptions { name: model.to_owned(), input_shape: self.input_shape.clone() }
+        ModelOptions {
+            name: model.to_owned(),
+            input_shapes: self.input_shape.clone(),
+            outputs: OutputChoice {
+                exits: self.exits.clone(),
+                results: self.outputs.clone(),
+                agreements: self.agree.clone(),
+            },
+        }
     }
 }
 
@@ -86,7 +108,7 @@ impl LocalArgs {
 #[derive(Args, Clone, Debug)]
 pub struct FrameArgs {
     /// CIFAR-10 (its binary folder or archive), or inputs without labels: a folder of PNG or JPEG pictures, or an .npy array
-    /// as the model takes it [default: CIFAR-10 in $COPROF_DATA or datasets/, else made-up frames]
+    /// as the model takes it (.npz, by name, for several inputs) [default: CIFAR-10 in $COPROF_DATA or datasets/, else made-up frames]
     #[arg(long, value_name = "DIR|FILE")]
     pub data: Option<PathBuf>,
 }

@@ -2,12 +2,12 @@
 
 use clap::{Args as ClapArgs, Subcommand};
 
-use super::args::InputArgs;
+use super::args::ReadingArgs;
 use super::output::Output;
 use crate::report::{
     Emulation, GraphCut, LayerFacts, ModelDocument, ModelsDocument, model_view, models_view,
 };
-use crate::study::{LocalNode, Model, NodeOptions, bundled_names, facts};
+use crate::study::{LocalNode, Model, ModelOptions, NodeOptions, bundled_names, facts};
 use coprof_core::error::Result;
 
 pub const EXAMPLE: &str = "Examples:
@@ -30,7 +30,7 @@ enum Show {
         #[arg(value_name = "NAME|FILE.onnx")]
         model: String,
         #[command(flatten)]
-        input: InputArgs,
+        reading: ReadingArgs,
     },
 }
 
@@ -38,14 +38,14 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
     let device = LocalNode::as_device(&NodeOptions::default())?;
     match &args.show {
         None => list(&device, output),
-        Some(Show::Show { model, input }) => {
-            show(&Model::open(&input.of(model), &output.context())?, &device, output)
+        Some(Show::Show { model, reading }) => {
+            show(&Model::open(&reading.of(model), &output.context())?, &device, output)
         }
     }
 }
 
 fn list(device: &LocalNode, output: Output) -> Result<()> {
-    let row = |name| Ok(facts(&Model::load(name, None)?).0);
+    let row = |name| Ok(facts(&Model::load(&ModelOptions::named(name))?).0);
     let models = bundled_names().map(row).collect::<Result<_>>()?;
     let document = ModelsDocument { envelope: device.envelope("models", None, &Emulation::NONE), models };
     output.result(&document, || models_view(&document))

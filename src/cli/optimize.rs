@@ -33,9 +33,9 @@ pub struct Args {
     nodes: NodesArgs,
     #[command(flatten)]
     criteria: CriteriaArgs,
-    /// Inputs without labels: a folder of PNG or JPEG pictures, or an .npy array as the model takes it. Plans are then held to
-    /// agreement with the uncut model on them instead of the accuracy in its records
-    #[arg(long, value_name = "DIR|FILE.npy", conflicts_with = "scenario")]
+    /// Inputs without labels: a folder of PNG or JPEG pictures, or an .npy array as the model takes it (.npz, by name, for several
+    /// inputs). Plans are then held to agreement with the uncut model on them instead of the accuracy in its records
+    #[arg(long, value_name = "DIR|FILE", conflicts_with = "scenario")]
     data: Option<PathBuf>,
     /// Take everything from a saved scenario and measure nothing
     #[arg(long, value_name = "FILE", conflicts_with_all = ["peer", "slowdown", "link_rate", "link_delay"])]
@@ -138,7 +138,7 @@ impl Args {
             refined_plans: self.refine.into(),
         };
         Options {
-            basis: self.scenario.clone().map_or_else(|| Basis::Measured(measured()), Basis::File),
+            basis: self.scenario.clone().map_or_else(|| Basis::Measured(Box::new(measured())), Basis::File),
             node: self.nodes.runtime.options(),
             criteria: self.criteria.criteria(),
             policy: self.policy,

@@ -47,7 +47,8 @@ fn words(remedy: Remedy) -> (&'static str, &'static str) {
         Remedy::SearchLonger => ("", "\ngive it more time with --search-time"),
         Remedy::SayArrival => ("--p99-below needs --arrival: ", ""),
         Remedy::NameInputShape => ("", "; name it with --input-shape, such as 1x3x224x224"),
-        Remedy::GoWithoutInputs => ("", "\nwithout --data it is planned with frontiers as they are"),
+        Remedy::NameExits => ("", "; --exits NAME,…,FINAL says which outputs are exits"),
+        Remedy::NameAgreement => ("", "; inputs that differ more, or another --agree, say more"),
         Remedy::RunMoreTasks => ("", "; ask for more with --tasks"),
         Remedy::PlanOrNamePlan => {
             ("", "\nrun `coprof optimize` with the same flags first, or name a file with --plan")
@@ -80,6 +81,9 @@ fn flag(given: Given) -> &'static str {
         Given::Peer => "--peer ",
         Given::Key => "--key ",
         Given::InputShape => "--input-shape ",
+        Given::Exits => "--exits ",
+        Given::Outputs => "--outputs ",
+        Given::Agreement => "--agree ",
     }
 }
 

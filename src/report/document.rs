@@ -63,11 +63,14 @@ pub struct ModelFacts {
     pub name: String,
     /// The hash of its file.
     pub sha256: ModelHash,
+    /// When two of its answers count as the same, in words; absent where nobody has read its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<String>,
 }
 
 impl From<&Graph> for ModelFacts {
     fn from(graph: &Graph) -> Self {
-        Self { name: graph.name.clone(), sha256: graph.hash.clone() }
+        Self { name: graph.name.clone(), sha256: graph.hash.clone(), agreement: Some(graph.agreement()) }
     }
 }
 
@@ -137,6 +140,12 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// What agreement with the uncut model means, behind its name: ` (same class)`.
+    pub fn meaning_of_agreement(&self) -> String {
+        let agreement = self.model.as_ref().and_then(|model| model.agreement.as_ref());
+        agreement.map_or_else(String::new, |words| format!(" ({words})"))
+    }
+
     /// How long ago that was; `None` where the time makes no sense.
     pub fn age(&self) -> Option<Duration> {
         let created = humantime::parse_rfc3339(&self.created).ok()?;

@@ -181,7 +181,8 @@ fn accuracy_note(document: &OptimizeDocument) -> String {
             format!("Accuracy: {samples}; floor {floor}, uncut model {uncut}.")
         }
         AccuracyBasis::Agreement => format!(
-            "Agreement: with the uncut model's answers, on {} inputs; floor {floor}. What is right, nobody told.",
+            "Agreement: with the uncut model's answers{}, on {} inputs; floor {floor}. What is right, nobody told.",
+            document.envelope.meaning_of_agreement(),
             document.samples
         ),
         AccuracyBasis::Marginals => format!(

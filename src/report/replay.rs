@@ -138,7 +138,7 @@ impl Drift {
 /// How many answers were the same as in one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agreement {
-    /// Tasks whose class and exit were the same.
+    /// Tasks whose class and exit were the same, and whether their numbers were right.
     pub same: usize,
     /// All tasks of the run.
     pub tasks: usize,
@@ -208,7 +208,9 @@ pub fn replay_view(documents: &[&ReplayDocument]) -> String {
     for document in documents {
         let error = &document.error;
         let is_agreement = document.accuracy_basis.is_agreement();
-        let name = if is_agreement { "agreement with the uncut model" } else { "accuracy" };
+        let meaning = document.envelope.meaning_of_agreement();
+        let name =
+            if is_agreement { format!("agreement with the uncut model{meaning}") } else { "accuracy".into() };
         let unknown = match document.frames.as_str() {
             "made-up" => "the frames are made up",
             _ => "nobody told what is right of the inputs",

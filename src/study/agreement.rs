@@ -8,21 +8,62 @@ use super::local_node::LocalNode;
 use super::model::Model;
 use coprof_core::codec::{Element, Encoding};
 use coprof_core::error::{Error, Remedy, Result};
+use coprof_core::model::{Output, confidence};
 use coprof_run::data::{EncodingRecord, Images, fingerprint, is_cifar10, load_inputs};
 use coprof_run::measure::{Watch, final_answers};
 
 /// The share of the inputs that calibrations are learned from; agreement is counted on the others.
 const CALIBRATION_SHARE: f64 = 0.2;
 
-/// These inputs, each labelled with what the uncut model answers.
-pub fn labelled(inputs: Images, model: &Model, device: &LocalNode, context: &Context) -> Result<Images> {
-    model.check_decides()?;
+/// Answers that are more than classes are kept in so much memory; of inputs that would need more, the first ones count.
+const ANSWER_BYTES: usize = 256 << 20;
+
+/// These inputs, each labelled with what the uncut model answers; or the first ones, where answers are large.
+pub fn labelled(mut inputs: Images, model: &Model, device: &LocalNode, context: &Context) -> Result<Images> {
+    let graph = &model.graph;
+    let most = ANSWER_BYTES / (4 * graph.answer_numbers()).max(1);
+    if inputs.len() > most.max(2) {
+        inputs.truncate(most.max(2));
+        context.say(format!(
+            "{}: its answers are large; the first {} inputs count",
+            graph.name,
+            inputs.len()
+        ));
+    }
+    let none_lost = || Error::failed("an answer for each input was expected");
+    let (labelled, alike) = if graph.tells_classes() {
+        let classes = answers(&inputs, model, device, context, |logits| confidence(logits).class)?;
+        let alike = classes.windows(2).all(|pair| pair[0] == pair[1]);
+        (inputs.labelled(classes).ok_or_else(none_lost)?, alike)
+    } else {
+        let numbers = answers(&inputs, model, device, context, <[f32]>::to_vec)?;
+        let alike = numbers.windows(2).all(|pair| Output::agree(&graph.outputs, &pair[0], &pair[1]));
+        (inputs.answered(graph.outputs.clone(), numbers).ok_or_else(none_lost)?, alike)
+    };
+    if alike {
+        let told = format!(
+            "{}: by {}, its answers to all {} inputs are the same one, so that agreement says little",
+            graph.name,
+            graph.agreement(),
+            labelled.len()
+        );
+        context.advise(told, Remedy::NameAgreement);
+    }
+    Ok(labelled)
+}
+
+fn answers<T: Send>(
+    inputs: &Images,
+    model: &Model,
+    device: &LocalNode,
+    context: &Context,
+    take: impl Fn(&[f32]) -> T + Send,
+) -> Result<Vec<T>> {
     let bar = context.progress("answers of the uncut model");
-    let answers = device.run(&model.graph, |backend| {
+    device.run(&model.graph, |backend| {
         let mut progress = |share: f64| bar.set(share);
-        final_answers(backend, &inputs, &mut Watch::new(&mut progress, context.stop()))
-    })?;
-    inputs.labelled(answers).ok_or_else(|| Error::failed("an answer for each input was expected"))
+        final_answers(backend, inputs, &mut Watch::new(&mut progress, context.stop()), take)
+    })
 }
 
 /// The encoding record on the inputs in `place`, from `reports/` or measured now.
@@ -34,7 +75,7 @@ pub fn record(place: &Path, model: &Model, device: &LocalNode, context: &Context
         ))
         .with(Remedy::RecordLabelled));
     }
-    let inputs = load_inputs(place, &model.graph.input.0)?;
+    let inputs = load_inputs(place, &model.graph.inputs)?;
     let data = fingerprint(&[&inputs]);
     let name = format!("agreement-{}-{}", model.graph.hash.short(), &data[..12]);
     let path = context.store().path(&format!("{name}.encodings.csv.gz"));

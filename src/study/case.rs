@@ -84,7 +84,7 @@ pub fn read_scenario(path: &Path, criteria: &Criteria, device: &LocalNode) -> Re
     let envelope = serde_json::from_str(&text).unwrap_or_else(|_| {
         let ModelId { name, sha256 } = scenario.model.clone();
         Envelope {
-            model: Some(ModelFacts { name, sha256 }),
+            model: Some(ModelFacts { name, sha256, agreement: None }),
             ..device.envelope("scenario", None, &emulation_of(&scenario))
         }
     });

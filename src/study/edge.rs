@@ -366,7 +366,7 @@ mod thread_tests {
 
     #[test]
     fn a_session_profiles_and_runs_on_the_threads_and_the_core_that_were_asked_for() {
-        let model = Model::load("alexnet", None).unwrap();
+        let model = Model::load(&ModelOptions::named("alexnet")).unwrap();
         let device = LocalNode::as_edge(&NodeOptions::default()).unwrap();
         let expected = (1, device.core.map_or_else(cores, |core| vec![core]));
         let seen = Seen::default();

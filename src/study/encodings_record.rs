@@ -34,7 +34,7 @@ pub fn make(
     context: &Context,
 ) -> Result<EncodingRecord> {
     runtime::check()?;
-    model.check_decides()?;
+    model.check_classes()?;
     let found = locate(data)?.ok_or_else(no_data)?;
     let mut splits = found.load_many(&[Split::Train, Split::Validation, Split::Test])?.into_iter();
     let (Some(mut train), Some(mut images), Some(test)) = (splits.next(), splits.next(), splits.next())

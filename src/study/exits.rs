@@ -25,7 +25,7 @@ pub fn record(
     context: &Context,
 ) -> Result<ExitRecord> {
     runtime::check()?;
-    model.check_decides()?;
+    model.check_classes()?;
     let found = locate(data)?.ok_or_else(no_data)?;
     let splits = [Split::Validation, Split::Test];
     let images = found.load_many(&splits)?;

@@ -44,7 +44,7 @@ impl Frames {
     pub fn load(data: Option<&Path>, model: &Model, count: usize, context: &Context) -> Result<Self> {
         let shape = &model.graph.input.0;
         if let Some(place) = data.filter(|place| !is_cifar10(place)) {
-            let mut images = load_inputs(place, shape)?;
+            let mut images = load_inputs(place, &model.graph.inputs)?;
             images.truncate(count);
             return Ok(Self { images, kind: Kind::Inputs, forced: None });
         }
@@ -65,8 +65,8 @@ impl Frames {
     }
 
     /// Whether it is known what each frame is to be answered with.
-    pub fn have_labels(&self) -> bool {
-        self.len() > 0 && self.label(0).is_some()
+    pub fn tell_what_is_right(&self) -> bool {
+        self.images.tell_what_is_right()
     }
 
     /// From now on the uncut model's answers are the right ones, unless the frames are made up.
@@ -136,6 +136,10 @@ impl FrameSource for Frames {
 
     fn forced_exit(&self, index: usize) -> Option<ExitId> {
         self.forced.as_ref().map(|forced| forced[index])
+    }
+
+    fn is_right(&self, index: usize, numbers: &[f32]) -> Option<bool> {
+        self.images.is_right(index, numbers)
     }
 }
 

@@ -3,14 +3,14 @@
 use coprof_core::plan::Link;
 use coprof_core::units::Micros;
 use coprof_run::measure::{FrameTime, LinkProfile};
-use coprof_run::pipeline::ANSWER_BYTES;
+use coprof_run::pipeline::answer_bytes;
 
 /// A stream that took less than this share of its line's time went into buffers on the way: it tells nothing of how the link's
 /// speed moved.
 const LEAST_LEVEL: f64 = 0.5;
 
-/// A measured link as the planner sees it.
-pub fn link_of(profile: &LinkProfile) -> Link {
+/// A measured link as the planner sees it, where an answer is made of so many numbers besides its class.
+pub fn link_of(profile: &LinkProfile, numbers: usize) -> Link {
     let (delay_us, transfer) = (profile.one_way_delay(), &profile.transfer);
     let over_line = |point: &FrameTime| point.time_us / transfer.time_for(point.frame_bytes as f64);
     Link {
@@ -18,7 +18,7 @@ pub fn link_of(profile: &LinkProfile) -> Link {
         overhead_us: transfer.overhead_us,
         bits_per_second: transfer.bits_per_second,
         delay_us,
-        reply_us: Some(profile.downlink_transfer.time_for(ANSWER_BYTES as f64) + delay_us),
+        reply_us: Some(profile.downlink_transfer.time_for(answer_bytes(numbers) as f64) + delay_us),
         handover_us: Micros::ZERO,
         lone: profile.lone.clone(),
         spread: profile
@@ -50,6 +50,9 @@ mod tests {
             "downlink_transfer": line,
         }))
         .unwrap();
-        assert_eq!(link_of(&profile).spread, [1.0, 1.1]);
+        assert_eq!(link_of(&profile, 0).spread, [1.0, 1.1]);
+        // Four bytes of 8 bits over 2 Mbit/s.
+        let [class, number] = [0, 1].map(|numbers| link_of(&profile, numbers).reply_us.unwrap());
+        assert!((number - class - Micros(16.0)).0.abs() < 1e-9);
     }
 }

@@ -37,7 +37,7 @@ mod trial;
 
 pub use case::Criteria;
 pub use context::{Context, Observer, Progress};
-pub use coprof_core::model::InputShape;
+pub use coprof_core::model::{Agreements, InputShape, OutputChoice};
 pub use edge::{EdgeOptions, EdgeServices, Endpoint, PORT};
 pub use local_node::{LocalNode, NodeOptions};
 pub use model::{Model, ModelOptions, bundled_names};

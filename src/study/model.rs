@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::Context;
 use coprof_core::error::{Error, Given, Remedy, Result};
-use coprof_core::model::{ExternalPart, Graph, InputShape, ModelHash, self_contained, with_input_shape};
+use coprof_core::model::{
+    ExternalPart, Graph, InputShape, ModelHash, OutputChoice, self_contained, with_input_shape, with_outputs,
+};
 use coprof_run::data::{EncodingRecord, ExitRecord};
 use coprof_run::pipeline::MAX_MODEL_BYTES;
 
@@ -41,8 +43,17 @@ static NULL: &[u8] = include_bytes!("../../models/null.onnx");
 pub struct ModelOptions {
     /// A bundled model, or an ONNX file.
     pub name: String,
-    /// The shape of its input, where its file leaves sides open.
-    pub input_shape: Option<InputShape>,
+    /// The shapes of its inputs, where its file leaves sides open.
+    pub input_shapes: Vec<InputShape>,
+    /// What its outputs are, where that is to be said.
+    pub outputs: OutputChoice,
+}
+
+impl ModelOptions {
+    /// A model of which no more is said.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), input_shapes: Vec::new(), outputs: OutputChoice::default() }
+    }
 }
 
 /// A model as a command works on it.
@@ -65,19 +76,28 @@ enum Origin {
 impl Model {
     /// Loads a model, and says where it is run otherwise than its file has it.
     pub fn open(options: &ModelOptions, context: &Context) -> Result<Self> {
-        let name = &options.name;
-        let loaded = Self::load(name, options.input_shape.as_ref())?;
+        let (name, loaded) = (&options.name, Self::load(options)?);
         if let Some(batch) = loaded.graph.fixed_batch {
             context.say(format!("{name}: its file runs {batch} samples at once; run with one at a time"));
+        }
+        if let (outputs @ [_, _, ..], true) = (&*loaded.graph.outputs, options.outputs.exits.is_empty()) {
+            let outputs: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
+            let told = format!("{name}: {} are results, which come together at the end", outputs.join(", "));
+            context.advise(told, Remedy::NameExits);
         }
         Ok(loaded)
     }
 
-    /// Loads a bundled model by its name, or else a file. Where its input's shape is given as well, the file's bytes have it
+    /// Loads a bundled model by its name, or else a file. What is said of its input and its outputs the file's bytes then have
     /// inside, so that an edge needs nothing else.
-    pub fn load(name: &str, input_shape: Option<&InputShape>) -> Result<Self> {
+    pub fn load(options: &ModelOptions) -> Result<Self> {
+        let ModelOptions { name, input_shapes, outputs } = options;
         if let Some(bundled) = BUNDLED.iter().find(|bundled| bundled.name == name) {
-            if let Some(wanted) = input_shape {
+            if *outputs != OutputChoice::default() {
+                let what = "its exits and what agreement means are known; only those of a file are named";
+                return Err(Error::usage(format!("{name}: {what}")));
+            }
+            for wanted in input_shapes {
                 with_input_shape(bundled.onnx, wanted).map_err(|error| error.within(name))?;
             }
             let graph = Graph::from_onnx(bundled.name, bundled.onnx)?;
@@ -85,7 +105,7 @@ impl Model {
             return Ok(Self { graph: Arc::new(graph), file: bundled.onnx.into(), origin });
         }
         let path = Path::new(name);
-        let file = contents(path, name, input_shape)?;
+        let file = contents(path, options)?;
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("model");
         let graph = Graph::from_onnx(stem, &file).map_err(|error| error.within(name))?;
         Ok(Self { graph: Arc::new(graph), file: file.into(), origin: Origin::File(path.into()) })
@@ -97,14 +117,19 @@ impl Model {
         Ok(Self { graph, file: NULL.into(), origin: Origin::Null })
     }
 
-    /// Errors where no two answers of it could ever differ in class, so that all would agree whatever is done to it.
-    pub fn check_decides(&self) -> Result<()> {
-        if self.graph.decides() {
+    /// Errors unless its answers are classes, as labels are.
+    pub fn check_classes(&self) -> Result<()> {
+        let Graph { name, outputs, .. } = &*self.graph;
+        if self.graph.tells_classes() {
             return Ok(());
         }
-        let what = "expected classes, or one output behind a Sigmoid, which decides at 0.5; found one output that is no \
-                    probability, of which no share can be right";
-        Err(Error::failed(format!("{}: {what}", self.graph.name)).with(Remedy::GoWithoutInputs))
+        let outputs: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
+        Err(Error::failed(format!(
+            "{name}: expected answers that are classes, as the labels are; found {}, which agree by {}",
+            outputs.join(", "),
+            self.graph.agreement()
+        ))
+        .with(Remedy::NameExits))
     }
 
     /// Where a record of this model is written: `NAME.exits.csv.gz` under `models/`, or beside the model's file.
@@ -140,16 +165,20 @@ impl Model {
     }
 }
 
-/// The bytes of a file with all weights inside, and with this shape of its input.
-fn contents(path: &Path, name: &str, input_shape: Option<&InputShape>) -> Result<Vec<u8>> {
+/// The bytes of a file with all weights inside, and with what is said of its input and outputs.
+fn contents(path: &Path, options: &ModelOptions) -> Result<Vec<u8>> {
+    let ModelOptions { name, input_shapes, outputs } = options;
     let file = read(path, name)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let within = |error: Error| error.within(name);
     let file = self_contained(&file, MAX_MODEL_BYTES, |part| read_part(folder, part)).map_err(within)?;
-    match input_shape {
-        Some(wanted) => with_input_shape(&file, wanted).map(Cow::into_owned).map_err(within),
-        None => Ok(file.into_owned()),
+    let mut file = file.into_owned();
+    for wanted in input_shapes {
+        if let Cow::Owned(shaped) = with_input_shape(&file, wanted).map_err(within)? {
+            file = shaped;
+        }
     }
+    with_outputs(&file, outputs).map(Cow::into_owned).map_err(within)
 }
 
 fn read(path: &Path, name: &str) -> Result<Vec<u8>> {
@@ -212,22 +241,29 @@ mod tests {
     const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/onnx");
 
     fn message(folder: &Path) -> String {
-        Model::load(folder.join("outside.onnx").to_str().unwrap(), None).err().unwrap().to_string()
+        Model::load(&ModelOptions::named(folder.join("outside.onnx").to_str().unwrap()))
+            .err()
+            .unwrap()
+            .to_string()
     }
 
     #[test]
     fn every_bundled_model_has_its_own_records() {
         for name in bundled_names() {
-            let model = Model::load(name, None).unwrap();
+            let model = Model::load(&ModelOptions::named(name)).unwrap();
             let (exits, encodings) = (model.exit_record().unwrap(), model.encoding_record().unwrap());
             assert_eq!(exits.data, encodings.data, "{name}: records of different images");
+            assert!(
+                exits.exits.iter().eq(model.graph.exits.iter().map(|exit| &exit.name)),
+                "{name}: other exits"
+            );
         }
     }
 
     #[test]
     fn weights_beside_the_file_are_put_inside_it() {
-        let inside = Model::load(&format!("{FOLDER}/convolutions_17.onnx"), None).unwrap();
-        let outside = Model::load(&format!("{FOLDER}/outside.onnx"), None).unwrap();
+        let inside = Model::load(&ModelOptions::named(&format!("{FOLDER}/convolutions_17.onnx"))).unwrap();
+        let outside = Model::load(&ModelOptions::named(&format!("{FOLDER}/outside.onnx"))).unwrap();
         // What a peer is sent needs no other file.
         let sent = Graph::from_onnx("sent", &outside.file).unwrap();
         assert_eq!(sent.hash, outside.graph.hash);

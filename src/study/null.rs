@@ -161,7 +161,7 @@ fn overheads(full: &[Trace], single: &Trace, own: &OwnTimes, link: &LinkProfile)
     };
     let (in_full, alone) = ([device(full), edge(full)], std::slice::from_ref(single));
     let message = (task_bytes(8) - frame_bytes(0)) as f64;
-    let link = link_of(link);
+    let link = link_of(link, 0);
     let travel = link.lone_time(message) + link.transit();
     let handover = crossed(single).into_iter().map(|(task, crossed)| {
         let device = crossed.encoded_us - task.started_us;

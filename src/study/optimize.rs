@@ -59,7 +59,7 @@ pub enum Basis {
     /// A saved or hand-made file. Nothing is measured.
     File(PathBuf),
     /// Both nodes and the link.
-    Measured(Survey),
+    Measured(Box<Survey>),
 }
 
 /// What to measure.

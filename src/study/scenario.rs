@@ -141,7 +141,7 @@ impl Measured<'_> {
         Link {
             emulated: self.emulation.shapes_link(),
             handover_us: self.circumstances.overheads.handover_us,
-            ..link_of(self.link)
+            ..link_of(self.link, self.model.graph.answer_numbers())
         }
     }
 

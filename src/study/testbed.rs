@@ -226,7 +226,10 @@ fn too_few() -> Error {
 
 fn measured(full: &Trace, single: &Trace, frames: &Frames) -> Result<Measured> {
     let latencies = Samples::new(single.latencies()).ok_or_else(too_few)?;
-    let right = |task: &&coprof_run::pipeline::TaskTrace| frames.label(task.frame) == Some(task.answer.class);
+    let right = |task: &&coprof_run::pipeline::TaskTrace| {
+        let same_class = || frames.label(task.frame) == Some(task.answer.class);
+        task.answer.right.unwrap_or_else(same_class)
+    };
     let accuracy = || Share::of(full.tasks.iter().filter(right).count(), full.tasks.len());
     Ok(Measured {
         rate_per_s: full.rate_per_s().ok_or_else(too_few)?,
@@ -238,7 +241,7 @@ fn measured(full: &Trace, single: &Trace, frames: &Frames) -> Result<Measured> {
             p99_settled: enough_samples(0.99, latencies.raw().len()),
             runs: latencies.raw().len(),
         },
-        accuracy: frames.have_labels().then(accuracy),
+        accuracy: frames.tell_what_is_right().then(accuracy),
         stages: full.stages(),
         bottleneck: full.bottleneck().ok_or_else(too_few)?.name,
         disturbed_tasks: full.disturbed() + single.disturbed(),
@@ -248,7 +251,8 @@ fn measured(full: &Trace, single: &Trace, frames: &Frames) -> Result<Measured> {
 fn agreement(trace: &Trace, expected: &[Answer]) -> Agreement {
     let same = |task: &&coprof_run::pipeline::TaskTrace| {
         let answer = &task.answer;
-        expected.get(task.frame).is_some_and(|other| (other.class, other.exit) == (answer.class, answer.exit))
+        let known = |answer: &Answer| (answer.class, answer.exit, answer.right);
+        expected.get(task.frame).is_some_and(|other| known(other) == known(answer))
     };
     Agreement { same: trace.tasks.iter().filter(same).count(), tasks: trace.tasks.len() }
 }

@@ -12,13 +12,18 @@ fn model() -> String {
 
 /// An `.npy` file of `count` inputs of three square channels of numbers.
 pub fn inputs(count: usize, side: usize) -> Vec<u8> {
+    inputs_of(count, side, |i| ((i * i) % 1009) as f32 / 100.0 - 5.0)
+}
+
+/// The same of these numbers.
+fn inputs_of(count: usize, side: usize, number: impl Fn(usize) -> f32) -> Vec<u8> {
     let header =
         format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, 3, {side}, {side}), }}");
     let header = format!("{header:<117}\n");
     let mut file = b"\x93NUMPY\x01\x00".to_vec();
     file.extend((header.len() as u16).to_le_bytes());
     file.extend(header.as_bytes());
-    let numbers = (0..count * 3 * side * side).map(|i| ((i * i) % 1009) as f32 / 100.0 - 5.0);
+    let numbers = (0..count * 3 * side * side).map(number);
     file.extend(numbers.flat_map(f32::to_le_bytes));
     file
 }
@@ -81,13 +86,76 @@ fn no_agreement_is_promised_where_none_could_fail() {
     let workplace = Workplace::new();
     let model = repository("tests/data/onnx/measure_17.onnx").to_str().unwrap().to_owned();
     let data = workplace.write("inputs.npy", inputs(30, 8));
+    let optimize = ["optimize", "--model", &model, "--data", &data];
     workplace.fail(
-        &["optimize", "--model", &model, "--data", &data],
-        1,
-        &["no probability", "without --data"],
+        &[&optimize[..], &["--agree", "class"]].concat(),
+        2,
+        &["--agree", "one number", "rel:0.05"],
     );
-    let (optimized, _) = workplace.document(&["optimize", "--model", &model]);
-    assert_eq!(optimized["accuracy_basis"], "relative");
+    let (optimized, _) = workplace.document(&optimize);
+    check("optimize", &optimized);
+    assert_eq!(optimized["accuracy_basis"], "agreement");
+    assert_eq!(optimized["model"]["agreement"], "relative error of at most 0.05");
+    // The same pictures over and over: whatever is done to them, their answers stay alike.
+    let same = workplace.write("same.npy", inputs_of(30, 8, |_| 1.0));
+    let (_, said) = workplace.document(&["optimize", "--model", &model, "--data", &same]);
+    assert!(said.contains("all 30 inputs are the same one") && said.contains("--agree"), "{said}");
+}
+
+#[test]
+fn results_are_planned_and_replayed_as_one_answer() {
+    let workplace = Workplace::new();
+    let model = repository("tests/data/onnx/results_17.onnx").to_str().unwrap().to_owned();
+    let data = workplace.write("inputs.npy", inputs(30, 8));
+    let flags = ["--model", &model, "--slowdown", "50", "--link-rate", "20mbit", "--data", &data];
+    let (optimized, said) = workplace.document(&[&["optimize"], &flags[..]].concat());
+    check("optimize", &optimized);
+    assert!(
+        said.contains("plane, kind, colour, vector, years are results") && said.contains("--exits"),
+        "{said}"
+    );
+    let means = "plane: relative error of at most 0.05, kind: same class, colour: same class, vector: cosine of at \
+                 least 0.99, years: relative error of at most 0.05";
+    assert_eq!(optimized["model"]["agreement"], means);
+    assert_eq!(optimized["uncut_accuracy"], 1.0);
+    let (_, scenario) = workplace.report("scenario");
+    assert_eq!(scenario["exits"].as_array().unwrap().len(), 1);
+    // Some encodings change what the answer is, and some do not.
+    let rows = scenario["lossy_outcomes"].as_array().unwrap();
+    let right = |row: &Value| row["exits"][0]["right"].as_str().unwrap().to_owned();
+    let [spoilt, kept] =
+        ['0', '1'].map(|digit| rows.iter().any(|row| right(row).chars().all(|c| c == digit)));
+    assert!(spoilt && kept, "{rows:?}");
+    let replay = [&["replay", "--tasks", "30"], &flags[..]].concat();
+    let (replayed, _) = workplace.document(&replay);
+    check("replay", &replayed);
+    assert!(replayed["plan"]["links"][0].is_object(), "something crosses");
+    assert!(replayed["full"]["tasks"][0]["answer"]["right"].is_boolean());
+    assert!(replayed["measured"]["accuracy"].as_f64().is_some_and(|share| share > 0.5));
+    assert_eq!(replayed["agreement"], json!({ "same": 30, "tasks": 30 }));
+    assert!(
+        workplace.succeed(&replay).stdout.contains("agreement with the uncut model (plane: relative error")
+    );
+}
+
+#[test]
+fn several_inputs_cross_or_stay_as_the_cut_says() {
+    let workplace = Workplace::new();
+    let model = repository("tests/data/onnx/inputs_17.onnx").to_str().unwrap().to_owned();
+    let data = workplace.write("inputs.npy", inputs(30, 8));
+    let flags = ["--model", &model, "--slowdown", "50", "--link-rate", "20mbit"];
+    let optimize = [&["optimize"], &flags[..]].concat();
+    let asked = ["an .npz file", "pixels 3×8×8, facts 5"];
+    workplace.fail(&[&optimize[..], &["--data", &data]].concat(), 1, &asked);
+    let (optimized, _) = workplace.document(&optimize);
+    check("optimize", &optimized);
+    // One input alone: cut behind it, it crosses apart from the other.
+    let (_, scenario) = workplace.report("scenario");
+    let rows = scenario["encodings"].as_array().unwrap();
+    assert!(rows.iter().any(|row| row["cut"] == json!(["slice1", "slice2"])), "{rows:?}");
+    let (replayed, _) = workplace.document(&[&["replay", "--tasks", "20"], &flags[..]].concat());
+    check("replay", &replayed);
+    assert_eq!(replayed["agreement"], json!({ "same": 20, "tasks": 20 }));
 }
 
 #[test]

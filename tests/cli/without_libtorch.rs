@@ -30,6 +30,44 @@ fn it_shows_models_that_leave_sides_open_or_fix_their_batch() {
 }
 
 #[test]
+fn it_shows_exits_and_results_as_they_are_named() {
+    let workplace = Workplace::new();
+    let model = repository("tests/data/onnx/results_17.onnx").to_str().unwrap().to_owned();
+    let show = ["models", "show", &model];
+    let exits = |flags: &[&str]| {
+        let (shown, said) = workplace.document(&[&show[..], flags].concat());
+        let names = shown["facts"]["exits"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|exit| exit["name"].as_str().unwrap().to_owned());
+        (names.collect::<Vec<_>>(), shown["model"]["agreement"].as_str().unwrap().to_owned(), said)
+    };
+    let (names, _, said) = exits(&[]);
+    assert_eq!(names, ["results"]);
+    assert!(said.contains("years are results") && said.contains("--exits"), "{said}");
+    let (names, agreement, said) = exits(&["--exits", "colour,kind"]);
+    assert_eq!((names, agreement.as_str()), (vec!["colour".into(), "kind".into()], "same class"));
+    assert!(!said.contains("results"), "{said}");
+    let (names, agreement, _) = exits(&["--outputs", "vector", "--agree", "cosine:0.9"]);
+    assert_eq!((names, agreement.as_str()), (vec!["vector".into()], "cosine of at least 0.9"));
+    for (flags, code, says) in [
+        (&["--exits", "kind,nobody"][..], 2, "--exits"),
+        (&["--exits", "kind,years"], 1, "tell 5 classes apart, found 1 at 'years'"),
+        (&["--outputs", "nobody"], 2, "the model's outputs are plane, kind, colour, vector, years"),
+        (&["--exits", "kind", "--outputs", "vector"], 2, "cannot be used with"),
+        (&["--agree", "cosine:2"], 2, "rel:MOST"),
+    ] {
+        workplace.fail(&[&show[..], flags].concat(), code, &[says]);
+    }
+    workplace.fail(
+        &["models", "show", "alexnet", "--exits", "final"],
+        2,
+        &["only those of a file are named"],
+    );
+}
+
+#[test]
 fn it_measures_links() {
     let workplace = Workplace::new();
     let (link, _) =

@@ -59,8 +59,10 @@ pub enum Remedy {
     SayArrival,
     /// Name the shape of a model's input, of which its file leaves sides open.
     NameInputShape,
-    /// Go without inputs, on which a model's answers cannot be compared.
-    GoWithoutInputs,
+    /// Name the exits among a model's outputs, which are taken as results.
+    NameExits,
+    /// Say otherwise when answers count as the same.
+    NameAgreement,
     /// Run more tasks.
     RunMoreTasks,
     /// Plan first, or name a plan.
@@ -105,6 +107,12 @@ pub enum Given {
     InputShape,
     /// A key's file.
     Key,
+    /// Which outputs are exits.
+    Exits,
+    /// Which outputs are results.
+    Outputs,
+    /// When answers count as the same.
+    Agreement,
 }
 
 /// A failure: its kind, a message that says what was expected and what was found, and what to do.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::kernel::Layout;
 use super::{TorchBackend, TorchDevice};
-use coprof_core::model::{Cut, Graph, Source};
+use coprof_core::model::{Cut, Graph, Input, Output, Source};
 use coprof_run::backend::Backend;
 
 const MODEL: &[u8] = include_bytes!("../../../models/alexnet.onnx");
@@ -73,14 +73,32 @@ fn compare(graph: &Arc<Graph>, reference: &Reference, algorithm: (Layout, usize)
     let mut state = reference.seed;
     for image in 0..reference.exits[0].logits.len() {
         backend.clear();
-        backend.put(Source::Input, &pixels(&mut state, graph.input.elements())).map_err(text)?;
+        let made_up = pixels(&mut state, graph.input.elements());
+        let made_up = match (&*graph.inputs, graph.input.0.as_slice()) {
+            ([Input { channels_last: true, .. }], &[channels, ..]) => {
+                (0..channels).flat_map(|at| made_up.iter().copied().skip(at).step_by(channels)).collect()
+            }
+            _ => made_up,
+        };
+        backend.put(Source::Input, &made_up).map_err(text)?;
         backend.run(&graph.layer_ids().collect::<Vec<_>>()).map_err(text)?;
-        for (exit, expected) in graph.exits.iter().zip(&reference.exits) {
-            assert_eq!(exit.name, expected.name);
+        let mut found = Vec::new();
+        for exit in &graph.exits {
             let mut logits = Vec::new();
             backend.get(Source::Layer(exit.logits), &mut logits).map_err(text)?;
-            close(&logits, &expected.logits[image])?;
+            match graph.outputs.as_slice() {
+                [_] => found.push((exit.name.clone(), logits)),
+                parts => found.extend(
+                    Output::parts(parts, &logits)
+                        .map(|(part, numbers)| (part.name.clone(), numbers.to_vec())),
+                ),
+            }
         }
+        for ((name, numbers), expected) in found.iter().zip(&reference.exits) {
+            assert_eq!(*name, expected.name);
+            close(numbers, &expected.logits[image])?;
+        }
+        assert_eq!(found.len(), reference.exits.len());
     }
     Ok(())
 }

@@ -36,6 +36,8 @@ pub enum Activation {
     Log,
     /// `|x|`.
     Abs,
+    /// -1, 0 or 1.
+    Sign,
     /// `x` to the power of `exponent`: squares, roots, reciprocals.
     Power { exponent: f32 },
     /// The nearest multiple of `scale`, the even one of two, kept between `least` and `most` times `scale`.
@@ -63,6 +65,7 @@ impl Activation {
             Self::Exp => "exp",
             Self::Log => "log",
             Self::Abs => "abs",
+            Self::Sign => "sign",
             Self::Power { exponent: 0.5 } => "sqrt",
             Self::Power { .. } => "power",
             Self::Quantize { .. } => "quantize",

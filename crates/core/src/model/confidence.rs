@@ -21,13 +21,7 @@ pub fn confidence(logits: &[f32]) -> Confidence {
     if let &[probability] = logits {
         return decision(probability.into());
     }
-    let classes = logits.len();
-    let mut class = 0;
-    for (index, logit) in logits.iter().enumerate() {
-        if *logit > logits[class] || logits[class].is_nan() {
-            class = index;
-        }
-    }
+    let (classes, class) = (logits.len(), place_of_largest(logits));
     let finite = logits.iter().all(|logit| logit.is_finite());
     if classes < 2 || !finite {
         let top = 1.0 / classes.max(1) as f64;
@@ -44,6 +38,17 @@ pub fn confidence(logits: &[f32]) -> Confidence {
     }
     let entropy = (sum.ln() - weighted / sum) / (classes as f64).ln();
     Confidence { class: class as u32, entropy: Share(entropy.clamp(0.0, 1.0)), top: Share(1.0 / sum) }
+}
+
+/// Where the largest of some numbers stands, the first of several. What is no number counts as the least.
+pub fn place_of_largest(numbers: &[f32]) -> usize {
+    let mut place = 0;
+    for (index, number) in numbers.iter().enumerate() {
+        if *number > numbers[place] || numbers[place].is_nan() {
+            place = index;
+        }
+    }
+    place
 }
 
 /// Whether something is so, given its probability. What is no probability knows nothing.

@@ -5,9 +5,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::activation::Activation;
+use super::agreement::Agreement;
+use super::confidence::{Confidence, confidence, place_of_largest};
 use super::dag::{Dag, Tensor};
 use super::op::Op;
+use crate::units::Share;
 
 /// A layer's place in [`Graph::layers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -105,8 +107,63 @@ pub struct Layer {
 pub struct Exit {
     /// The name of the ONNX output.
     pub name: String,
-    /// The layer whose output is the logits, shape `[classes]`.
+    /// The layer whose output is the logits, shape `[classes]`; or, at an only exit, all results one behind the other.
     pub logits: LayerId,
+}
+
+/// One of the file's inputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// What it is called.
+    pub name: String,
+    /// Of one sample, channels first.
+    pub shape: Shape,
+    /// Whether the file has it as `[height, width, channels]` where `shape` is `[channels, height, width]`.
+    pub channels_last: bool,
+}
+
+impl Input {
+    /// The sides of one sample as the file has them.
+    pub fn sides_in_file(&self) -> Vec<usize> {
+        match self.shape.0.as_slice() {
+            &[channels, height, width] if self.channels_last => vec![height, width, channels],
+            sides => sides.to_vec(),
+        }
+    }
+}
+
+/// One of the file's outputs as a part of the answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// What it is called.
+    pub name: String,
+    /// Of one sample.
+    pub shape: Shape,
+    /// When two answers of it count as the same.
+    pub agreement: Agreement,
+}
+
+impl Output {
+    /// Whether two answers that are made of these parts, one behind the other, count as the same: all parts of them do.
+    pub fn agree(parts: &[Self], expected: &[f32], found: &[f32]) -> bool {
+        let same = |((output, expected), (_, found)): ((&Self, _), (&Self, _))| {
+            output.agreement.holds(expected, found)
+        };
+        expected.len() == found.len()
+            && std::iter::zip(Self::parts(parts, expected), Self::parts(parts, found)).all(same)
+    }
+
+    /// The parts of an answer with their numbers; what numbers it lacks, its last parts lack.
+    pub fn parts<'a>(
+        parts: &'a [Self],
+        mut numbers: &'a [f32],
+    ) -> impl Iterator<Item = (&'a Self, &'a [f32])> {
+        parts.iter().map(move |part| {
+            let (own, rest) = numbers.split_at(part.shape.elements().min(numbers.len()));
+            numbers = rest;
+            (part, own)
+        })
+    }
 }
 
 /// A network: layers in topological order and the exits in the file's order, the last one final.
@@ -116,14 +173,18 @@ pub struct Graph {
     pub name: String,
     /// The hash of the file that it was read from.
     pub hash: ModelHash,
-    /// The input of one sample.
+    /// The input of one sample; of several inputs all values, one behind the other.
     pub input: Shape,
+    /// What it is made of.
+    pub inputs: Vec<Input>,
     /// How many samples its file runs at once, where it fixes more than one: it is run with one all the same.
     pub fixed_batch: Option<usize>,
     /// Every layer; a layer's inputs come before it.
     pub layers: Vec<Layer>,
     /// Never empty; the last one is final.
     pub exits: Vec<Exit>,
+    /// What an exit's answer is made of, one behind the other: one output, or several where they are results and no exits.
+    pub outputs: Vec<Output>,
     pub(super) dag: Dag,
 }
 
@@ -141,7 +202,27 @@ impl Graph {
             Some(last) => dag.with_trunk_to(last.logits.0),
             None => dag,
         };
-        Self { name: name.to_owned(), hash, input, fixed_batch: None, layers, exits, dag }
+        let inputs = vec![Input { name: "input".into(), shape: input.clone(), channels_last: false }];
+        let mut graph = Self {
+            name: name.to_owned(),
+            hash,
+            input,
+            inputs,
+            fixed_batch: None,
+            layers,
+            exits,
+            outputs: Vec::new(),
+            dag,
+        };
+        graph.outputs.extend(graph.exits.last().map(|last| graph.only_output(last)));
+        graph
+    }
+
+    /// The final exit as the one part of every answer: a class, or by one number alone a decision.
+    fn only_output(&self, last: &Exit) -> Output {
+        let shape = self.layer(last.logits).output.clone();
+        let agreement = if shape.elements() > 1 { Agreement::Class } else { Agreement::Decision };
+        Output { name: last.name.clone(), shape, agreement }
     }
 
     /// The layer behind an id of this graph.
@@ -169,30 +250,42 @@ impl Graph {
         ExitId(self.exits.len() - 1)
     }
 
-    /// How many classes the network tells apart.
-    pub fn classes(&self) -> usize {
-        self.layer(self.exits[self.final_exit().0].logits).output.elements()
-    }
-
-    /// Whether its answers are classes, so that they can be right or wrong: it tells several apart, or two by one probability.
-    /// One output that is no probability measures something, and every answer would count as the same class.
-    pub fn decides(&self) -> bool {
-        self.classes() > 1 || self.exits.iter().all(|exit| self.is_probability(exit.logits))
-    }
-
-    fn is_probability(&self, id: LayerId) -> bool {
-        let Layer { op, inputs, .. } = self.layer(id);
-        let function = match op {
-            Op::Activation(function) => Some(*function),
-            _ => op.activation(),
-        };
-        match (function, inputs.as_slice()) {
-            (Some(Activation::Sigmoid | Activation::HardSigmoid { .. }), _) => true,
-            (Some(Activation::Quantize { .. }), &[Source::Layer(input)]) if function != op.activation() => {
-                self.is_probability(input)
-            }
+    /// Whether its answers are classes, which can be right or wrong: one output, of which two answers count as the same where the
+    /// class is, or where the one decision is.
+    pub fn tells_classes(&self) -> bool {
+        match self.outputs.as_slice() {
+            [Output { agreement: Agreement::Class, .. }] => true,
+            [Output { agreement: Agreement::Decision, shape, .. }] => shape.elements() == 1,
             _ => false,
         }
+    }
+
+    /// How many numbers an answer has that is more than a class; 0 where the class is all.
+    pub fn answer_numbers(&self) -> usize {
+        if self.tells_classes() { 0 } else { self.outputs.iter().map(|output| output.shape.elements()).sum() }
+    }
+
+    /// When two answers count as the same, in words.
+    pub fn agreement(&self) -> String {
+        let [first, others @ ..] = self.outputs.as_slice() else { return String::new() };
+        if others.iter().all(|other| other.agreement == first.agreement) {
+            let of = match others.len() {
+                0 => String::new(),
+                more => format!(" of each of {} outputs", more + 1),
+            };
+            return format!("{}{of}", first.agreement.words());
+        }
+        let words = |output: &Output| format!("{}: {}", output.name, output.agreement.words());
+        self.outputs.iter().map(words).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What an exit's numbers say. Results that are no classes say nothing but where their largest number stands.
+    pub fn confidence(&self, logits: &[f32]) -> Confidence {
+        if self.exits.len() > 1 || self.tells_classes() {
+            return confidence(logits);
+        }
+        let class = place_of_largest(logits) as u32;
+        Confidence { class, entropy: Share(1.0), top: Share(0.0) }
     }
 
     /// The shape of any tensor of a task.
@@ -334,7 +427,37 @@ mod tests {
         assert_eq!(graph.shape(Source::Layer(LayerId(1))).to_string(), "4×4×4");
         assert_eq!((graph.find_layer("pool1"), graph.find_layer("pool9")), (Some(LayerId(1)), None));
         assert_eq!((graph.find_exit("final"), graph.find_exit("exit9")), (Some(ExitId(1)), None));
-        assert_eq!(graph.classes(), 4);
+        assert_eq!((graph.tells_classes(), graph.answer_numbers()), (true, 0));
+    }
+
+    #[test]
+    fn answers_agree_where_every_part_does() {
+        let mut graph = Graph::clone(&samples::chain());
+        let part = |name: &str, sides: &[usize], agreement| Output {
+            name: name.into(),
+            shape: Shape(sides.to_vec()),
+            agreement,
+        };
+        graph.outputs = vec![part("age", &[1], Agreement::NUMBERS), part("gender", &[3], Agreement::Class)];
+        assert_eq!((graph.tells_classes(), graph.answer_numbers()), (false, 4));
+        assert_eq!(graph.agreement(), "age: relative error of at most 0.05, gender: same class");
+        let expected = [40.0, 0.0, 1.0, 0.0];
+        assert!(Output::agree(&graph.outputs, &expected, &[41.0, 0.0, 9.0, 0.0]));
+        for found in [&[43.0, 0.0, 9.0, 0.0][..], &[41.0, 1.0, 0.0, 0.0], &[41.0, 0.0, 9.0]] {
+            assert!(!Output::agree(&graph.outputs, &expected, found), "{found:?}");
+        }
+        graph.outputs = vec![part("a", &[2], Agreement::Class), part("b", &[2], Agreement::Class)];
+        assert_eq!(graph.agreement(), "same class of each of 2 outputs");
+    }
+
+    #[test]
+    fn results_that_are_no_classes_say_where_their_largest_number_stands() {
+        let residual = samples::residual();
+        assert_eq!(residual.confidence(&[0.0, 2.0, 1.0, 0.0]), confidence(&[0.0, 2.0, 1.0, 0.0]));
+        let mut results = Graph::clone(&residual);
+        results.outputs[0].agreement = Agreement::NUMBERS;
+        let said = results.confidence(&[0.0, 2.0, 1.0, 0.0]);
+        assert_eq!(said, Confidence { class: 1, entropy: Share(1.0), top: Share(0.0) });
     }
 
     #[test]

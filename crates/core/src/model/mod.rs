@@ -1,6 +1,7 @@
 //! The network as a graph of layers: read from ONNX, cut into parts. Knows no runtime, no sockets and no clocks.
 
 mod activation;
+mod agreement;
 mod confidence;
 mod cut;
 mod dag;
@@ -11,9 +12,12 @@ mod op;
 pub mod samples;
 
 pub use activation::Activation;
+pub use agreement::Agreement;
 pub use confidence::{Confidence, confidence};
 pub use cut::Cut;
 pub(crate) use dag::{Dag, LayerSet, Tensor};
-pub use graph::{Exit, ExitId, Graph, Layer, LayerId, ModelHash, Shape, Source};
-pub use onnx::{ExternalPart, InputShape, self_contained, with_input_shape};
-pub use op::{Arithmetic, Op, Reduction, Weights, Window};
+pub use graph::{Exit, ExitId, Graph, Input, Layer, LayerId, ModelHash, Output, Shape, Source};
+pub use onnx::{
+    Agreements, ExternalPart, InputShape, OutputChoice, self_contained, with_input_shape, with_outputs,
+};
+pub use op::{Arithmetic, Op, Reduction, Tap, Weights, Window};

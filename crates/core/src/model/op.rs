@@ -91,6 +91,21 @@ pub enum Reduction {
     Sum,
     /// The largest one.
     Largest,
+    /// The smallest one.
+    Smallest,
+    /// Where the largest one stands, the first of several; along one axis.
+    PlaceOfLargest,
+    /// Where the smallest one stands.
+    PlaceOfSmallest,
+}
+
+/// A part of what each new place of an axis is made of when it is resampled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tap {
+    /// For each new place, the old one.
+    pub places: Vec<usize>,
+    /// For each new place, how much of that one; all of it where there are none.
+    pub weights: Option<Vec<f32>>,
 }
 
 /// What a layer computes, per sample: axes count those of the shapes here, which have no batch. `activation` is fused
@@ -133,6 +148,19 @@ pub enum Op {
     Reduce { how: Reduction, axes: Vec<usize> },
     /// Inputs joined along an axis; each of `constants` is put in where its number says.
     Concat { axis: usize, constants: Vec<(usize, Arc<Weights>)> },
+    /// An axis of another length, each place of it the sum of its `taps`.
+    Resample { axis: usize, taps: Vec<Tap> },
+    /// The `count` largest or smallest numbers along an axis in their order, or their `places`.
+    TopK { axis: usize, count: usize, largest: bool, places: bool },
+    /// Transposed convolution, `weight` `[in, out / groups, kh, kw]`. The window's padding is taken off the output, as much on
+    /// both sides of an axis; `output_padding` `[vertical, horizontal]` is added at its ends.
+    ConvTranspose {
+        weight: Arc<Weights>,
+        bias: Option<Arc<Weights>>,
+        window: Window,
+        output_padding: [usize; 2],
+        groups: usize,
+    },
     /// Every `step`-th place of an axis, from `start` on and before `end`.
     Slice { axis: usize, start: usize, end: usize, step: usize },
     /// Axes put into another order.
@@ -148,9 +176,9 @@ impl Op {
     pub fn learned_values(&self) -> usize {
         let of = |weights: &Arc<Weights>| weights.data.len();
         match self {
-            Self::Conv { weight, bias, .. } | Self::Linear { weight, bias, .. } => {
-                of(weight) + bias.as_ref().map_or(0, of)
-            }
+            Self::Conv { weight, bias, .. }
+            | Self::ConvTranspose { weight, bias, .. }
+            | Self::Linear { weight, bias, .. } => of(weight) + bias.as_ref().map_or(0, of),
             Self::Affine { scale, shift, .. } => of(scale) + of(shift),
             Self::LayerNorm { weight, bias, .. } => [weight, bias].into_iter().flatten().map(of).sum(),
             Self::Concat { constants, .. } => constants.iter().map(|(_, constant)| of(constant)).sum(),
@@ -214,6 +242,12 @@ impl Op {
             Self::Reduce { how: Reduction::Mean, .. } => "mean",
             Self::Reduce { how: Reduction::Sum, .. } => "sum",
             Self::Reduce { how: Reduction::Largest, .. } => "maximum",
+            Self::Reduce { how: Reduction::Smallest, .. } => "minimum",
+            Self::Reduce { how: Reduction::PlaceOfLargest, .. } => "argmax",
+            Self::Reduce { how: Reduction::PlaceOfSmallest, .. } => "argmin",
+            Self::Resample { .. } => "resize",
+            Self::TopK { .. } => "topk",
+            Self::ConvTranspose { .. } => "transposed conv",
             Self::Concat { .. } => "concat",
             Self::Slice { .. } => "slice",
             Self::Transpose { .. } => "transpose",

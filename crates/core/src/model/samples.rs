@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::activation::Activation;
-use super::graph::{Exit, Graph, Layer, LayerId, ModelHash, Shape, Source};
+use super::agreement::Agreement;
+use super::graph::{Exit, Graph, Layer, LayerId, ModelHash, Output, Shape, Source};
 use super::op::{Arithmetic, Op, Weights, Window};
 
 fn zeros(shape: &[usize]) -> Arc<Weights> {
@@ -81,6 +82,16 @@ pub fn residual() -> Arc<Graph> {
         layer("fc", linear(256, 4), &[of(3)], &[4]),
     ];
     graph("sample-residual", layers, &[("final", 4)])
+}
+
+/// The residual one with an answer of two parts: two numbers, and two classes.
+pub fn results() -> Arc<Graph> {
+    let mut graph = Graph::clone(&residual());
+    let part = |name: &str, agreement| Output { name: name.into(), shape: Shape(vec![2]), agreement };
+    graph.outputs = vec![part("place", Agreement::NUMBERS), part("kind", Agreement::Class)];
+    graph.name = "sample-results".into();
+    graph.hash = ModelHash::of(graph.name.as_bytes());
+    Arc::new(graph)
 }
 
 /// input → stem → {left, right1 → right2} → join (concat) → fc: `final`.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use coprof_core::error::{Error, Result};
+use coprof_core::model::{Output, confidence};
 
 /// A part of a data set. What is chosen on `Validation` is reported on `Test`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -55,6 +56,15 @@ pub struct Images {
     values: usize,
     data: Values,
     labels: Option<Vec<u32>>,
+    answers: Option<Answers>,
+}
+
+/// What a network is to answer to each, where answers are more than classes.
+#[derive(Clone, Debug, PartialEq)]
+struct Answers {
+    /// What they are made of, which tells which two count as the same.
+    parts: Vec<Output>,
+    expected: Vec<Vec<f32>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -67,12 +77,12 @@ impl Images {
     /// Pictures of `picture_bytes` each, with as many labels where they are known. `None` when the sizes do not fit.
     pub fn new(picture_bytes: usize, pixels: Vec<u8>, labels: Option<Vec<u8>>) -> Option<Self> {
         let labels = labels.map(|labels| labels.into_iter().map(u32::from).collect());
-        Self { values: picture_bytes, data: Values::Bytes(pixels), labels }.checked()
+        Self { values: picture_bytes, data: Values::Bytes(pixels), labels, answers: None }.checked()
     }
 
     /// Pictures of sizes that are known to fit, without labels.
     pub(super) fn of_pixels(picture_bytes: usize, pixels: Vec<u8>) -> Self {
-        Self { values: picture_bytes, data: Values::Bytes(pixels), labels: None }
+        Self { values: picture_bytes, data: Values::Bytes(pixels), labels: None, answers: None }
     }
 
     /// Inputs of `values` numbers each. Where all of them are whole and from 0 to 255, they are pictures.
@@ -84,7 +94,7 @@ impl Images {
         } else {
             Values::Floats(numbers)
         };
-        Self { values, data, labels: None }.checked()
+        Self { values, data, labels: None, answers: None }.checked()
     }
 
     fn checked(self) -> Option<Self> {
@@ -104,6 +114,27 @@ impl Images {
     #[must_use]
     pub fn labelled(self, labels: Vec<u32>) -> Option<Self> {
         Self { labels: Some(labels), ..self }.checked()
+    }
+
+    /// The same, each to be answered with these numbers, which are made of `parts`. `None` unless there is an answer for each.
+    #[must_use]
+    pub fn answered(self, parts: Vec<Output>, expected: Vec<Vec<f32>>) -> Option<Self> {
+        let fits = expected.len() == self.len();
+        fits.then_some(Self { answers: Some(Answers { parts, expected }), ..self })
+    }
+
+    /// Whether it is known what is right.
+    pub fn tell_what_is_right(&self) -> bool {
+        self.labels.is_some() || self.answers.is_some()
+    }
+
+    /// Whether these numbers are the right answer to picture `i`: its class, or what the network was to answer. `None` where neither
+    /// is known.
+    pub fn is_right(&self, i: usize, logits: &[f32]) -> Option<bool> {
+        match &self.answers {
+            Some(Answers { parts, expected }) => Some(Output::agree(parts, &expected[i], logits)),
+            None => self.label(i).map(|label| confidence(logits).class == label),
+        }
     }
 
     /// How many pictures.
@@ -167,13 +198,19 @@ impl Images {
             Values::Floats(floats) => Values::Floats(floats.split_off(n * self.values)),
         };
         let labels = self.labels.as_mut().map(|labels| labels.split_off(n));
-        Self { values: self.values, data, labels }
+        let answers = self
+            .answers
+            .as_mut()
+            .map(|answers| Answers { parts: answers.parts.clone(), expected: answers.expected.split_off(n) });
+        Self { values: self.values, data, labels, answers }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coprof_core::model::Agreement;
+    use coprof_core::model::samples::chain;
 
     #[test]
     fn pictures_and_labels_must_fit() {
@@ -190,6 +227,26 @@ mod tests {
         assert_eq!((rest.floats(0), rest.label(0)), (vec![3.0, 4.0, 255.0], Some(8)));
         assert!(rest.clone().labelled(vec![1, 2]).is_none());
         assert_eq!(rest.labelled(vec![999]).unwrap().label(0), Some(999));
+    }
+
+    #[test]
+    fn right_is_the_class_or_what_agrees_with_the_answer() {
+        let images = Images::new(1, vec![1, 2, 3], None).unwrap();
+        assert_eq!(images.is_right(0, &[1.0, 2.0]), None);
+        let labelled = images.clone().labelled(vec![1, 0, 0]).unwrap();
+        let right = |images: &Images, at| images.is_right(at, &[1.0, 2.0, 0.0, 0.0]);
+        assert_eq!([0, 1].map(|at| right(&labelled, at)), [Some(true), Some(false)]);
+        let parts = vec![Output { agreement: Agreement::NUMBERS, ..chain().outputs[0].clone() }];
+        let expected = vec![vec![1.0, 2.0, 0.0, 0.0], vec![1.0, 3.0, 0.0, 0.0]];
+        assert!(images.clone().answered(parts.clone(), expected.clone()).is_none(), "one short");
+        let more = [expected, vec![vec![1.0, 2.01, 0.0, 0.0]]].concat();
+        let mut answered = images.answered(parts, more).unwrap();
+        assert_eq!([0, 1, 2].map(|at| right(&answered, at)), [Some(true), Some(false), Some(true)]);
+        let rest = answered.split_off(1);
+        assert_eq!(
+            [right(&answered, 0), right(&rest, 0), right(&rest, 1)],
+            [Some(true), Some(false), Some(true)]
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Inputs that a user brings for a model: a folder of pictures, or a NumPy array. They have no labels.
+//! Inputs that a user brings for a model: a folder of pictures, or NumPy arrays. They have no labels.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -10,7 +10,9 @@ use image::{DynamicImage, ImageReader};
 use npyz::{DType, Deserialize, NpyFile, Order};
 
 use super::images::Images;
+use super::npz;
 use coprof_core::error::{Error, Given, Remedy, Result};
+use coprof_core::model::Input;
 
 /// As many inputs are read; more take longer and hardly say more.
 pub const MOST_INPUTS: usize = 1000;
@@ -18,27 +20,39 @@ pub const MOST_INPUTS: usize = 1000;
 /// Endings of the pictures that are read.
 const PICTURES: [&str; 3] = ["png", "jpg", "jpeg"];
 
-/// The first inputs in `place` for a model that takes `shape`, without the batch dimension.
+/// The first inputs in `place` for a model that takes these, without the batch dimension.
 ///
-/// An `.npy` file holds an array `[n, …shape]` of `float32` or `uint8`: the numbers as the model takes them. From a folder,
-/// the pictures (PNG, JPEG) are taken in the order of their names, scaled to cover `[3, height, width]` or, in grey,
-/// `[1, height, width]`, and what sticks out is cut off evenly; the model gets the numbers 0 to 255.
-pub fn load_inputs(place: &Path, shape: &[usize]) -> Result<Images> {
-    let loaded = if place.is_dir() { pictures(place, shape) } else { array(place, shape) };
+/// An `.npy` file holds an array `[n, …sides]` of `float32` or `uint8`, the sides as the model's file has them: the numbers as
+/// the model takes them. An `.npz` file holds one for each input under its name; there all values of a sample come one behind
+/// the other. From a folder, the pictures (PNG, JPEG) are taken in the order of their names, scaled to cover
+/// `[3, height, width]` or, in grey, `[1, height, width]`, and what sticks out is cut off evenly; the model gets the numbers 0
+/// to 255.
+pub fn load_inputs(place: &Path, inputs: &[Input]) -> Result<Images> {
+    let loaded = if place.is_dir() { pictures(place, inputs) } else { arrays(place, inputs) };
     let named = |what: String| {
-        Error::failed(format!(
-            "{}: {what}\nexpected a folder of PNG or JPEG pictures, or an .npy array of float32 or uint8 with inputs of shape \
-             {} (with the batch before it)",
-            place.display(),
-            shown(shape)
-        ))
-        .with(Remedy::GiveAnother(Given::Data))
+        Error::failed(format!("{}: {what}\nexpected {}", place.display(), expected(inputs)))
+            .with(Remedy::GiveAnother(Given::Data))
     };
     let inputs = loaded.map_err(named)?;
     if inputs.len() < 2 {
         return Err(named(format!("at least two inputs are needed, found {}", inputs.len())));
     }
     Ok(inputs)
+}
+
+fn expected(inputs: &[Input]) -> String {
+    let of = "of float32 or uint8 with inputs of shape";
+    match inputs {
+        [only] => format!(
+            "a folder of PNG or JPEG pictures, or an .npy array {of} {} (with the batch before it)",
+            shown(&only.sides_in_file())
+        ),
+        several => {
+            let each = |input: &Input| format!("{} {}", input.name, shown(&input.sides_in_file()));
+            let each: Vec<String> = several.iter().map(each).collect();
+            format!("an .npz file with arrays {of} (with the batch before it): {}", each.join(", "))
+        }
+    }
 }
 
 fn shown<T: Display>(shape: &[T]) -> String {
@@ -49,15 +63,70 @@ fn text(error: impl Display) -> String {
     error.to_string()
 }
 
-fn array(path: &Path, shape: &[usize]) -> Result<Images, String> {
-    let file = File::open(path).map_err(text)?;
-    let length = file.metadata().map_err(text)?.len();
-    // The header says how long it is; a file that ends before has none.
-    let array =
-        NpyFile::new(BufReader::new(file.take(length))).map_err(|error| format!("no .npy file ({error})"))?;
-    let values: usize = shape.iter().product();
+/// The numbers of one input, sample after sample.
+enum Numbers {
+    Bytes(Vec<u8>),
+    Floats(Vec<f32>),
+}
+
+fn arrays(path: &Path, inputs: &[Input]) -> Result<Images, String> {
+    let mut file = File::open(path).map_err(text)?;
+    let columns = if npz::is_archive(&mut file)? {
+        let member = |input: &Input| {
+            let array = npz::member(&mut file, &format!("{}.npy", input.name))?;
+            numbers_of(array, input).map_err(|what| format!("{}: {what}", input.name))
+        };
+        inputs.iter().map(member).collect::<Result<Vec<_>, String>>()?
+    } else {
+        let [input] = inputs else { return Err("no .npz file".into()) };
+        // The header says how long it is; a file that ends before has none.
+        let length = file.metadata().map_err(text)?.len();
+        vec![numbers_of(file.take(length), input)?]
+    };
+    beside_each_other(columns, inputs)
+}
+
+/// Every input's values of a sample, one behind the other.
+fn beside_each_other(columns: Vec<Numbers>, inputs: &[Input]) -> Result<Images, String> {
+    let widths: Vec<usize> = inputs.iter().map(|input| input.shape.elements()).collect();
+    let total = widths.iter().sum();
+    let count = |(numbers, width): (&Numbers, &usize)| match numbers {
+        Numbers::Bytes(bytes) => bytes.len() / width,
+        Numbers::Floats(floats) => floats.len() / width,
+    };
+    let counts: Vec<usize> = columns.iter().zip(&widths).map(count).collect();
+    if counts.iter().any(|count| *count != counts[0]) {
+        let each: Vec<String> =
+            inputs.iter().zip(&counts).map(|(input, count)| format!("{count} of {}", input.name)).collect();
+        return Err(format!("found {}, which are not as many", each.join(", ")));
+    }
+    let images = match columns.as_slice() {
+        [Numbers::Bytes(bytes)] => Images::new(total, bytes.clone(), None),
+        columns => {
+            let mut values = Vec::with_capacity(total * counts[0]);
+            for sample in 0..counts[0] {
+                for (numbers, &width) in columns.iter().zip(&widths) {
+                    let own = sample * width..(sample + 1) * width;
+                    match numbers {
+                        Numbers::Bytes(bytes) => {
+                            values.extend(bytes[own].iter().map(|&byte| f32::from(byte)))
+                        }
+                        Numbers::Floats(floats) => values.extend_from_slice(&floats[own]),
+                    }
+                }
+            }
+            Images::from_floats(total, values)
+        }
+    };
+    images.ok_or_else(|| "the array ends early".into())
+}
+
+/// The first samples of an array, channels first.
+fn numbers_of(file: impl Read, input: &Input) -> Result<Numbers, String> {
+    let array = NpyFile::new(BufReader::new(file)).map_err(|error| format!("no .npy file ({error})"))?;
+    let sides = input.sides_in_file();
     let fits = array.shape().split_first().filter(|(_, rest)| {
-        rest.len() == shape.len() && rest.iter().zip(shape).all(|(&found, &side)| found == side as u64)
+        rest.len() == sides.len() && rest.iter().zip(&sides).all(|(&found, &side)| found == side as u64)
     });
     let Some((&count, _)) = fits else {
         return Err(format!("found an array of shape {}", shown(array.shape())));
@@ -65,26 +134,45 @@ fn array(path: &Path, shape: &[usize]) -> Result<Images, String> {
     if array.order() != Order::C {
         return Err("the array is in Fortran order; save numpy.ascontiguousarray(x)".into());
     }
-    let wanted = count.min(MOST_INPUTS as u64) as usize * values;
-    let inputs = match array.dtype() {
+    let wanted = count.min(MOST_INPUTS as u64) as usize * input.shape.elements();
+    match array.dtype() {
         DType::Plain(kind) if kind.to_string().ends_with("u1") => {
-            Images::new(values, numbers::<u8>(array, wanted)?, None)
+            Ok(Numbers::Bytes(channels_first(numbers(array, wanted)?, input)))
         }
         DType::Plain(kind) if kind.to_string().ends_with("f4") => {
-            Images::from_floats(values, numbers::<f32>(array, wanted)?)
+            Ok(Numbers::Floats(channels_first(numbers(array, wanted)?, input)))
         }
-        other => return Err(format!("found numbers of type {}", other.descr())),
-    };
-    inputs.ok_or_else(|| "the array ends early".into())
+        other => Err(format!("found numbers of type {}", other.descr())),
+    }
+}
+
+/// Samples that lie as the model's file has them, as the network takes them.
+fn channels_first<T: Copy>(values: Vec<T>, input: &Input) -> Vec<T> {
+    let &[channels, height, width] = input.shape.0.as_slice() else { return values };
+    if !input.channels_last {
+        return values;
+    }
+    let samples = values.chunks_exact(channels * height * width);
+    samples
+        .flat_map(|sample| {
+            (0..channels).flat_map(move |channel| sample.iter().skip(channel).step_by(channels).copied())
+        })
+        .collect()
 }
 
 /// The first numbers of an array. What the header promises but the file does not hold takes no memory.
 fn numbers<T: Deserialize>(array: NpyFile<impl Read>, wanted: usize) -> Result<Vec<T>, String> {
-    array.data::<T>().map_err(text)?.take(wanted).collect::<std::io::Result<_>>().map_err(text)
+    let found: Vec<T> =
+        array.data::<T>().map_err(text)?.take(wanted).collect::<std::io::Result<_>>().map_err(text)?;
+    if found.len() == wanted { Ok(found) } else { Err("the array ends early".into()) }
 }
 
-fn pictures(folder: &Path, shape: &[usize]) -> Result<Images, String> {
-    let &[channels @ (1 | 3), height, width] = shape else {
+fn pictures(folder: &Path, inputs: &[Input]) -> Result<Images, String> {
+    let sides = match inputs {
+        [only] => only.shape.0.as_slice(),
+        _ => &[],
+    };
+    let &[channels @ (1 | 3), height, width] = sides else {
         return Err("pictures have 1 or 3 channels, a height and a width, so this model takes none".into());
     };
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
@@ -126,7 +214,9 @@ mod tests {
     use image::{GrayImage, RgbImage};
     use proptest::prelude::*;
 
+    use super::super::npz::zipped;
     use super::*;
+    use coprof_core::model::Shape;
 
     /// An `.npy` file of version 1.
     fn npy(header: &str, data: &[u8]) -> Vec<u8> {
@@ -142,11 +232,15 @@ mod tests {
         format!("{{'descr': '{kind}', 'fortran_order': {fortran}, 'shape': ({shape}), }}")
     }
 
+    fn input(name: &str, sides: &[usize], channels_last: bool) -> Input {
+        Input { name: name.into(), shape: Shape(sides.to_vec()), channels_last }
+    }
+
     fn load(file: &[u8], shape: &[usize]) -> Result<Images, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.npy");
         std::fs::write(&path, file).unwrap();
-        load_inputs(&path, shape).map_err(text)
+        load_inputs(&path, &[input("x", shape, false)]).map_err(text)
     }
 
     #[test]
@@ -182,15 +276,66 @@ mod tests {
         RgbImage::from_fn(2, 2, |x, y| image::Rgb([x as u8, y as u8, 9])).save(at("b.png")).unwrap();
         GrayImage::from_pixel(40, 10, image::Luma([200])).save(at("a.JPG")).unwrap();
         std::fs::write(at("notes.txt"), "no picture").unwrap();
-        let inputs = load_inputs(folder.path(), &[3, 2, 2]).unwrap();
+        let inputs = load_inputs(folder.path(), &[input("x", &[3, 2, 2], true)]).unwrap();
         assert_eq!((inputs.len(), inputs.are_pixels()), (2, true));
         assert!(inputs.floats(0).iter().all(|value| (value - 200.0).abs() <= 2.0));
         assert_eq!(inputs.floats(1), [0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 9.0, 9.0, 9.0, 9.0]);
-        assert_eq!(load_inputs(folder.path(), &[1, 4, 4]).unwrap().floats(0).len(), 16);
-        assert!(load_inputs(folder.path(), &[5]).unwrap_err().to_string().contains("takes none"));
+        assert_eq!(load_inputs(folder.path(), &[input("x", &[1, 4, 4], false)]).unwrap().floats(0).len(), 16);
+        assert!(
+            load_inputs(folder.path(), &[input("x", &[5], false)])
+                .unwrap_err()
+                .to_string()
+                .contains("takes none")
+        );
         std::fs::write(at("c.png"), "no picture either").unwrap();
-        let error = load_inputs(folder.path(), &[3, 2, 2]).unwrap_err().to_string();
+        let error = load_inputs(folder.path(), &[input("x", &[3, 2, 2], true)]).unwrap_err().to_string();
         assert!(error.contains("c.png"), "{error}");
+    }
+
+    #[test]
+    fn what_lies_channels_last_in_a_file_is_turned() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npy");
+        let values: Vec<u8> = (0..24).collect();
+        std::fs::write(&path, npy(&header("|u1", "False", "2, 2, 2, 3"), &values)).unwrap();
+        let inputs = load_inputs(&path, &[input("x", &[3, 2, 2], true)]).unwrap();
+        assert_eq!(*inputs.bytes(0), [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11]);
+        assert_eq!(*inputs.bytes(1), [12, 15, 18, 21, 13, 16, 19, 22, 14, 17, 20, 23]);
+    }
+
+    #[test]
+    fn an_archive_has_an_array_for_each_input() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npz");
+        let pixels = npy(&header("|u1", "False", "3, 1, 2"), &[1, 2, 3, 4, 5, 6]);
+        let facts = |count: u32| {
+            let numbers: Vec<u8> = (0..count).flat_map(|i| (i as f32 / 2.0).to_le_bytes()).collect();
+            npy(&header("<f4", "False", &format!("{count}, 1")), &numbers)
+        };
+        let two = [input("pixels", &[1, 2], false), input("facts", &[1], false)];
+        for deflated in [false, true] {
+            let members = [("facts.npy", &facts(3)[..]), ("other.npy", b""), ("pixels.npy", &pixels)];
+            std::fs::write(&path, zipped(&members, deflated)).unwrap();
+            let inputs = load_inputs(&path, &two).unwrap();
+            assert_eq!((inputs.len(), inputs.floats(1)), (3, vec![3.0, 4.0, 0.5]));
+            let only = load_inputs(&path, &two[..1]).unwrap();
+            assert_eq!((only.len(), only.are_pixels()), (3, true));
+        }
+        let message = |members: &[(&str, &[u8])]| {
+            std::fs::write(&path, zipped(members, false)).unwrap();
+            load_inputs(&path, &two).unwrap_err().to_string()
+        };
+        let lacking = message(&[("pixels.npy", &pixels)]);
+        assert!(
+            lacking.contains("no facts.npy in it") && lacking.contains("pixels 1×2, facts 1"),
+            "{lacking}"
+        );
+        let uneven = message(&[("pixels.npy", &pixels), ("facts.npy", &facts(2))]);
+        assert!(uneven.contains("3 of pixels, 2 of facts"), "{uneven}");
+        let wrong = message(&[("pixels.npy", &facts(3)), ("facts.npy", &facts(3))]);
+        assert!(wrong.contains("pixels: found an array of shape 3×1"), "{wrong}");
+        std::fs::write(&path, &pixels).unwrap();
+        assert!(load_inputs(&path, &two).unwrap_err().to_string().contains("no .npz file"));
     }
 
     proptest! {

@@ -10,6 +10,7 @@ mod header;
 mod images;
 mod inputs;
 mod made_up;
+mod npz;
 mod records;
 mod unfinished;
 

@@ -19,7 +19,7 @@ pub fn record_exits(
     let mut samples = Vec::with_capacity(images.len());
     for index in 0..images.len() {
         watch.step(index as f64 / images.len() as f64)?;
-        let label = label_of(images, index)?;
+        let label = images.label(index).ok_or_else(no_labels)?;
         images.read_into(index, &mut pixels);
         backend.clear();
         backend.put(Source::Input, &pixels)?;
@@ -35,12 +35,17 @@ pub fn record_exits(
     Ok(samples)
 }
 
-/// The class that the final exit gives each of these inputs.
-pub fn final_answers(backend: &mut dyn Backend, inputs: &Images, watch: &mut Watch<'_>) -> Result<Vec<u32>> {
+/// What the final exit says of each of these inputs, as `take` keeps it of the logits.
+pub fn final_answers<T>(
+    backend: &mut dyn Backend,
+    inputs: &Images,
+    watch: &mut Watch<'_>,
+    take: impl Fn(&[f32]) -> T,
+) -> Result<Vec<T>> {
     let graph = backend.graph().clone();
     let (trunk, logits) = (graph.trunk(), Source::Layer(graph.exits[graph.final_exit().0].logits));
     let (mut values, mut answer) = (Vec::new(), Vec::new());
-    let mut classes = Vec::with_capacity(inputs.len());
+    let mut taken = Vec::with_capacity(inputs.len());
     for index in 0..inputs.len() {
         watch.step(index as f64 / inputs.len() as f64)?;
         inputs.read_into(index, &mut values);
@@ -48,16 +53,18 @@ pub fn final_answers(backend: &mut dyn Backend, inputs: &Images, watch: &mut Wat
         backend.put(Source::Input, &values)?;
         backend.run(&trunk)?;
         backend.get(logits, &mut answer)?;
-        classes.push(confidence(&answer).class);
+        taken.push(take(&answer));
     }
-    Ok(classes)
+    Ok(taken)
 }
 
-/// The label of a picture; made-up pictures have none, and no accuracy.
-pub(super) fn label_of(images: &Images, index: usize) -> Result<u32> {
-    images.label(index).ok_or_else(|| {
-        Error::failed("accuracy needs pictures with labels; get CIFAR-10 with `coprof fetch cifar10`")
-    })
+/// Whether an answer to a picture is right; of made-up pictures nobody knows, and they have no accuracy.
+pub(super) fn is_right(images: &Images, index: usize, logits: &[f32]) -> Result<bool> {
+    images.is_right(index, logits).ok_or_else(no_labels)
+}
+
+fn no_labels() -> Error {
+    Error::failed("accuracy needs pictures with labels; get CIFAR-10 with `coprof fetch cifar10`")
 }
 
 #[cfg(test)]
@@ -88,7 +95,8 @@ mod tests {
         backend.get(Source::Layer(graph.exits[1].logits), &mut logits).unwrap();
         assert_eq!(samples[1].exits[1], confidence(&logits).into());
         assert_ne!(samples[0].exits, samples[1].exits);
-        let answers = final_answers(&mut backend, &images, &mut watch).unwrap();
+        let answers =
+            final_answers(&mut backend, &images, &mut watch, |logits| confidence(logits).class).unwrap();
         assert!(answers.iter().eq(samples.iter().map(|sample| &sample.exits[1].prediction)));
         assert!(
             record_exits(&mut backend, &made_up_frames(&[3, 8, 8], 1, 0), Split::Test, &mut watch).is_err()

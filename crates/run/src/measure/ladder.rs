@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::behind::{Behind, Exact};
-use super::exits::label_of;
+use super::exits::is_right;
 use super::watch::Watch;
 use crate::backend::Backend;
 use crate::data::{EncodingRow, ExitEffect, Images, cut_name};
@@ -23,11 +23,10 @@ struct Answers {
 }
 
 impl Answers {
-    fn add(&mut self, logits: &[f32], label: u32, is_final: bool) {
-        let answer = confidence(logits);
-        self.right.push(answer.class == label);
+    fn add(&mut self, logits: &[f32], right: bool, is_final: bool) {
+        self.right.push(right);
         if !is_final {
-            self.entropy.push((answer.entropy.0 * f64::from(u16::MAX)).round() as u16);
+            self.entropy.push((confidence(logits).entropy.0 * f64::from(u16::MAX)).round() as u16);
         }
     }
 
@@ -79,7 +78,7 @@ impl Ladder {
         Ok(Self { sites, exits, everything: graph.layer_ids().collect(), exact, logits: Vec::new() })
     }
 
-    /// Measures all of it on these pictures, which need labels. The network's head runs once for each of them; for each lossy
+    /// Measures all of it on these pictures, of which it must be known what is right. The network's head runs once for each of them; for each lossy
     /// element type, the network behind the cut runs on what comes out of the codec.
     pub fn measure(
         &mut self,
@@ -94,18 +93,17 @@ impl Ladder {
         };
         let total = samples.len() as f64;
         for (done, index) in samples.enumerate() {
-            let label = label_of(images, index)?;
             self.exact.run(backend, images, index, &self.everything)?;
             for (answers, exit) in part.uncut.iter_mut().zip(&self.exits) {
                 backend.get(Source::Layer(exit.logits), &mut self.logits)?;
-                answers.add(&self.logits, label, exit.is_final);
+                answers.add(&self.logits, is_right(images, index, &self.logits)?, exit.is_final);
             }
             let mut tried = part.tried.iter_mut();
             let count = self.sites.len() as f64;
             for (at, site) in self.sites.iter_mut().enumerate() {
                 watch.step((done as f64 + at as f64 / count) / total)?;
                 let tensors = self.exact.frontier(&site.behind);
-                site.measure(backend, &tensors, label, &mut tried)?;
+                site.measure(backend, &tensors, (images, index), &mut tried)?;
             }
         }
         watch.step(1.0)?;
@@ -271,7 +269,7 @@ impl Site {
         &mut self,
         backend: &mut dyn Backend,
         tensors: &[&[f32]],
-        label: u32,
+        (images, index): (&Images, usize),
         tried: &mut impl Iterator<Item = &'t mut Tried>,
     ) -> Result<()> {
         for (trial, tried) in self.trials.iter_mut().zip(tried) {
@@ -288,7 +286,7 @@ impl Site {
             backend.run(&self.layers)?;
             for (answers, exit) in tried.answers.iter_mut().zip(&self.exits) {
                 backend.get(Source::Layer(exit.logits), &mut self.logits)?;
-                answers.add(&self.logits, label, exit.is_final);
+                answers.add(&self.logits, is_right(images, index, &self.logits)?, exit.is_final);
             }
         }
         Ok(())

@@ -86,12 +86,12 @@ impl Connection {
     /// The next frame; `None` when the peer closed the connection. `stop` ends the wait with `Interrupted`.
     pub fn receive(
         &self,
-        task_cap: usize,
+        run_cap: usize,
         stop: &dyn Fn() -> bool,
         payload: &mut Vec<u8>,
     ) -> Result<Option<FrameKind>> {
         let wait = Wait { idle: self.deadlines.idle, until: None, stop };
-        read_frame(&mut &self.transport, &wait, task_cap, payload)
+        read_frame(&mut &self.transport, &wait, run_cap, payload)
     }
 
     /// The peer's first frame, within the handshake's deadline.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::messages::TaskHead;
 use super::run::{ReplayOptions, Run};
 use super::stage_runner::{Outcome, StageInput, StageRunner};
-use super::task::{Answer, FrameSource};
+use super::task::Answer;
 use crate::backend::Backend;
 use coprof_core::clock::Clock;
 use coprof_core::error::Result;
@@ -41,7 +41,6 @@ pub(super) struct Outgoing {
 pub(super) struct DeviceWorker<'a> {
     pub runner: StageRunner,
     pub backend: &'a mut dyn Backend,
-    pub frames: &'a dyn FrameSource,
     pub options: &'a ReplayOptions<'a>,
     pub run: &'a Run<'a>,
 }
@@ -63,8 +62,8 @@ impl DeviceWorker<'_> {
             if !self.wait_for_room(&mut unanswered, answers) {
                 break;
             }
-            let frame = (self.options.first_frame + seq) % self.frames.len();
-            self.frames.pixels(frame, &mut pixels);
+            let frame = self.run.frame(seq);
+            self.run.frames.pixels(frame, &mut pixels);
             if !self.options.pause.is_zero() {
                 self.run.clock.sleep_until(self.run.clock.now() + self.options.pause);
             }
@@ -118,7 +117,7 @@ impl DeviceWorker<'_> {
         mut payload: Vec<u8>,
     ) -> Result<(Started, Option<Outgoing>)> {
         let (clock, own, pace) = (&self.run.clock, self.options.clock, self.options.pace);
-        let forced_exit = self.frames.forced_exit(frame);
+        let forced_exit = self.run.frames.forced_exit(frame);
         let (runner, backend) = (&mut self.runner, &mut *self.backend);
         let started = clock.now();
         let (outcome, time) =
@@ -126,7 +125,9 @@ impl DeviceWorker<'_> {
         let computed = clock.now();
         let mut disturbed = time.is_disturbed();
         let (fate, outgoing) = match outcome {
-            Outcome::Left(answer) => (Fate::Left(answer), None),
+            Outcome::Left(answer) => {
+                (Fate::Left(answer.judged(self.run.frames, frame, runner.numbers())), None)
+            }
             Outcome::Forward => {
                 let ((), time) = pace.stretch(own, || runner.encode(backend, &mut payload))?;
                 disturbed |= time.is_disturbed();

@@ -110,6 +110,7 @@ impl<'a> Part<'a> {
         give_back: &Sender<Vec<u8>>,
     ) -> Result<()> {
         let own = self.services.clock();
+        let mut payload = Vec::new();
         for work in work {
             let Work::Task { head, frame, arrived } = work else {
                 let now = self.clock.now().as_nanos() as u64;
@@ -123,7 +124,8 @@ impl<'a> Part<'a> {
             };
             let (finished, disturbed) = (self.clock.now(), lap.end(&*own).is_disturbed());
             let answer = AnswerFrame { seq: head.seq, answer, disturbed, arrived, started, finished };
-            self.connection.send(FrameKind::Answer, &[], &answer.to_bytes())?;
+            answer.write(runner.numbers(), &mut payload);
+            self.connection.send(FrameKind::Answer, &[], &payload)?;
             // The reader may have ended before.
             let _ = give_back.send(frame);
         }

@@ -29,7 +29,7 @@ mod wire;
 pub use client::{ClockMap, ConnectOptions, Peer, StreamReport};
 pub use connection::Deadlines;
 pub use key::{Grant, Key, KeyRing};
-pub use messages::{ANSWER_BYTES, CodecTimes, NodeProfile, ProfileRequest};
+pub use messages::{CodecTimes, NodeProfile, ProfileRequest, answer_bytes};
 pub use pace::Pace;
 pub use relay::Relay;
 pub use replay::replay;

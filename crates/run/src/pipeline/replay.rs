@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::client::{ClockMap, Peer, unexpected};
 use super::connection::Connection;
 use super::device::{DeviceWorker, Fate, Outgoing, Started};
-use super::messages::{AnswerFrame, RunRequest};
+use super::messages::{AnswerFrame, RunRequest, answer_bytes};
 use super::run::{ReplayOptions, Run};
 use super::stage_runner::StageRunner;
 use super::task::FrameSource;
@@ -55,12 +55,15 @@ pub fn replay(
     let run = Run {
         clock,
         connection: link.map(|(connection, ..)| connection),
+        frames,
+        first_frame: options.first_frame,
+        numbers: local.graph().answer_numbers(),
         stop: options.stop,
         over: AtomicBool::new(false),
         error: Mutex::new(None),
         answered: AtomicUsize::new(0),
     };
-    let device = DeviceWorker { runner, backend: local, frames, options, run: &run };
+    let device = DeviceWorker { runner, backend: local, options, run: &run };
     let log = run.threads(device, options, progress);
     if let Some(error) = run.error.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(match link {
@@ -200,12 +203,22 @@ impl Run<'_> {
         answer: &Sender<()>,
         answers: &mut Vec<(AnswerFrame, Duration)>,
     ) -> Result<()> {
-        let mut payload = Vec::new();
+        let (mut payload, mut numbers) = (Vec::new(), Vec::new());
         let stop = || !self.goes_on();
         loop {
-            match connection.receive(0, &stop, &mut payload)? {
+            match connection.receive(answer_bytes(self.numbers), &stop, &mut payload)? {
                 Some(FrameKind::Answer) if answers.len() < answers.capacity() => {
-                    answers.push((AnswerFrame::parse(&payload)?, self.clock.now()));
+                    let known = self.clock.now();
+                    let mut found = AnswerFrame::read(&payload, &mut numbers)?;
+                    if numbers.len() != self.numbers {
+                        return Err(Error::peer(format!(
+                            "an answer of {} numbers was expected, found {}; update both sides",
+                            self.numbers,
+                            numbers.len()
+                        )));
+                    }
+                    found.answer = found.answer.judged(self.frames, self.frame(found.seq as usize), &numbers);
+                    answers.push((found, known));
                     self.answered.fetch_add(1, Ordering::Relaxed);
                     // The device may have ended before.
                     let _ = answer.send(());

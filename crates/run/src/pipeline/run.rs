@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::connection::Connection;
 use super::pace::Pace;
+use super::task::FrameSource;
 use coprof_core::clock::{Clock, SystemClock};
 use coprof_core::error::Error;
 
@@ -34,6 +35,11 @@ pub struct ReplayOptions<'a> {
 pub(super) struct Run<'a> {
     pub clock: SystemClock,
     pub connection: Option<&'a Connection>,
+    pub frames: &'a dyn FrameSource,
+    /// The frame of the first task.
+    pub first_frame: usize,
+    /// How many numbers an answer has that is more than a class.
+    pub numbers: usize,
     pub stop: &'a AtomicBool,
     pub over: AtomicBool,
     /// The first thing that went wrong; what follows from it is not told.
@@ -49,6 +55,11 @@ impl Run<'_> {
         if let Some(connection) = self.connection {
             connection.close();
         }
+    }
+
+    /// The frame of a task.
+    pub fn frame(&self, seq: usize) -> usize {
+        (self.first_frame + seq) % self.frames.len()
     }
 
     /// Whether to go on; a stop fails the run.

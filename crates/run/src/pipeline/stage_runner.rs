@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::backend::Backend;
 use coprof_core::codec::{Codec, TensorSpec};
 use coprof_core::error::{Error, Result};
-use coprof_core::model::{ExitId, Graph, Source, confidence};
+use coprof_core::model::{ExitId, Graph, Source};
 use coprof_core::plan::{Crossing, NodeRoute, Route, Step, Threshold};
 
 use super::task::{Answer, FrameSource};
@@ -35,6 +35,8 @@ pub struct StageRunner {
     receive: Option<Port>,
     send: Option<Port>,
     logits: Vec<f32>,
+    /// How many numbers an answer has that is more than a class.
+    numbers: usize,
 }
 
 /// One end of a link: the tensors that cross and their codec.
@@ -64,7 +66,7 @@ impl StageRunner {
         };
         let (receive, send) = (port(&node.receive)?, port(&node.send)?);
         let steps = node.steps.iter().cloned().zip(needed_behind(graph, node)).collect();
-        Ok(Self { steps, receive, send, logits: Vec::new() })
+        Ok(Self { steps, receive, send, logits: Vec::new(), numbers: graph.answer_numbers() })
     }
 
     /// The most bytes that a payload for this node has; 0 for the first node.
@@ -88,14 +90,14 @@ impl StageRunner {
             let Some((exit, threshold)) = step.exit else { continue };
             let logits = backend.graph().exits[exit.0].logits;
             backend.get(Source::Layer(logits), &mut self.logits)?;
-            let found = confidence(&self.logits);
+            let found = backend.graph().confidence(&self.logits);
             let leaves = match forced_exit {
                 Some(forced) => exit == forced || threshold == Threshold::Always,
                 None => threshold.passes(found.entropy),
             };
             if leaves {
                 let (class, entropy, top) = (found.class, found.entropy, found.top);
-                return Ok(Outcome::Left(Answer { exit, class, entropy, top }));
+                return Ok(Outcome::Left(Answer { exit, class, entropy, top, right: None }));
             }
         }
         match self.send {
@@ -104,6 +106,11 @@ impl StageRunner {
                 "a sample passed the last exit of the plan; its last node must end with 'always'",
             )),
         }
+    }
+
+    /// The numbers of the last answer, after [`Outcome::Left`]; none where its class is all.
+    pub fn numbers(&self) -> &[f32] {
+        &self.logits[..self.numbers.min(self.logits.len())]
     }
 
     fn put(&mut self, backend: &mut dyn Backend, input: StageInput<'_>) -> Result<()> {
@@ -182,7 +189,7 @@ pub fn run_in_process(
             let input = if k == 0 { StageInput::Pixels(&pixels) } else { StageInput::Payload(&payload) };
             match runner.compute(&mut **backend, input, forced)? {
                 Outcome::Left(answer) => {
-                    answers.push(answer);
+                    answers.push(answer.judged(frames, frame, runner.numbers()));
                     break;
                 }
                 Outcome::Forward => runner.encode(&mut **backend, &mut payload)?,

@@ -256,7 +256,8 @@ mod tests {
 
     /// A pipeline with given times per stage, in which every `crossing`-th task crosses; computed step by step.
     fn made_up(n: u32, in_flight: usize, device: f64, link: f64, edge: f64, crossing: u32) -> Trace {
-        let answer = Answer { exit: ExitId(0), class: 0, entropy: Share(0.5), top: Share(0.5) };
+        let (exit, share) = (ExitId(0), Share(0.5));
+        let answer = Answer { exit, class: 0, entropy: share, top: share, right: None };
         let (mut device_free, mut link_free, mut edge_free): (f64, f64, f64) = (0.0, 0.0, 0.0);
         let mut tasks: Vec<TaskTrace> = Vec::new();
         for seq in 0..n {

@@ -65,10 +65,11 @@ macro_rules! frame_kinds {
                 match byte { $($byte => Some(Self::$name),)* _ => None }
             }
 
-            /// The longest payload that is read; `task_cap` bounds tasks, whose size follows from the plan.
-            fn cap(self, task_cap: usize) -> usize {
-                if self == Self::Task {
-                    return task_cap;
+            /// The longest payload that is read; `run_cap` bounds tasks, whose size follows from the plan, and answers, whose
+            /// size follows from the model.
+            fn cap(self, run_cap: usize) -> usize {
+                if matches!(self, Self::Task | Self::Answer) {
+                    return run_cap;
                 }
                 match self { $(Self::$name => $cap,)* }
             }
@@ -118,7 +119,7 @@ frame_kinds! {
     /// Client: one task.
     Task = 20, 0;
     /// Server: its answer.
-    Answer = 21, 64;
+    Answer = 21, 0;
     /// Either: no more tasks, no more answers.
     Done = 22, 0;
     /// Client: wants to measure, alone.
@@ -173,7 +174,7 @@ impl Wait<'_> {
 pub(super) fn read_frame(
     source: &mut impl Read,
     wait: &Wait<'_>,
-    task_cap: usize,
+    run_cap: usize,
     payload: &mut Vec<u8>,
 ) -> Result<Option<FrameKind>> {
     let mut header = [0; HEADER_BYTES];
@@ -182,7 +183,7 @@ pub(super) fn read_frame(
         HEADER_BYTES => {}
         _ => return Err(cut_off()),
     }
-    let (kind, len) = announced(header, task_cap)?;
+    let (kind, len) = announced(header, run_cap)?;
     let mut got = 0;
     while got < len {
         let end = len.min(got + GROWTH_BYTES);
@@ -199,13 +200,13 @@ pub(super) fn read_frame(
 }
 
 /// What a frame's header says: its kind, and the bytes of payload that follow, of which there are not too many.
-pub(super) fn announced(header: [u8; HEADER_BYTES], task_cap: usize) -> Result<(FrameKind, usize)> {
+pub(super) fn announced(header: [u8; HEADER_BYTES], run_cap: usize) -> Result<(FrameKind, usize)> {
     let [a, b, c, d, kind] = header;
     let len = u32::from_le_bytes([a, b, c, d]) as usize;
     let kind = FrameKind::from_byte(kind).ok_or_else(|| {
         Error::peer(format!("expected a coprof frame, found kind {kind}; is the peer coprof?"))
     })?;
-    let cap = kind.cap(task_cap);
+    let cap = kind.cap(run_cap);
     if len > cap {
         return Err(Error::peer(format!(
             "a {kind:?} frame holds at most {cap} bytes, the peer announced {len}"

@@ -32,6 +32,7 @@ pub fn applied(function: Activation, tensor: &Tensor) -> Result<Tensor, TchError
         Activation::Exp => tensor.f_exp(),
         Activation::Log => tensor.f_log(),
         Activation::Abs => tensor.f_abs(),
+        Activation::Sign => tensor.f_sign(),
         Activation::Power { exponent } => tensor.f_pow_tensor_scalar(f64::from(exponent)),
         Activation::Quantize { .. } => applied_in_place(function, tensor.f_mul_scalar(1.0)?),
     }

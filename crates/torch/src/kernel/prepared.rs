@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tch::{Device, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::activation::applied;
 use super::direct::Direct;
@@ -10,7 +10,7 @@ use super::linear::{Linear, PackedLinear};
 use super::onednn::PackedConv;
 use super::tensors::{constant, optional};
 use super::window::{AveragePool, Conv, MaxPool, Sides};
-use coprof_core::model::{Activation, Arithmetic, Op, Reduction, Shape, Weights};
+use coprof_core::model::{Activation, Arithmetic, Op, Reduction, Shape, Tap, Weights};
 
 /// Axes count the batch, which is the first one.
 pub enum Prepared {
@@ -50,6 +50,24 @@ pub enum Prepared {
     Concat {
         axis: i64,
         constants: Vec<(usize, Tensor)>,
+    },
+    Resample {
+        axis: i64,
+        /// Places, and weights in a shape that is broadcast.
+        taps: Vec<(Tensor, Option<Tensor>)>,
+    },
+    TopK {
+        axis: i64,
+        count: i64,
+        largest: bool,
+        places: bool,
+    },
+    ConvTranspose {
+        weight: Tensor,
+        bias: Option<Tensor>,
+        window: Sides,
+        output_padding: [i64; 2],
+        groups: i64,
     },
     Slice {
         axis: i64,
@@ -123,6 +141,31 @@ pub fn prepared(op: &Op, input: &Shape, device: Device) -> Result<Prepared, TchE
                 constants.iter().map(|(place, held)| Ok((*place, constant(held, device)?.f_unsqueeze(0)?)));
             Prepared::Concat { axis: axis(*place), constants: constants.collect::<Result<_, TchError>>()? }
         }
+        Op::Resample { axis: place, taps } => {
+            let behind = input.0.len() - place - 1;
+            let tap = |tap: &Tap| {
+                let places: Vec<i64> = tap.places.iter().map(|&place| place as i64).collect();
+                let places = Tensor::f_from_slice(&places)?.f_to(device)?;
+                let sides = [&[-1][..], &vec![1; behind]].concat();
+                let weights = tap.weights.as_deref().map(Tensor::f_from_slice).transpose()?;
+                let weights = weights.map(|held| held.f_to(device)?.f_reshape(&sides)).transpose()?;
+                Ok((places, weights))
+            };
+            Prepared::Resample {
+                axis: axis(*place),
+                taps: taps.iter().map(tap).collect::<Result<_, TchError>>()?,
+            }
+        }
+        &Op::TopK { axis: place, count, largest, places } => {
+            Prepared::TopK { axis: axis(place), count: count as i64, largest, places }
+        }
+        Op::ConvTranspose { weight, bias, window, output_padding, groups } => Prepared::ConvTranspose {
+            weight: constant(weight, device)?,
+            bias: optional(bias, device)?,
+            window: Sides::of(window),
+            output_padding: output_padding.map(|side| side as i64),
+            groups: *groups as i64,
+        },
         &Op::Slice { axis: place, start, end, step } => {
             Prepared::Slice { axis: axis(place), start: start as i64, end: end as i64, step: step as i64 }
         }
@@ -171,6 +214,27 @@ impl Prepared {
                 first.f_sum_dim_intlist(axes.as_slice(), true, None)
             }
             Self::Reduce { how: Reduction::Largest, axes } => first.f_amax(axes, true),
+            Self::Reduce { how: Reduction::Smallest, axes } => first.f_amin(axes, true),
+            Self::Reduce { how: Reduction::PlaceOfLargest, axes } => {
+                first.f_argmax(axes.first().copied(), true)?.f_to_kind(Kind::Float)
+            }
+            Self::Reduce { how: Reduction::PlaceOfSmallest, axes } => {
+                first.f_argmin(axes.first().copied(), true)?.f_to_kind(Kind::Float)
+            }
+            Self::Resample { axis, taps } => resampled(first, *axis, taps),
+            Self::TopK { axis, count, largest, places } => {
+                let (numbers, found) = first.f_topk(*count, *axis, *largest, true)?;
+                if *places { found.f_to_kind(Kind::Float) } else { Ok(numbers) }
+            }
+            Self::ConvTranspose { weight, bias, window, output_padding, groups } => first.f_conv_transpose2d(
+                weight,
+                bias.as_ref(),
+                window.stride,
+                window.padding,
+                output_padding,
+                *groups,
+                window.dilation,
+            ),
             Self::Concat { axis, constants } => {
                 let mut parts: Vec<&Tensor> = inputs.to_vec();
                 for (place, constant) in constants {
@@ -185,6 +249,23 @@ impl Prepared {
             Self::Reshape => Ok(first.shallow_clone()),
         }
     }
+}
+
+/// The sum of all taps of an axis.
+fn resampled(input: &Tensor, axis: i64, taps: &[(Tensor, Option<Tensor>)]) -> Result<Tensor, TchError> {
+    let mut sum: Option<Tensor> = None;
+    for (places, weights) in taps {
+        let picked = input.f_index_select(axis, places)?;
+        let part = match weights {
+            Some(weights) => picked.f_mul(weights)?,
+            None => picked,
+        };
+        sum = Some(match sum {
+            Some(so_far) => so_far.f_add(&part)?,
+            None => part,
+        });
+    }
+    sum.ok_or_else(|| TchError::Shape("nothing to resample".into()))
 }
 
 fn combined(how: Arithmetic, inputs: &[&Tensor]) -> Result<Tensor, TchError> {

@@ -31,6 +31,7 @@ pub fn fuse<'a>(mut drafts: Vec<Draft<'a>>, exits: Vec<Source>) -> (Vec<Draft<'a
         let alone = matches!(draft.inputs[..], [Source::Layer(LayerId(before))] if uses[before] == 1);
         draft.inputs.iter_mut().for_each(|input| *input = rename(&renamed, *input));
         if let (true, &[Source::Layer(before)]) = (alone, draft.inputs.as_slice())
+            && !(reshaped[before.0] && lies_otherwise(&placed[before.0], &draft))
             && absorb(&mut placed[before.0], &draft)
         {
             reshaped[before.0] |= matches!(draft.op, Op::Reshape);
@@ -116,6 +117,12 @@ fn uses(drafts: &[Draft<'_>], exits: &[Source]) -> Vec<usize> {
         }
     }
     uses
+}
+
+/// Whether constants of `next` lie along axes that `draft`, which writes in another shape than it computes, does not have.
+fn lies_otherwise(draft: &Draft<'_>, next: &Draft<'_>) -> bool {
+    let spread = |op: &Op| matches!(op, Op::Affine { scale, shift, .. } if scale.data.len() > 1 || shift.data.len() > 1);
+    matches!(draft.op, Op::Affine { .. }) && spread(&next.op)
 }
 
 /// Makes `draft` do what `next`, its only reader, does. `false` if it cannot.

@@ -15,6 +15,7 @@ const MAX_MESSAGES: usize = 1 << 18;
 enum Level {
     Model,
     Graph,
+    Function,
     Node,
     Attribute,
     Tensor,
@@ -26,12 +27,15 @@ impl Level {
     fn inside(self, field: u64) -> Option<Self> {
         match (self, field) {
             (Self::Model, 7) => Some(Self::Graph),
-            (Self::Graph, 1) => Some(Self::Node),
+            (Self::Model, 25) => Some(Self::Function),
+            (Self::Graph, 1) | (Self::Function, 7) => Some(Self::Node),
             (Self::Graph, 5) | (Self::Attribute, 5) => Some(Self::Tensor),
-            (Self::Node, 5) => Some(Self::Attribute),
-            (Self::Model, 8) | (Self::Graph, 11 | 12) | (Self::Node, 9) | (Self::Tensor, 13) => {
-                Some(Self::Leaf)
-            }
+            (Self::Node, 5) | (Self::Function, 11) => Some(Self::Attribute),
+            (Self::Model, 8 | 14)
+            | (Self::Graph, 11 | 12)
+            | (Self::Function, 9)
+            | (Self::Node, 9)
+            | (Self::Tensor, 13) => Some(Self::Leaf),
             _ => None,
         }
     }

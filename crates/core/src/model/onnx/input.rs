@@ -1,4 +1,4 @@
-//! The one input of a model: found among what a file lists, and given sides where the file leaves them open.
+//! The inputs of a model: found among what a file lists, and given sides where the file leaves them open.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -33,9 +33,32 @@ pub struct Input<'a> {
     pub bytes: bool,
 }
 
-/// The one input that is no constant.
-pub fn input(graph: &GraphProto) -> Result<Input<'_>> {
-    let input = &graph.input[place(graph)?];
+/// More inputs than any model has.
+const MAX_INPUTS: usize = 64;
+
+/// The inputs that are no constants, never none. All run as many samples at once.
+pub fn inputs(graph: &GraphProto) -> Result<Vec<Input<'_>>> {
+    let places = places(graph);
+    if places.is_empty() || places.len() > MAX_INPUTS {
+        return Err(Error::failed(format!(
+            "expected a model with 1 to {MAX_INPUTS} inputs, found {}",
+            places.len()
+        )));
+    }
+    let inputs = places.into_iter().map(|at| input(&graph.input[at])).collect::<Result<Vec<_>>>()?;
+    match inputs.iter().find(|other| other.fixed_batch != inputs[0].fixed_batch) {
+        Some(other) => Err(Error::failed(format!(
+            "expected its inputs to be of as many samples, found {} at '{}' and {} at '{}'",
+            inputs[0].fixed_batch.unwrap_or(1),
+            shown(inputs[0].name),
+            other.fixed_batch.unwrap_or(1),
+            shown(other.name)
+        ))),
+        None => Ok(inputs),
+    }
+}
+
+fn input(input: &ValueInfoProto) -> Result<Input<'_>> {
     let name = shown(&input.name);
     let Some((tensor, shape)) = tensor(input).and_then(|tensor| Some((tensor, tensor.shape.as_ref()?)))
     else {
@@ -72,15 +95,25 @@ pub fn input(graph: &GraphProto) -> Result<Input<'_>> {
     Ok(Input { name: &input.name, shape: Shape(one), fixed_batch, bytes: tensor.elem_type == UINT8 })
 }
 
-/// Which of the listed inputs is the one that is no constant.
-fn place(graph: &GraphProto) -> Result<usize> {
+/// Which of the listed inputs are no constants.
+fn places(graph: &GraphProto) -> Vec<usize> {
     let stored: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
-    let inputs: Vec<usize> =
-        (0..graph.input.len()).filter(|&at| !stored.contains(graph.input[at].name.as_str())).collect();
-    match inputs[..] {
-        [input] => Ok(input),
-        _ => Err(Error::failed(format!("expected a model with one input, found {}", inputs.len()))),
-    }
+    (0..graph.input.len()).filter(|&at| !stored.contains(graph.input[at].name.as_str())).collect()
+}
+
+/// Which of them a shape is for: the one that it names, or the only one.
+fn place(graph: &GraphProto, wanted: &InputShape) -> Result<usize> {
+    let places = places(graph);
+    let is_it = |at: &usize| match &wanted.name {
+        Some(name) => graph.input[*at].name == *name,
+        None => places.len() == 1,
+    };
+    places.iter().copied().find(is_it).ok_or_else(|| {
+        let names: Vec<String> =
+            places.iter().map(|&at| format!("'{}'", shown(&graph.input[at].name))).collect();
+        Error::usage(format!("{wanted}: expected NAME:SHAPE of the model's inputs {}", names.join(", ")))
+            .with(Remedy::GiveAnother(Given::InputShape))
+    })
 }
 
 fn tensor(input: &ValueInfoProto) -> Option<&TensorTypeProto> {
@@ -133,13 +166,9 @@ impl std::fmt::Display for InputShape {
 pub fn with_input_shape<'f>(file: &'f [u8], wanted: &InputShape) -> Result<Cow<'f, [u8]>> {
     let mut model = decoded(file)?;
     let Some(graph) = &mut model.graph else { return Ok(file.into()) };
-    let at = place(graph)?;
+    let at = place(graph, wanted)?;
     let input = &mut graph.input[at];
     let name = shown(&input.name);
-    if wanted.name.as_ref().is_some_and(|wanted| *wanted != input.name) {
-        return Err(Error::usage(format!("{wanted}: the model's input is called '{name}'"))
-            .with(Remedy::GiveAnother(Given::InputShape)));
-    }
     let Some(tensor) = input.r#type.as_mut().and_then(|kind| kind.tensor_type.as_mut()) else {
         return Err(Error::failed(format!("its input '{name}' is no tensor")));
     };

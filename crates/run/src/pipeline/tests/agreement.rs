@@ -3,9 +3,10 @@
 use super::super::messages::RunRequest;
 use super::*;
 use coprof_core::codec::{Calibration, TensorCalibration};
+use coprof_core::model::{Output, Source};
 
 /// Replays `plan` and compares with one process, sample by sample; gives back where the samples left.
-fn agree(edge: &Edge, graph: &Arc<Graph>, plan: &Plan, frames: &Frames) -> Vec<ExitId> {
+fn agree(edge: &Edge, graph: &Arc<Graph>, plan: &Plan, frames: &dyn FrameSource) -> Vec<ExitId> {
     let mut peer = edge.connect();
     peer.offer_model(&graph.name, &graph.hash, graph.name.as_bytes()).unwrap();
     let trace = run_over(Some(&mut peer), graph, plan, frames).unwrap();
@@ -122,5 +123,64 @@ fn a_replay_through_an_emulated_link_agrees_too() {
         let mut peer = behind.connect();
         assert_eq!(peer.stream_up(1000, 20).unwrap().bytes, 19 * 1005);
         assert_eq!(peer.stream_down(1000, 20).unwrap().bytes, 19 * 1005);
+    });
+}
+
+/// Frames of which it is known what a network answers uncut.
+struct Known {
+    frames: Frames,
+    graph: Arc<Graph>,
+    expected: Vec<Vec<f32>>,
+}
+
+impl FrameSource for Known {
+    fn len(&self) -> usize {
+        self.frames.len()
+    }
+    fn pixels(&self, index: usize, into: &mut Vec<f32>) {
+        self.frames.pixels(index, into);
+    }
+    fn forced_exit(&self, _: usize) -> Option<ExitId> {
+        None
+    }
+    fn is_right(&self, index: usize, numbers: &[f32]) -> Option<bool> {
+        Some(Output::agree(&self.graph.outputs, &self.expected[index], numbers))
+    }
+}
+
+#[test]
+fn answers_that_are_more_than_classes_come_with_their_numbers_and_are_judged() {
+    let graph = samples::results();
+    let (frames, mut backend) = (frames_for(&graph), fake(Arc::clone(&graph)));
+    let last = Source::Layer(graph.exits[0].logits);
+    let mut answer = |index| {
+        let (mut pixels, mut numbers) = (Vec::new(), Vec::new());
+        frames.pixels(index, &mut pixels);
+        backend.put(Source::Input, &pixels).unwrap();
+        backend.run(&graph.trunk()).unwrap();
+        backend.get(last, &mut numbers).unwrap();
+        numbers
+    };
+    let expected = (0..frames.len()).map(&mut answer).collect();
+    let known = Known { frames: frames_for(&graph), graph: Arc::clone(&graph), expected };
+    with_edge(FakeServices::default(), |edge| {
+        for (cut, encoding, node, all_right) in
+            [(&["add"][..], "f32", 1, true), (&["add"], "q2", 1, false), (&["fc"], "f32", 0, true)]
+        {
+            let plan = plan(&graph, cut, cut, encoding, &[(ALWAYS, node)]);
+            let mut peer = edge.connect();
+            peer.offer_model(&graph.name, &graph.hash, graph.name.as_bytes()).unwrap();
+            let trace = run_over(Some(&mut peer), &graph, &plan, &known).unwrap();
+            let right: Vec<Option<bool>> = trace.tasks.iter().map(|task| task.answer.right).collect();
+            let in_process = in_process(&graph, &plan, &known);
+            assert!(right.iter().copied().eq(in_process.iter().map(|answer| answer.right)));
+            let count = right.iter().filter(|&&right| right == Some(true)).count();
+            assert_eq!(count == 60, all_right, "{count} of 60 are right under {encoding}");
+            // Nobody knows what is right of other frames.
+            let mut peer = edge.connect();
+            peer.offer_model(&graph.name, &graph.hash, graph.name.as_bytes()).unwrap();
+            let trace = run_over(Some(&mut peer), &graph, &plan, &frames).unwrap();
+            assert!(trace.tasks.iter().all(|task| task.answer.right.is_none()));
+        }
     });
 }

@@ -31,7 +31,7 @@ fn fake(graph: Arc<Graph>) -> Box<dyn Backend> {
 
 /// The samples' "file" is their name: that is what their hash is made of.
 fn graph_of(file: &[u8]) -> Result<Arc<Graph>> {
-    let known = [samples::chain(), samples::residual()];
+    let known = [samples::chain(), samples::residual(), samples::results()];
     known
         .into_iter()
         .find(|graph| graph.name.as_bytes() == file)
@@ -252,14 +252,19 @@ fn options(in_flight: usize, stop: &AtomicBool) -> ReplayOptions<'_> {
     ReplayOptions { tasks: 60, first_frame: 0, in_flight, pause, pace, clock: &*CLOCK, pin: None, stop }
 }
 
-fn run_over(peer: Option<&mut Peer>, graph: &Arc<Graph>, plan: &Plan, frames: &Frames) -> Result<Trace> {
+fn run_over(
+    peer: Option<&mut Peer>,
+    graph: &Arc<Graph>,
+    plan: &Plan,
+    frames: &dyn FrameSource,
+) -> Result<Trace> {
     static NEVER_STOPPED: AtomicBool = AtomicBool::new(false);
     let options = options(4, &NEVER_STOPPED);
     let route = Route::new(graph, plan).unwrap();
     replay(peer, &mut *fake(Arc::clone(graph)), &route, plan, frames, &options, &mut |_| {})
 }
 
-fn in_process(graph: &Arc<Graph>, plan: &Plan, frames: &Frames) -> Vec<Answer> {
+fn in_process(graph: &Arc<Graph>, plan: &Plan, frames: &dyn FrameSource) -> Vec<Answer> {
     let route = Route::new(graph, plan).unwrap();
     let mut backends = [fake(Arc::clone(graph)), fake(Arc::clone(graph))];
     run_in_process(&route, &mut backends, frames, &mut |_| Ok(())).unwrap()

@@ -26,6 +26,7 @@ pub fn of_node(node: &Node<'_>) -> Option<Activation> {
         "Exp" => Activation::Exp,
         "Log" => Activation::Log,
         "Abs" => Activation::Abs,
+        "Sign" => Activation::Sign,
         "Sqrt" => Activation::Power { exponent: 0.5 },
         "Reciprocal" => Activation::Power { exponent: -1.0 },
         _ => return None,

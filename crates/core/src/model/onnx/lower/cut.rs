@@ -120,6 +120,24 @@ pub fn gather<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     taken(graph, node, Value::Tensor(view), &range).map(|value| value.reshaped(shape))
 }
 
+/// A tensor with only these places of an axis.
+pub fn cut_out<'a>(
+    graph: &mut Lowering<'a>,
+    node: &Node<'a>,
+    view: View,
+    axis: usize,
+    places: std::ops::Range<usize>,
+) -> Result<View> {
+    let mut shape = view.shape.clone();
+    shape[axis] = places.len();
+    if shape == view.shape {
+        return Ok(view);
+    }
+    let (source, skipped) = graph.along_axes(node, &view, axis == 0)?;
+    let op = Op::Slice { axis: axis - skipped, start: places.start, end: places.end, step: 1 };
+    graph.push(node, op, vec![source], shape)
+}
+
 fn taken<'a>(graph: &mut Lowering<'a>, node: &Node<'a>, value: Value, range: &Range) -> Result<Value> {
     let &Range { axis, start, end, step } = range;
     let view = match value {

@@ -174,7 +174,7 @@ pub fn stored_bias(graph: &Lowering<'_>, node: &Node<'_>, index: usize) -> Resul
 }
 
 /// A bias as one value for each of `outputs`.
-fn spread(node: &Node<'_>, stored: &Weights, outputs: usize) -> Result<Arc<Weights>> {
+pub fn spread(node: &Node<'_>, stored: &Weights, outputs: usize) -> Result<Arc<Weights>> {
     let data = match stored.data.as_slice() {
         &[single] => vec![single; outputs],
         data if data.len() == outputs && stored.shape.last() == Some(&outputs) => data.to_vec(),

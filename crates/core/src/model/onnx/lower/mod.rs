@@ -7,12 +7,17 @@ mod einsum;
 mod linear;
 mod microsoft;
 mod norm;
+mod places;
 mod pool;
 mod quantised;
+mod resize;
 mod shape;
+mod supported;
+mod transposed;
 mod window;
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 pub use window::MAX_ELEMENTS;
 
@@ -20,18 +25,10 @@ use super::constant::{Budget, Constant, elements};
 use super::fold;
 use super::input::Input;
 use super::node::{Node, is_standard, shown};
-use super::proto::data_type::{BFLOAT16, DOUBLE, FLOAT, FLOAT16};
+use super::proto::data_type::{BFLOAT16, DOUBLE, FLOAT, FLOAT16, INT32, INT64};
 use super::value::{Quantisation, Value, View, per_sample};
 use crate::error::{Error, Result};
 use crate::model::{LayerId, Op, Shape, Source};
-
-/// What the reader turns into layers or computes away, for its messages.
-const SUPPORTED: &str = "Abs, Add, AveragePool, BatchNormalization, Cast, CastLike, Clip, Concat, Constant, Conv, DequantizeLinear, \
-    Div, Dropout, Einsum (of two), Elu, Erf, Exp, Expand, Flatten, Gather (constant places), Gelu, Gemm, GlobalAveragePool, GlobalMaxPool, \
-    HardSigmoid, HardSwish, Identity, InstanceNormalization, LRN, LayerNormalization, LeakyRelu, Log, LogSoftmax, MatMul, Max, \
-    MaxPool, Min, Mish, Mul, Neg, PRelu, Pad (constant), Pow, QLinearConv, QLinearMatMul, QuantizeLinear, Reciprocal, ReduceL2, ReduceMax, ReduceMean, ReduceSum, Relu, Reshape, \
-    Selu, Shape, Sigmoid, Size, Slice, Softmax, Softplus, Split, Sqrt, Squeeze, Sub, Sum, Tanh, Transpose, Unsqueeze; \
-    of constants also ConstantOfShape, Equal, GatherND, Range, ScatterND, Where and the like";
 
 /// More layers than any network for images has; planning is quadratic in them.
 const MAX_LAYERS: usize = 4096;
@@ -60,6 +57,7 @@ pub struct Lowering<'a> {
     /// What is left for computing with constants.
     pub budget: Budget,
     input: Shape,
+    input_names: Vec<&'a str>,
     /// How many samples the file runs at once, where it fixes more than one.
     fixed_batch: Option<usize>,
     values: HashMap<&'a str, Value>,
@@ -72,26 +70,56 @@ pub struct Lowering<'a> {
 }
 
 impl<'a> Lowering<'a> {
-    /// Before the first node. `values` holds the graph's input and the stored constants.
-    pub fn new(input: &Input<'a>, values: HashMap<&'a str, Value>, budget: Budget) -> Self {
-        let bytes = input.bytes.then_some((input.name, Quantisation::BYTES));
-        Self {
+    /// Before the first node. `values` holds the stored constants. Of several inputs, never none, each is a part of all values,
+    /// which come one behind the other.
+    pub fn new(inputs: &[Input<'a>], values: HashMap<&'a str, Value>, budget: Budget) -> Result<Self> {
+        let bytes = inputs.iter().filter(|input| input.bytes).map(|input| (input.name, Quantisation::BYTES));
+        let input = match inputs {
+            [only] => only.shape.clone(),
+            several => Shape(vec![several.iter().map(|input| input.shape.elements()).sum()]),
+        };
+        let mut lowering = Self {
             drafts: Vec::new(),
             budget,
-            input: input.shape.clone(),
-            fixed_batch: input.fixed_batch,
+            input,
+            input_names: inputs.iter().map(|input| input.name).collect(),
+            fixed_batch: inputs.first().and_then(|input| input.fixed_batch),
             values,
-            quantised: bytes.into_iter().collect(),
+            quantised: bytes.collect(),
             reshaped: HashMap::new(),
             elements: 0,
+        };
+        let mut start = 0;
+        for input in inputs {
+            let end = start + input.shape.elements();
+            let source = match inputs.len() {
+                1 => Source::Input,
+                _ => lowering.part_of_input(start..end, &input.shape).map_err(Error::failed)?,
+            };
+            let view = View { source, shape: [&[1], input.shape.0.as_slice()].concat() };
+            if lowering.values.insert(input.name, Value::Tensor(view)).is_some() {
+                return Err(Error::failed(format!("input '{}' is there twice", shown(input.name))));
+            }
+            start = end;
         }
+        Ok(lowering)
+    }
+
+    /// One of several inputs, which lie one behind the other.
+    fn part_of_input(&mut self, values: Range<usize>, shape: &Shape) -> Result<Source, String> {
+        let Range { start, end } = values;
+        let op = Op::Slice { axis: 0, start, end, step: 1 };
+        self.append(Draft { op, inputs: vec![Source::Input], output: shape.clone(), nodes: vec![] })
     }
 
     /// Reads all nodes, given in an order in which each comes behind those that it needs.
     pub fn run(&mut self, nodes: &[Node<'a>]) -> Result<()> {
+        supported::check(nodes, &self.input_names)?;
         for node in nodes {
-            if node.op() == "Split" && is_standard(&node.proto.domain) {
-                for (name, part) in std::iter::zip(&node.proto.output, cut::split(self, node)?) {
+            if matches!(node.op(), "Split" | "TopK") && is_standard(&node.proto.domain) {
+                let parts =
+                    if node.op() == "Split" { cut::split(self, node) } else { places::top(self, node) };
+                for (name, part) in std::iter::zip(&node.proto.output, parts?) {
                     self.values.insert(name, part);
                 }
             } else {
@@ -183,6 +211,13 @@ impl<'a> Lowering<'a> {
         Ok(source)
     }
 
+    /// These vectors one behind the other.
+    pub fn joined(&mut self, vectors: Vec<Source>) -> Result<Source, String> {
+        let numbers = vectors.iter().map(|&vector| self.stored_shape(vector).elements()).sum();
+        let op = Op::Concat { axis: 0, constants: Vec::new() };
+        self.append(Draft { op, inputs: vectors, output: Shape(vec![numbers]), nodes: vec![] })
+    }
+
     /// Where a tensor lies in the shape that the file gives it, without the batch.
     pub fn settled(&mut self, node: &Node<'_>, view: &View) -> Result<Source> {
         self.stored_as(view, per_sample(&view.shape)).map_err(|what| node.error(what))
@@ -259,13 +294,13 @@ impl<'a> Lowering<'a> {
     fn node(&mut self, node: &Node<'a>) -> Result<Value> {
         let standard = is_standard(&node.proto.domain);
         if !standard && node.proto.domain != microsoft::DOMAIN {
-            return Err(unsupported(node));
+            return Err(supported::refusal(node));
         }
         if let Some(constant) = self.folded(node)? {
             return Ok(Value::Constant(constant));
         }
         if !standard {
-            return microsoft::lower(self, node)?.ok_or_else(|| unsupported(node));
+            return microsoft::lower(self, node)?.ok_or_else(|| supported::refusal(node));
         }
         match node.op() {
             "Conv" => linear::conv(self, node),
@@ -285,7 +320,11 @@ impl<'a> Lowering<'a> {
             "Clip" => activation::clip(self, node),
             "MaxPool" | "AveragePool" => pool::pool(self, node),
             "GlobalAveragePool" | "GlobalMaxPool" => pool::global(self, node),
-            "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceL2" => pool::reduce(self, node),
+            "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceL1" | "ReduceL2"
+            | "ReduceSumSquare" => pool::reduce(self, node),
+            "ArgMax" | "ArgMin" => places::extreme(self, node),
+            "Resize" | "Upsample" => resize::resize(self, node),
+            "ConvTranspose" => transposed::conv_transpose(self, node),
             "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" => shape::reshape(self, node),
             "Transpose" => shape::transpose(self, node),
             "Expand" => shape::expand(self, node),
@@ -302,7 +341,7 @@ impl<'a> Lowering<'a> {
             "Dropout" => self.dropout(node),
             _ => match activation::of_node(node) {
                 Some(function) => activation::apply(self, node, function),
-                None => Err(unsupported(node)),
+                None => Err(supported::refusal(node)),
             },
         }
     }
@@ -336,6 +375,11 @@ impl<'a> Lowering<'a> {
     /// Everything is computed in single precision, so that casts between floating-point types do nothing.
     fn cast(&mut self, node: &Node<'a>) -> Result<Value> {
         let to_real = matches!(node.cast_target(), FLOAT | FLOAT16 | BFLOAT16 | DOUBLE);
+        if let (Value::Tensor(view), INT32 | INT64) = (self.operand(node, 0)?, node.cast_target())
+            && places::are_places(self, &view)
+        {
+            return Ok(Value::Tensor(view));
+        }
         if node.op() == "CastLike" || to_real {
             return quantised::as_numbers(self, node).map(Value::Tensor);
         }
@@ -350,14 +394,4 @@ impl<'a> Lowering<'a> {
             _ => Ok(Value::Tensor(self.tensor(node, 0)?)),
         }
     }
-}
-
-fn unsupported(node: &Node<'_>) -> Error {
-    let supported = if node.proto.domain == microsoft::DOMAIN { microsoft::SUPPORTED } else { SUPPORTED };
-    let domain = shown(&node.proto.domain);
-    let domain = if domain.is_empty() { domain } else { format!(" of '{domain}'") };
-    node.error(format_args!(
-        "this op{domain} is not supported (opset {}); supported: {supported}",
-        node.opset
-    ))
 }

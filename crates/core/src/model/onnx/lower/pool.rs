@@ -8,7 +8,7 @@ use super::Lowering;
 use super::arithmetic::power;
 use super::window::Field;
 use crate::error::Result;
-use crate::model::{Op, Reduction, Weights, Window};
+use crate::model::{Activation, Op, Reduction, Weights, Window};
 
 /// `MaxPool` and `AveragePool`.
 pub fn pool<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
@@ -82,17 +82,20 @@ pub fn globally<'a>(graph: &mut Lowering<'a>, node: &Node<'a>, view: View, op: O
     Ok(field.written(made))
 }
 
-/// `ReduceMean`, `ReduceSum`, `ReduceMax` and `ReduceL2`. The mean over a plane is a global average pooling under another name.
+/// `ReduceMean`, `ReduceSum`, `ReduceMax`, `ReduceMin`, `ReduceL1`, `ReduceL2` and `ReduceSumSquare`. The mean over a plane is a global average pooling under another name.
 pub fn reduce<'a>(graph: &mut Lowering<'a>, node: &Node<'a>) -> Result<Value> {
     let how = match node.op() {
         "ReduceMean" => Reduction::Mean,
-        "ReduceSum" | "ReduceL2" => Reduction::Sum,
+        "ReduceSum" | "ReduceL1" | "ReduceL2" | "ReduceSumSquare" => Reduction::Sum,
+        "ReduceMin" => Reduction::Smallest,
         _ => Reduction::Largest,
     };
     let mut view = graph.tensor(node, 0)?;
     let length = node.op() == "ReduceL2";
-    if length {
-        view = graph.push_alike(node, power(2.0), view)?;
+    match node.op() {
+        "ReduceL2" | "ReduceSumSquare" => view = graph.push_alike(node, power(2.0), view)?,
+        "ReduceL1" => view = graph.push_alike(node, Op::Activation(Activation::Abs), view)?,
+        _ => {}
     }
     let rank = view.shape.len();
     let mut reduced = vec![false; rank];

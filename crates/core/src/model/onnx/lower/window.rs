@@ -133,6 +133,52 @@ impl Field {
         }
     }
 
+    /// What a transposed convolution adds at the ends of its axes, smaller than its steps.
+    pub fn output_padding(&self, node: &Node<'_>) -> Result<[usize; 2]> {
+        let found = match (node.ints("output_padding"), self.is_line) {
+            (None, _) => [0; 2],
+            (Some(&[length]), true) => [0, length],
+            (Some(&[vertical, horizontal]), false) => [vertical, horizontal],
+            (Some(_), _) => [-1; 2],
+        };
+        if found.iter().all(|pad| (0..=MAX_SIDE).contains(pad)) {
+            return Ok(found.map(|pad| pad as usize));
+        }
+        Err(node.error("its output_padding does not fit its input"))
+    }
+
+    /// What a transposed convolution, whose window spreads the field over so many places, takes off their ends.
+    pub fn transposed_padding(
+        &self,
+        node: &Node<'_>,
+        window: &Window,
+        over: [usize; 2],
+    ) -> Result<[usize; 4]> {
+        let mode = node.text("auto_pad", "NOTSET");
+        let sides = match (self.pair(node, "output_shape")?, mode) {
+            (Some(sides), _) => sides,
+            (None, "NOTSET" | "") => return self.padding(node),
+            (None, "VALID") => return Ok([0; 4]),
+            (None, "SAME_UPPER" | "SAME_LOWER") => {
+                std::array::from_fn(|axis| self.plane[axis].saturating_mul(window.stride[axis]))
+            }
+            (None, other) => {
+                return Err(node.error(format_args!("auto_pad '{}' does not exist", shown(other))));
+            }
+        };
+        let mut padding = [0; 4];
+        for axis in 0..2 {
+            let (less, more) = halves(
+                over[axis]
+                    .checked_sub(sides[axis])
+                    .ok_or_else(|| node.error("its output is to be larger than its window can make it"))?,
+            );
+            let (before, after) = if mode == "SAME_UPPER" { (less, more) } else { (more, less) };
+            (padding[axis], padding[axis + 2]) = (before, after);
+        }
+        Ok(padding)
+    }
+
     /// How many places the window takes over it; `ceil` rounds up.
     pub fn places(&self, node: &Node<'_>, window: &Window, ceil: bool) -> Result<[usize; 2]> {
         window.places(self.plane, ceil).ok_or_else(|| {

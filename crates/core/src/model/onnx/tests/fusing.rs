@@ -57,6 +57,29 @@ fn weights_that_two_layers_share_stay_apart() {
 }
 
 #[test]
+fn arithmetic_along_axes_is_not_fused_across_a_change_of_shape() {
+    let nodes = vec![
+        node("/Flatten", "pixels"),
+        node("/fc/Gemm", "/Flatten w"),
+        node("/fc/Relu", "/fc/Gemm"),
+        node("/twice/Mul", "/fc/Relu two"),
+        node("/Reshape", "/twice/Mul sides"),
+        node("/shift/Sub", "/Reshape means"),
+        node("/Flatten_1", "/shift/Sub").writes("final"),
+    ];
+    let constants = vec![
+        halves("w", &[192, 12]),
+        floats("two", &[], &[2.0]),
+        ints("sides", &[-1, 3, 2, 2]),
+        floats("means", &[3, 1, 1], &[1.0, 2.0, 3.0]),
+    ];
+    let graph = File::new(nodes, constants, &["final"]).read().unwrap();
+    // One along the rows of the fully connected layer, one along the channels of planes.
+    let lines: Vec<String> = outline(&graph);
+    assert_eq!(lines[1..], ["twice: affine(fc) -> 3×2×2", "shift: affine(twice) -> 12"]);
+}
+
+#[test]
 fn nothing_is_fused_into_a_tensor_that_others_read() {
     let nodes = vec![
         node("/conv/Conv", "pixels w"),
@@ -84,6 +107,7 @@ fn nothing_is_fused_into_a_tensor_that_others_read() {
             "fc: linear(add1) -> 4",
             "last.relu: relu(fc) -> 4",
             "last.fc: linear(last.relu) -> 4",
+            "concat1: concat(fc, last.fc) -> 8",
         ]
     );
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Real files, each with other ops.
-const SEEDS: [&[u8]; 15] = [
+const SEEDS: [&[u8]; 19] = [
     include_bytes!("../../../../../../tests/data/onnx/activations_20.onnx"),
     include_bytes!("../../../../../../tests/data/onnx/arithmetic_13.onnx"),
     include_bytes!("../../../../../../tests/data/onnx/convolutions_17.onnx"),
@@ -16,10 +16,14 @@ const SEEDS: [&[u8]; 15] = [
     include_bytes!("../../../../../../tests/data/onnx/optimised_17.onnx"),
     include_bytes!("../../../../../../tests/data/onnx/pairs_13.onnx"),
     include_bytes!("../../../../../../tests/data/onnx/parts_13.onnx"),
+    include_bytes!("../../../../../../tests/data/onnx/places_17.onnx"),
     include_bytes!("../../../../../../tests/data/onnx/pools_18.onnx"),
     include_bytes!("../../../../../../tests/data/onnx/products_13.onnx"),
+    include_bytes!("../../../../../../tests/data/onnx/resized_18.onnx"),
+    include_bytes!("../../../../../../tests/data/onnx/results_17.onnx"),
     include_bytes!("../../../../../../tests/data/onnx/shapes_13.onnx"),
     include_bytes!("../../../../../../tests/data/onnx/softmaxes_11.onnx"),
+    include_bytes!("../../../../../../tests/data/onnx/transposed_17.onnx"),
     include_bytes!("../../../../../../tests/data/onnx/whole_13.onnx"),
     include_bytes!("../../../../../../tests/data/onnx/written_out_13.onnx"),
 ];
@@ -58,7 +62,8 @@ fn check(file: &[u8]) {
         assert!(!layer.inputs.is_empty());
         assert_eq!(graph.find_layer(&layer.name).map(|id| id.0), Some(id), "{} is not unique", layer.name);
     }
-    assert!(graph.exits.iter().all(|exit| graph.layer(exit.logits).output.0 == [graph.classes()]));
+    let numbers: usize = graph.outputs.iter().map(|output| output.shape.elements()).sum();
+    assert!(graph.exits.iter().all(|exit| graph.layer(exit.logits).output.0 == [numbers]));
 }
 
 fn change_attributes(graph: &mut GraphProto, changes: Vec<(Index, usize, i64)>) {

@@ -1,10 +1,13 @@
 //! Files made in memory, for the reader's tests.
 
 mod faults;
+mod functions;
 mod fusing;
 mod hostile;
+mod inputs;
 mod older;
 mod optimised;
+mod outputs;
 mod quantised;
 mod reading;
 mod shapes;
@@ -32,7 +35,15 @@ impl File {
             output: outputs.iter().map(named).collect(),
         };
         let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 17 }];
-        Self { model: ModelProto { ir_version: 8, graph: Some(graph), opset_import } }
+        Self {
+            model: ModelProto {
+                ir_version: 8,
+                graph: Some(graph),
+                opset_import,
+                metadata_props: vec![],
+                functions: vec![],
+            },
+        }
     }
 
     pub fn graph(&mut self) -> &mut GraphProto {
