@@ -256,6 +256,7 @@ mod tests {
 mod thread_tests {
     use std::sync::Mutex;
 
+    use super::super::ModelOptions;
     use super::*;
     use coprof_core::codec::{Element, Encoding};
     use coprof_core::model::{Cut, ExitId, LayerId, Source};
