@@ -15,7 +15,7 @@ use coprof_core::error::{Error, Given, Remedy, Result};
 use coprof_core::model::Input;
 
 /// As many inputs are read; more take longer and hardly say more.
-pub const MOST_INPUTS: usize = 1000;
+const MOST_INPUTS: usize = 1000;
 
 /// Endings of the pictures that are read.
 const PICTURES: [&str; 3] = ["png", "jpg", "jpeg"];
@@ -73,8 +73,9 @@ fn arrays(path: &Path, inputs: &[Input]) -> Result<Images, String> {
     let mut file = File::open(path).map_err(text)?;
     let columns = if npz::is_archive(&mut file)? {
         let member = |input: &Input| {
-            let array = npz::member(&mut file, &format!("{}.npy", input.name))?;
-            numbers_of(array, input).map_err(|what| format!("{}: {what}", input.name))
+            let read = |array: &mut dyn Read| numbers_of(array, input);
+            npz::member(&mut file, &format!("{}.npy", input.name), read)
+                .map_err(|what| format!("{}: {what}", input.name))
         };
         inputs.iter().map(member).collect::<Result<Vec<_>, String>>()?
     } else {
