@@ -201,9 +201,7 @@ impl Shape {
     }
 }
 
-fn growth(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("search");
-    group.sample_size(10);
+fn shapes() -> Vec<(&'static str, Shape)> {
     let plain = |layers: usize, sites: Vec<usize>, nodes: usize| Shape {
         layers: chain(layers),
         sites,
@@ -213,7 +211,7 @@ fn growth(criterion: &mut Criterion) {
         memory: false,
         encodings: false,
     };
-    let shapes = [
+    vec![
         ("12 layers, 2 nodes, no side exits", Shape { encodings: true, ..plain(12, vec![], 2) }),
         ("12 layers, 2 nodes, 1 side exit", Shape { encodings: true, ..plain(12, vec![2], 2) }),
         ("12 layers, 2 nodes, 2 side exits", Shape { encodings: true, ..plain(12, vec![2, 5], 2) }),
@@ -254,8 +252,13 @@ fn growth(criterion: &mut Criterion) {
             "425 operators, 2,876 cuts, 7 nodes",
             Shape { layers: transformer(5, 7, 320), ..plain(1, vec![], 7) },
         ),
-    ];
-    for (name, shape) in shapes {
+    ]
+}
+
+fn growth(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("search");
+    group.sample_size(10);
+    for (name, shape) in shapes() {
         let scenario = shape.scenario();
         group.bench_with_input(name, &scenario, |bencher, scenario| {
             bencher.iter(|| search(scenario).expect("a plan exists"));

@@ -96,6 +96,15 @@ struct Stages {
     bytes: f64,
 }
 
+/// A look at a region.
+#[derive(Clone, Copy)]
+struct Visit<'v> {
+    pattern: &'v Pattern,
+    region: &'v Region,
+    uncut: &'v Answered,
+    fresh: bool,
+}
+
 /// A region under which some rows of a pattern are still possible.
 struct Open {
     region: Region,
@@ -125,22 +134,14 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
     }
 
     /// Shows what the region's highest thresholds do, and returns the rows that may do better under others.
-    fn visit(
-        &self,
-        pattern: &Pattern,
-        region: &Region,
-        uncut: &Answered,
-        rows: &[u32],
-        fresh: bool,
-        sink: &mut impl Sink<Place>,
-    ) -> Vec<u32> {
-        let (mut left, is_over) = (Vec::new(), sink.is_over());
-        for of_crossing in rows.chunk_by(|&a, &b| self.same_crossing(pattern, a, b)) {
+    fn visit(&self, visit: &Visit<'_>, rows: &[u32], sink: &mut impl Sink<Place>) -> Vec<u32> {
+        let Visit { pattern, region, uncut, .. } = *visit;
+        let mut left = Vec::new();
+        for of_crossing in rows.chunk_by(|&a, &b| pattern.same_crossing(a, b)) {
             let at = pattern.rows[of_crossing[0] as usize].crossing;
             let crossing = &pattern.crossings[at];
             let figures = |reach: &[u32]| {
-                let messages = f64::from(reach[crossing.sends]);
-                let stages = Stages::of(pattern.work(at, reach), messages, &crossing.least);
+                let stages = pattern.stages(at, reach, &crossing.least);
                 Weigh { fixed: self.fixed, crosses: crossing.path.is_some(), stages: &stages }.figures()
             };
             // As far as the message nothing differs from uncut, and that alone may be too much.
@@ -152,42 +153,37 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
                 self.answers.behind(path, crossing.edge_from, region, &pattern.exits, uncut)
             });
             let (interval, latency) = figures(&answered.reach);
-            if sink.is_pruned(interval, latency, answered.most_right) {
-                continue;
-            }
-            let work = pattern.work(at, &answered.reach);
-            let messages = f64::from(answered.reach[crossing.sends]);
-            for &index in of_crossing {
-                let row = &pattern.rows[index as usize];
-                let stages = Stages::of(work, messages, &row.costs);
-                let weigh = Weigh { fixed: self.fixed, crosses: crossing.path.is_some(), stages: &stages };
-                let (interval, latency) = weigh.figures();
-                let most_right = answered.most_right;
-                if sink.is_pruned(interval, latency, most_right)
-                    || sink.is_hopeless(latency, most_right, |varied| weigh.sensitivity(varied))
-                {
-                    continue;
-                }
-                if most_right > answered.right {
-                    if is_over {
-                        sink.leave(interval, latency, most_right);
-                    } else {
-                        left.push(index);
-                    }
-                }
-                if fresh && !sink.is_pruned(interval, latency, answered.right) {
-                    let place = Place { row: row.id, edge_from: crossing.edge_from };
-                    let config = Config { setting: region.to, place };
-                    let point = Point { interval, latency, right: answered.right, config };
-                    sink.take(point, |varied| weigh.sensitivity(varied));
-                }
+            if !sink.is_pruned(interval, latency, answered.most_right) {
+                let better = of_crossing.iter().filter(|&&row| self.show(visit, row, &answered, sink));
+                left.extend(better);
             }
         }
         left
     }
 
-    fn same_crossing(&self, pattern: &Pattern, a: u32, b: u32) -> bool {
-        pattern.rows[a as usize].crossing == pattern.rows[b as usize].crossing
+    /// Shows what a row does under the region's highest thresholds; true where it may do better under others, and is not left.
+    fn show(&self, visit: &Visit<'_>, row: u32, answered: &Answered, sink: &mut impl Sink<Place>) -> bool {
+        let row = &visit.pattern.rows[row as usize];
+        let crossing = &visit.pattern.crossings[row.crossing];
+        let stages = visit.pattern.stages(row.crossing, &answered.reach, &row.costs);
+        let weigh = Weigh { fixed: self.fixed, crosses: crossing.path.is_some(), stages: &stages };
+        let (interval, latency) = weigh.figures();
+        let Answered { right, most_right, .. } = *answered;
+        if sink.is_pruned(interval, latency, most_right)
+            || sink.is_hopeless(latency, most_right, |varied| weigh.sensitivity(varied))
+        {
+            return false;
+        }
+        let is_left = most_right > right && sink.is_over();
+        if is_left {
+            sink.leave(interval, latency, most_right);
+        }
+        if visit.fresh && !sink.is_pruned(interval, latency, right) {
+            let place = Place { row: row.id, edge_from: crossing.edge_from };
+            let config = Config { setting: visit.region.to, place };
+            sink.take(Point { interval, latency, right, config }, |varied| weigh.sensitivity(varied));
+        }
+        most_right > right && !is_left
     }
 
     /// All places for the exits that a region has on.
@@ -308,7 +304,8 @@ impl Walk for TwoNodes<'_, '_> {
                 let mut next = Vec::new();
                 for Open { region, rows, fresh } in open {
                     let uncut = self.answers.uncut(&region, &pattern.exits);
-                    let rows = self.visit(&pattern, &region, &uncut, &rows, fresh, sink);
+                    let visit = Visit { pattern: &pattern, region: &region, uncut: &uncut, fresh };
+                    let rows = self.visit(&visit, &rows, sink);
                     let split = uncut.most_undecided(&region, &pattern.exits);
                     if let Some(exit) = split.filter(|_| !rows.is_empty()) {
                         let [lower, upper] = region.halves(exit);
@@ -360,13 +357,18 @@ struct Run {
 }
 
 impl Pattern {
-    /// What the exits cost the device and the edge, without the message.
-    fn work(&self, crossing: usize, reach: &[u32]) -> [f64; 2] {
+    fn same_crossing(&self, a: u32, b: u32) -> bool {
+        self.rows[a as usize].crossing == self.rows[b as usize].crossing
+    }
+
+    /// The stages' times where so many samples reach the exits that are on, and a message costs that.
+    fn stages(&self, crossing: usize, reach: &[u32], costs: &Costs) -> Stages {
         let width = self.exits.len();
-        let costs = &self.work[crossing * width..(crossing + 1) * width];
-        costs.iter().zip(reach).fold([0.0; 2], |[device, edge], (cost, &reach)| {
-            [device + cost[0] * f64::from(reach), edge + cost[1] * f64::from(reach)]
-        })
+        let works = &self.work[crossing * width..(crossing + 1) * width];
+        let [device, edge] = works.iter().zip(reach).fold([0.0; 2], |[device, edge], (work, &reach)| {
+            [device + work[0] * f64::from(reach), edge + work[1] * f64::from(reach)]
+        });
+        Stages::of([device, edge], f64::from(reach[self.crossings[crossing].sends]), costs)
     }
 }
 
