@@ -314,7 +314,7 @@ fn compare(scenario: &Problem) -> Result<(), TestCaseError> {
         feasible.iter().filter(|p| below(p)).map(|p| figure(p)).fold(f64::INFINITY, f64::min)
     };
     let best = &found.best.prediction;
-    let tie = 1.0 + scenario.constraints.ties.map_or(0.01, |ties| ties.0);
+    let tie = (1.0 + scenario.constraints.ties.map_or(0.01, |ties| ties.0)) * (1.0 + 1e-10);
     let everyone: &dyn Fn(&Prediction) -> bool = &|_| true;
     match scenario.constraints.objective {
         Objective::Accuracy => {

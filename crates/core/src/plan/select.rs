@@ -23,7 +23,8 @@ pub(super) struct Criteria {
     pub min_right: u32,
     pub max_latency: f64,
     pub max_interval: f64,
-    /// Points whose first figure is no greater than the least times this count as ties.
+    /// Points whose first figure is no greater than the least times this count as ties: at least those that are equal but for
+    /// rounding.
     pub tie: f64,
 }
 
@@ -35,7 +36,7 @@ impl Criteria {
             objective: constraints.objective,
             min_right: Tally::of(scenario).parts_of(scenario.accuracy_floor().0 - ROUNDING),
             max_latency: constraints.max_latency_us.map_or(f64::INFINITY, |most| most.0 * above),
-            tie: 1.0 + constraints.ties.unwrap_or(TIES).0,
+            tie: (1.0 + constraints.ties.unwrap_or(TIES).0) * (1.0 + EQUAL),
             max_interval: constraints.min_rate_per_s.map_or(f64::INFINITY, |least| 1e6 / least * above),
         }
     }

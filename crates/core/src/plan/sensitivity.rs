@@ -705,4 +705,9 @@ mod tests {
     fn kinks_that_are_one_but_for_rounding_end_no_range() {
         check(760_742_477_851_449_467, 2, true, &[0.0]).unwrap();
     }
+
+    #[test]
+    fn plans_that_are_equal_but_for_rounding_tie_even_where_nothing_else_does() {
+        check(15_426_366_197_814_769_266, 3, true, &[0.0]).unwrap();
+    }
 }
