@@ -45,11 +45,11 @@ pub struct PolicyChoice {
 /// How the search went.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SearchFacts {
-    /// Configurations weighed.
+    /// Configurations weighed; the greatest number that there is where they are more.
     pub configurations: u64,
     /// How long it took to find the best plan and the runner-up.
     pub time_us: Micros,
-    /// The interval or latency of the very best plan, where `best` only ties with it.
+    /// The interval or latency, whichever is the objective, of the very best plan, with which `best` ties.
     #[serde(default)]
     pub very_best_us: Option<Micros>,
     /// By which share of the best plan's interval, latency or accuracy, whichever is the objective, another plan may be better;
@@ -276,7 +276,11 @@ fn why(document: &OptimizeDocument) -> String {
         .as_ref()
         .map_or_else(String::new, |stability| format!("{}\n", stays_best(stability)));
     let known = notes(document);
-    format!("{table}\n{known}{next}\n{range}{}{}", tied(document), searched(&document.search))
+    format!(
+        "{table}\n{known}{next}\n{range}{}{}",
+        tied(document),
+        searched(&document.search, document.stability.is_some())
+    )
 }
 
 /// What the choice among ties cost.
@@ -286,8 +290,10 @@ fn tied(document: &OptimizeDocument) -> String {
         Objective::Latency => (prediction.latency_us, "rate"),
         _ => (prediction.interval_us, "latency"),
     };
-    let overruled = document.guarantee.is_some() || document.search.gap.0 > 0.0;
-    let Some(very_best) = document.search.very_best_us.filter(|_| !overruled) else { return String::new() };
+    let is_simulated = document.arrivals.as_ref().is_some_and(|arrivals| arrivals.decided_among.is_some());
+    let is_chosen_otherwise = document.guarantee.is_some() || is_simulated || document.search.gap.0 > 0.0;
+    let very_best = document.search.very_best_us.filter(|_| !is_chosen_otherwise);
+    let Some(very_best) = very_best else { return String::new() };
     if chosen.0 <= very_best.0 * (1.0 + 1e-9) {
         return String::new();
     }
@@ -299,18 +305,24 @@ fn tied(document: &OptimizeDocument) -> String {
 }
 
 /// How the search went.
-fn searched(search: &SearchFacts) -> String {
+fn searched(search: &SearchFacts, has_ranges: bool) -> String {
     let SearchFacts { configurations, cuts, time_us, gap, front_time_us, ranges_time_us, .. } = search;
-    let how = if gap.0 == 0.0 {
-        "exactly".to_owned()
-    } else {
-        format!("in part: the plan found is within {gap} of the best there can be,")
+    let configurations = match *configurations {
+        u64::MAX => "over 10^19".to_owned(),
+        count => count.to_string(),
     };
+    let how = if gap.0 == 0.0 { "exactly" } else { "in part" };
     let mut text = format!("Searched {configurations} configurations over {cuts} cuts {how} in {time_us}");
     text += &match ranges_time_us.0 {
         0.0 => format!("\n(the Pareto front in {front_time_us})."),
         _ => format!("\n(the Pareto front in {front_time_us}, the ranges in {ranges_time_us})."),
     };
+    if gap.0 > 0.0 {
+        text += &format!("\nTime was short: the plan found is within {gap} of the best that there can be.");
+    }
+    if ranges_time_us.0 > 0.0 && !has_ranges {
+        text += "\nWhere it stays the best would have taken longer: more --search-time, or --no-ranges.";
+    }
     if let Some(thresholds) = search.front_thresholds {
         text += &format!("\nThe front holds plans with {thresholds} thresholds of each exit, evenly spread.");
     }

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -263,11 +263,13 @@ impl Serving {
 
     /// Waits until it has told so in its log.
     pub fn tells(&self, words: &str) {
-        let start = Instant::now();
-        while !fs::read_to_string(&self.log).unwrap().contains(words) {
-            assert!(start.elapsed() < DEADLINE, "nobody told '{words}'");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let pause = Duration::from_millis(10);
+        let told = || fs::read_to_string(&self.log).unwrap().contains(words);
+        let is_told = (0..DEADLINE.as_millis() / pause.as_millis()).any(|_| {
+            std::thread::sleep(pause);
+            told()
+        });
+        assert!(is_told, "nobody told '{words}'");
     }
 
     /// What it has told by its end, which a signal has brought about.

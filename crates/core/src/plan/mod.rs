@@ -5,6 +5,7 @@ mod answers;
 #[cfg(test)]
 mod brute_force;
 mod complete;
+mod curve;
 mod dominance;
 mod guarantee;
 mod keys;

@@ -60,7 +60,7 @@ struct Crossing {
     /// As many samples cross as reach this one of the exits that are on.
     sends: usize,
     /// Of each cost of a message the least among its rows.
-    least: Costs,
+    least: Times,
 }
 
 /// A crossing under one encoding.
@@ -68,12 +68,12 @@ struct Row {
     crossing: usize,
     /// The row of the encoding table; `None` where nothing crosses.
     id: Option<usize>,
-    costs: Costs,
+    costs: Times,
 }
 
-/// What one message costs. Microseconds.
-#[derive(Clone, Copy, Default)]
-struct Costs {
+/// What one message costs, or what a region's highest thresholds need, summed over samples. Microseconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
     device: f64,
     link: f64,
     edge: f64,
@@ -82,17 +82,6 @@ struct Costs {
     /// The part of `travel` that the link's speed decides.
     lone: f64,
     /// The part of the link's time that its bytes take.
-    bytes: f64,
-}
-
-/// Times that a region's highest thresholds need, summed over samples. Microseconds.
-#[derive(Clone, Copy, Debug, Default)]
-struct Stages {
-    device: f64,
-    link: f64,
-    edge: f64,
-    travel: f64,
-    lone: f64,
     bytes: f64,
 }
 
@@ -212,7 +201,7 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
         if self.memory.holds(room, 0.0) {
             pattern.work.extend(run.steps.iter().map(|&step| [step, 0.0]));
             pattern.work[0][0] += self.space.scenario.nodes[0].task_us.0;
-            let (crossing, costs) = (pattern.crossings.len(), Costs::default());
+            let (crossing, costs) = (pattern.crossings.len(), Times::default());
             pattern.rows.push(Row { crossing, id: None, costs });
             pattern.crossings.push(Crossing { path: None, edge_from: self.side + 1, sends: 0, least: costs });
         }
@@ -241,11 +230,11 @@ impl<'s, 'a> TwoNodes<'s, 'a> {
             rooms.iter().all(|&room| self.memory.holds(room, space.scenario.encodings[row].bytes))
         };
         let rows = self.rows[path].iter().copied().filter(holds);
-        let row = |row| Row { crossing, id: Some(row), costs: Costs::of(space, row) };
+        let row = |row| Row { crossing, id: Some(row), costs: Times::of_message(space, row) };
         let before = pattern.rows.len();
         pattern.rows.extend(rows.map(row));
         let costs = pattern.rows[before..].iter().map(|row| row.costs);
-        let Some(least) = costs.reduce(Costs::least) else { return };
+        let Some(least) = costs.reduce(Times::least) else { return };
         let first = pattern.work.len();
         pattern.work.extend(device.steps.iter().map(|&step| [step, 0.0]));
         pattern.work.extend(edge.steps.iter().map(|&step| [0.0, step]));
@@ -362,18 +351,19 @@ impl Pattern {
     }
 
     /// The stages' times where so many samples reach the exits that are on, and a message costs that.
-    fn stages(&self, crossing: usize, reach: &[u32], costs: &Costs) -> Stages {
+    fn stages(&self, crossing: usize, reach: &[u32], costs: &Times) -> Times {
         let width = self.exits.len();
         let works = &self.work[crossing * width..(crossing + 1) * width];
         let [device, edge] = works.iter().zip(reach).fold([0.0; 2], |[device, edge], (work, &reach)| {
             [device + work[0] * f64::from(reach), edge + work[1] * f64::from(reach)]
         });
-        Stages::of([device, edge], f64::from(reach[self.crossings[crossing].sends]), costs)
+        costs.of_all(f64::from(reach[self.crossings[crossing].sends]), [device, edge])
     }
 }
 
-impl Costs {
-    fn of(space: &Space<'_>, row: usize) -> Self {
+impl Times {
+    /// Of a message in this row.
+    fn of_message(space: &Space<'_>, row: usize) -> Self {
         let row = &space.scenario.encodings[row];
         let link = &space.scenario.links[0];
         let bytes = link.bits_per_second.time_for(row.bytes).0;
@@ -388,28 +378,25 @@ impl Costs {
         }
     }
 
-    /// Each cost the lesser of both.
+    /// Each figure the lesser of both.
     fn least(self, other: Self) -> Self {
-        Self {
-            device: self.device.min(other.device),
-            link: self.link.min(other.link),
-            edge: self.edge.min(other.edge),
-            travel: self.travel.min(other.travel),
-            lone: self.lone.min(other.lone),
-            bytes: self.bytes.min(other.bytes),
-        }
+        self.with(other, f64::min)
     }
-}
 
-impl Stages {
-    fn of([device, edge]: [f64; 2], messages: f64, costs: &Costs) -> Self {
+    /// These of `count` messages, with the nodes' own work.
+    fn of_all(self, count: f64, [device, edge]: [f64; 2]) -> Self {
+        let work = Self { device, edge, ..Self::default() };
+        work.with(self, |work, one| work + count * one)
+    }
+
+    fn with(self, other: Self, of: impl Fn(f64, f64) -> f64) -> Self {
         Self {
-            device: device + messages * costs.device,
-            link: messages * costs.link,
-            edge: edge + messages * costs.edge,
-            travel: messages * costs.travel,
-            lone: messages * costs.lone,
-            bytes: messages * costs.bytes,
+            device: of(self.device, other.device),
+            link: of(self.link, other.link),
+            edge: of(self.edge, other.edge),
+            travel: of(self.travel, other.travel),
+            lone: of(self.lone, other.lone),
+            bytes: of(self.bytes, other.bytes),
         }
     }
 }
@@ -445,14 +432,14 @@ impl Fixed {
 struct Weigh<'w> {
     fixed: Fixed,
     crosses: bool,
-    stages: &'w Stages,
+    stages: &'w Times,
 }
 
 impl Weigh<'_> {
     /// Interval and latency.
     #[inline]
     fn figures(&self) -> (f64, f64) {
-        let Stages { device, link, edge, travel, .. } = *self.stages;
+        let Times { device, link, edge, travel, .. } = *self.stages;
         let interval = self.nodes(device, edge).max(link) / self.fixed.samples;
         let latency = device * self.fixed.paused[0] + edge * self.fixed.paused[1] + travel;
         (interval, latency / self.fixed.samples + self.fixed.pause)

@@ -95,6 +95,26 @@ fn axis(place: usize) -> i64 {
     place as i64 + 1
 }
 
+fn shaped(held: &Option<Arc<Weights>>, shape: &[i64], device: Device) -> Result<Option<Tensor>, TchError> {
+    optional(held, device)?.map(|held| held.f_reshape(shape)).transpose()
+}
+
+/// Both sides of each axis: libtorch counts from the last one on.
+fn padded(before: &[usize], after: &[usize]) -> Vec<i64> {
+    let sides = std::iter::zip(before, after).rev();
+    sides.flat_map(|(&before, &after)| [before as i64, after as i64]).collect()
+}
+
+/// A tap's places, and its weights so that they spread over the `behind` axes behind its own.
+fn prepared_tap(tap: &Tap, behind: usize, device: Device) -> Result<(Tensor, Option<Tensor>), TchError> {
+    let places: Vec<i64> = tap.places.iter().map(|&place| place as i64).collect();
+    let places = Tensor::f_from_slice(&places)?.f_to(device)?;
+    let sides = [&[-1][..], &vec![1; behind]].concat();
+    let weights = tap.weights.as_deref().map(Tensor::f_from_slice).transpose()?;
+    let weights = weights.map(|held| held.f_to(device)?.f_reshape(&sides)).transpose()?;
+    Ok((places, weights))
+}
+
 /// `input` is the shape of the first input.
 pub fn prepared(op: &Op, input: &Shape, device: Device) -> Result<Prepared, TchError> {
     Ok(match op {
@@ -127,11 +147,8 @@ pub fn prepared(op: &Op, input: &Shape, device: Device) -> Result<Prepared, TchE
         Op::Softmax { axis: place, log } => Prepared::Softmax { axis: axis(*place), log: *log },
         Op::LayerNorm { shape, weight, bias, epsilon } => {
             let shape: Vec<i64> = shape.iter().map(|&side| side as i64).collect();
-            let own = |weights: &Option<Arc<Weights>>| {
-                optional(weights, device)?.map(|held| held.f_reshape(&shape)).transpose()
-            };
-            let (weight, bias) = (own(weight)?, own(bias)?);
-            Prepared::LayerNorm { shape, weight, bias, epsilon: f64::from(*epsilon) }
+            let [weight, bias] = [weight, bias].map(|held| shaped(held, &shape, device));
+            Prepared::LayerNorm { shape, weight: weight?, bias: bias?, epsilon: f64::from(*epsilon) }
         }
         Op::Reduce { how, axes } => {
             Prepared::Reduce { how: *how, axes: axes.iter().map(|&place| axis(place)).collect() }
@@ -143,18 +160,8 @@ pub fn prepared(op: &Op, input: &Shape, device: Device) -> Result<Prepared, TchE
         }
         Op::Resample { axis: place, taps } => {
             let behind = input.0.len() - place - 1;
-            let tap = |tap: &Tap| {
-                let places: Vec<i64> = tap.places.iter().map(|&place| place as i64).collect();
-                let places = Tensor::f_from_slice(&places)?.f_to(device)?;
-                let sides = [&[-1][..], &vec![1; behind]].concat();
-                let weights = tap.weights.as_deref().map(Tensor::f_from_slice).transpose()?;
-                let weights = weights.map(|held| held.f_to(device)?.f_reshape(&sides)).transpose()?;
-                Ok((places, weights))
-            };
-            Prepared::Resample {
-                axis: axis(*place),
-                taps: taps.iter().map(tap).collect::<Result<_, TchError>>()?,
-            }
+            let taps = taps.iter().map(|tap| prepared_tap(tap, behind, device));
+            Prepared::Resample { axis: axis(*place), taps: taps.collect::<Result<_, TchError>>()? }
         }
         &Op::TopK { axis: place, count, largest, places } => {
             Prepared::TopK { axis: axis(place), count: count as i64, largest, places }
@@ -173,10 +180,7 @@ pub fn prepared(op: &Op, input: &Shape, device: Device) -> Result<Prepared, TchE
             order: std::iter::once(0).chain(order.iter().map(|&place| axis(place))).collect(),
         },
         Op::Pad { before, after, value } => {
-            // libtorch counts from the last axis on.
-            let sides = std::iter::zip(before, after).rev();
-            let sides = sides.flat_map(|(&before, &after)| [before as i64, after as i64]).collect();
-            Prepared::Pad { sides, value: f64::from(*value) }
+            Prepared::Pad { sides: padded(before, after), value: f64::from(*value) }
         }
         Op::Reshape => Prepared::Reshape,
     })
