@@ -52,6 +52,9 @@ pub struct SearchFacts {
     /// The interval or latency, whichever is the objective, of the very best plan, with which `best` ties.
     #[serde(default)]
     pub very_best_us: Option<Micros>,
+    /// Whether the search for the runner-up came to its end.
+    #[serde(default = "always")]
+    pub knows_runner_up: bool,
     /// By which share of the best plan's interval, latency or accuracy, whichever is the objective, another plan may be better;
     /// 0 unless time was short.
     #[serde(default)]
@@ -69,6 +72,11 @@ pub struct SearchFacts {
     pub cuts: usize,
     /// Whether these are all cuts that the graph has.
     pub all_cuts: bool,
+}
+
+/// Documents of earlier versions come from searches that were never cut short.
+fn always() -> bool {
+    true
 }
 
 /// Plans under arrivals, by simulation.
@@ -256,6 +264,9 @@ fn why(document: &OptimizeDocument) -> String {
     let next = document.runner_up.as_ref().map_or_else(
         || match document.guarantee {
             Some(_) => "No plan with another cut or encoding was certified.".to_owned(),
+            None if !document.search.knows_runner_up => {
+                "Time was short: the next-best cut or encoding is not known.".to_owned()
+            }
             None => "No other cut or encoding meets the constraints.".to_owned(),
         },
         |next| {

@@ -126,6 +126,7 @@ pub fn optimize(
         configurations: found.configurations,
         time_us,
         very_best_us: found.very_best,
+        knows_runner_up: found.knows_runner_up,
         gap: found.gap,
         front_time_us,
         front_thresholds: front.thresholds,

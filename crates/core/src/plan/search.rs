@@ -55,8 +55,10 @@ pub struct ParetoFront {
 pub struct Found {
     /// The best plan.
     pub best: Predicted,
-    /// The best plan that resumes or encodes otherwise; `None` where there is none, or where the search ended early.
+    /// The best plan that resumes or encodes otherwise; `None` where there is none, or where that is not known.
     pub runner_up: Option<Predicted>,
+    /// Whether the search for the runner-up came to its end.
+    pub knows_runner_up: bool,
     /// The interval or latency, whichever is the objective, of the very best plan: less than that of `best` where ties were broken;
     /// `None` where accuracy is the objective.
     pub very_best: Option<Micros>,
@@ -156,13 +158,15 @@ fn find(space: &Space<'_>, mut walk: impl Walk, is_over: &dyn Fn() -> bool) -> R
     let Some(best) = criteria.pick(&sink.front.take()) else { return Err(no_plan(space.scenario, left)) };
     let gap = criteria.gap(&best, left, Tally::of(space.scenario));
     let second = if gap.0 > 0.0 { None } else { runner_up(&walk, &best.config, criteria, is_over) };
+    let knows_runner_up = second.is_some();
     let predicted = |plan: Plan| {
         let prediction = predict_in(space, &plan)?;
         Ok::<_, Error>(Predicted { plan, prediction })
     };
     Ok(Found {
         best: predicted(walk.plan(&best.config))?,
-        runner_up: second.map(predicted).transpose()?,
+        runner_up: second.flatten().map(predicted).transpose()?,
+        knows_runner_up,
         very_best: (criteria.objective != Objective::Accuracy).then_some(Micros(least)),
         gap,
         configurations: walk.configurations(),
@@ -171,13 +175,13 @@ fn find(space: &Space<'_>, mut walk: impl Walk, is_over: &dyn Fn() -> bool) -> R
     })
 }
 
-/// The best of the configurations that cross otherwise; `None` where the search for it ended early.
+/// The best of the configurations that cross otherwise, where there are any; `None` where the search for it ended early.
 fn runner_up<W: Walk>(
     walk: &W,
     best: &Config<W::Place>,
     criteria: Criteria,
     is_over: &dyn Fn() -> bool,
-) -> Option<Plan> {
+) -> Option<Option<Plan>> {
     let (mut seconds, mut plans) = (Vec::new(), Vec::new());
     for mut other in walk.others(best) {
         let mut second = Best::new(criteria, is_over);
@@ -191,7 +195,7 @@ fn runner_up<W: Walk>(
             plans.push(other.plan(&config));
         }
     }
-    criteria.pick(&seconds).map(|point| plans.swap_remove(point.config))
+    Some(criteria.pick(&seconds).map(|point| plans.swap_remove(point.config)))
 }
 
 /// Why no plan was found, where so much was left.
@@ -312,6 +316,12 @@ mod tests {
             let is_over = || left.replace(left.get().saturating_sub(1)) == 0;
             match (search(&scenario), search_until(&scenario, &is_over)) {
                 (Ok(best), Ok(early)) => {
+                    prop_assert!(best.knows_runner_up);
+                    if early.gap.0 == 0.0 && early.knows_runner_up {
+                        prop_assert_eq!(early.runner_up.is_some(), best.runner_up.is_some());
+                    } else {
+                        prop_assert!(early.runner_up.is_none());
+                    }
                     let (best, found) = (first(&scenario, &best), first(&scenario, &early));
                     let possible = match scenario.constraints.objective {
                         Objective::Accuracy => found / (1.0 - early.gap.0),
